@@ -1,0 +1,68 @@
+"""What the painter set in the docker enters; a checked, frozen RenderParams leaves."""
+
+from __future__ import annotations
+
+import enum
+import math
+from dataclasses import dataclass
+
+from .errors import RejectedChange
+from .limits import Limits
+
+__all__ = ["MAX_SEED", "MAX_STEPS", "RenderMode", "RenderParams"]
+
+MAX_SEED = 2**32 - 1
+"""Seeds are 32 bit, as painters know them from the web UIs."""
+
+MAX_STEPS = 100
+
+
+class RenderMode(str, enum.Enum):
+    """Where the picture starts from."""
+
+    IMG2IMG = "img2img"
+    TXT2IMG = "txt2img"
+    INPAINT = "inpaint"
+
+
+@dataclass(frozen=True, kw_only=True)
+class RenderParams:
+    """One state of the docker.
+
+    ``strength`` in [0, 1]: 0 leaves the canvas unchanged, any value above runs at least one step.
+    ``guidance_scale`` 1 means no classifier-free guidance. ``model`` "" is the backend's default.
+    ``live`` false pauses rendering and keeps the mirror up to date.
+    """
+
+    prompt: str = ""
+    negative_prompt: str = ""
+    strength: float = 0.6
+    num_inference_steps: int = 4
+    guidance_scale: float = 1.0
+    seed: int = 0
+    mode: RenderMode = RenderMode.IMG2IMG
+    model: str = ""
+    live: bool = True
+    refine: bool = True
+
+    def checked(self, limits: Limits, revision: int = 0) -> RenderParams:
+        """Itself, or ``RejectedChange`` with what is wrong and what to do."""
+        limits.check_prompt(self.prompt, "prompt", revision)
+        limits.check_prompt(self.negative_prompt, "negative prompt", revision)
+        _check_range("strength", self.strength, 0.0, 1.0, revision)
+        _check_range("guidance scale", self.guidance_scale, 0.0, 30.0, revision)
+        _check_range("number of steps", self.num_inference_steps, 1, MAX_STEPS, revision)
+        _check_range("seed", self.seed, 0, MAX_SEED, revision)
+        if len(self.model) > 256:
+            raise RejectedChange("params", "The model's name is too long.", "", revision)
+        return self
+
+
+def _check_range(name: str, value: float, low: float, high: float, revision: int) -> None:
+    if not math.isfinite(value) or not low <= value <= high:
+        raise RejectedChange(
+            "params",
+            f"The {name} is {value}; it must be a number from {low:g} to {high:g}.",
+            "Set it again; the last good value stays in use.",
+            revision,
+        )
