@@ -1,0 +1,1 @@
+"""Nijimi's backend: a mirrored canvas enters over a socket, finished pictures leave."""

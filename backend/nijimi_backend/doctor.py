@@ -1,0 +1,155 @@
+"""The machine enters; a report leaves: what is installed, what is broken, how to mend it."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.metadata
+import json
+import os
+import platform
+import shutil
+import sys
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from nijimi_protocol.version import PROTOCOL, VERSION
+
+from .errors import NijimiError
+from .models.catalog import ModelInfo, default_models_dir, list_models
+
+__all__ = ["Finding", "add_arguments", "examine", "run"]
+
+_PACKAGES = (
+    "torch", "diffusers", "transformers", "peft", "safetensors", "numpy", "pillow", "websockets",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """One line of the report. ``mend`` says what to do when it is not ``ok``."""
+
+    what: str
+    value: str
+    ok: bool = True
+    mend: str = ""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument("--models-dir", type=Path, default=None)
+    parser.add_argument(
+        "--render", action="store_true", help="also load each model and render one picture"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """0 when everything that is needed works, else 1."""
+    findings = examine(args.models_dir, render=args.render)
+    if args.json:
+        print(json.dumps([asdict(finding) for finding in findings], indent=2))  # noqa: T201
+    else:
+        for finding in findings:
+            mark = "ok " if finding.ok else "BAD"
+            print(f"{mark}  {finding.what:22} {finding.value}")  # noqa: T201
+            if not finding.ok:
+                print(f"     -> {finding.mend}")  # noqa: T201
+    return 0 if all(finding.ok for finding in findings) else 1
+
+
+def examine(models_dir: Path | None = None, *, render: bool = False) -> list[Finding]:
+    """Look at everything, and stop at nothing."""
+    return [
+        Finding(what="nijimi", value=f"{VERSION}, protocol {PROTOCOL}"),
+        _python(),
+        *(_package(name) for name in _PACKAGES),
+        _device(),
+        _disk(),
+        *_models(models_dir, render=render),
+    ]
+
+
+def _python() -> Finding:
+    return Finding(
+        what="python",
+        value=f"{platform.python_version()} on {platform.system()} {platform.machine()}",
+        ok=sys.version_info >= (3, 11),
+        mend="Install Python 3.11 or newer and run the installer again.",
+    )
+
+
+def _package(name: str) -> Finding:
+    mend = "Run the installer again: python3 installer run"
+    try:
+        return Finding(what=name, value=importlib.metadata.version(name))
+    except importlib.metadata.PackageNotFoundError:
+        return Finding(what=name, value="not installed", ok=False, mend=mend)
+
+
+def _device() -> Finding:
+    try:
+        from .models.device import choose_device
+
+        return Finding(what="device", value=choose_device().title)
+    except (ImportError, OSError, NijimiError) as error:
+        return Finding(
+            what="device",
+            value=f"torch does not start: {error}",
+            ok=False,
+            mend="Remove the folder .venv and run the installer again.",
+        )
+
+
+def _disk() -> Finding:
+    free = shutil.disk_usage(Path.home() if Path.home().exists() else Path.cwd()).free
+    return Finding(
+        what="free disk",
+        value=f"{free / 1e9:.1f} GB",
+        ok=free > 500e6,
+        mend="Free at least 500 MB.",
+    )
+
+
+def _models(models_dir: Path | None, *, render: bool) -> list[Finding]:
+    folder = models_dir or default_models_dir()
+    state = "" if folder.is_dir() else " (not there yet: put models of your own into it)"
+    found = [Finding(what="models folder", value=f"{folder}{state}")]
+    models = list_models(models_dir)
+    if not models:
+        return [
+            *found,
+            Finding(
+                what="models",
+                value="none",
+                ok=False,
+                mend="Reinstall Nijimi: its embedded model is missing.",
+            ),
+        ]
+    return found + [_model(model, render=render) for model in models]
+
+
+def _model(model: ModelInfo, *, render: bool) -> Finding:
+    what = f"model {model.name}"
+    mend = "Copy or download this model again, whole."
+    if missing := model.missing_files():
+        return Finding(what=what, value=f"missing: {', '.join(missing)}", ok=False, mend=mend)
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        files = sorted(model.path.rglob("*.safetensors"))
+        for path in files:
+            with safe_open(path, "pt") as weights:
+                weights.keys()
+    except (SafetensorError, OSError) as error:
+        return Finding(what=what, value=f"damaged: {error}", ok=False, mend=mend)
+    size = sum(path.stat().st_size for path in files)
+    value = f"{model.family}, {model.native_px} px, {size / 1e6:.1f} MB in {len(files)} files"
+    if render:
+        os.environ.setdefault("HF_HUB_OFFLINE", "1")
+        from .engine.engine import open_engine
+
+        try:
+            engine = open_engine(model.name, model.path.parent)
+        except NijimiError as error:
+            return Finding(what=what, value=error.sentence, ok=False, mend=error.action)
+        value += f", renders on {engine.device}"
+    return Finding(what=what, value=value)

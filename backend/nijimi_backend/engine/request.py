@@ -1,0 +1,44 @@
+"""What a frame is made from and what comes out, as plain frozen values; no torch here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+from nijimi_protocol.geometry import Bounds, Extent
+from nijimi_protocol.params import RenderParams
+
+__all__ = ["FrameRequest", "Picture", "Pixels"]
+
+Pixels = npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True, kw_only=True)
+class FrameRequest:
+    """A snapshot to render. Its arrays are never written to after being handed over.
+
+    ``canvas`` is H x W x 4 BGRA with straight alpha, or None for text to image.
+    ``canvas_version`` changes exactly when the pixels did: the encode stage is cached by it.
+    ``full_quality`` asks for the refining pass: more steps.
+    """
+
+    params: RenderParams
+    extent: Extent
+    canvas: Pixels | None = None
+    canvas_version: int = 0
+    mask: Pixels | None = None
+    full_quality: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Picture:
+    """``pixels`` is h x w x 4 BGRA, opaque, at the model's resolution; it covers ``area``."""
+
+    pixels: Pixels
+    area: Bounds
+    seed: int
+    num_inference_steps: int
+    model_ms: float
+    timings_ms: Mapping[str, float] = field(default_factory=dict[str, float])

@@ -1,0 +1,122 @@
+"""Strength, steps and a noise schedule enter; LCM timesteps and the equations of one step leave.
+
+Latent consistency models, Luo et al., arXiv 2310.04378: multistep consistency sampling
+(algorithm 2) with the boundary condition of equation 9.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from ..errors import ModelCorrupt
+
+__all__ = ["Schedule", "add_noise", "first_step", "lcm_step", "lcm_timesteps", "predict_x0"]
+
+_SIGMA_DATA = 0.5
+
+
+@dataclass(frozen=True, kw_only=True)
+class Schedule:
+    """What sampling needs of a model's scheduler configuration.
+
+    ``alphas_cumprod`` is a float32 tensor of ``num_train_timesteps`` values, falling.
+    """
+
+    alphas_cumprod: torch.Tensor
+    prediction_type: str
+    original_steps: int
+    timestep_scaling: float
+    final_alpha: float
+
+    @classmethod
+    def from_scheduler(cls, scheduler: Any) -> Schedule:
+        """Read diffusers' LCMScheduler."""
+        config = scheduler.config
+        kind = str(config["prediction_type"])
+        if kind not in ("epsilon", "v_prediction", "sample"):
+            raise ModelCorrupt(
+                f"The model predicts {kind!r}, which is not known here.",
+                "Choose another model, or update Nijimi.",
+            )
+        return cls(
+            alphas_cumprod=scheduler.alphas_cumprod.float(),
+            prediction_type=kind,
+            original_steps=int(config["original_inference_steps"]),
+            timestep_scaling=float(config["timestep_scaling"]),
+            final_alpha=float(scheduler.final_alpha_cumprod),
+        )
+
+    def alpha(self, timestep: int) -> float:
+        """The cumulative alpha at a timestep; -1 stands for the clean picture."""
+        return self.final_alpha if timestep < 0 else float(self.alphas_cumprod[timestep])
+
+
+def first_step(strength: float, original_steps: int) -> int:
+    """How many of the solver's ``original_steps`` lie before the start.
+
+    ``strength`` 1 starts at pure noise (0 skipped). Any strength above 0 leaves at least one step
+    to run; 0 means that nothing runs, and all are skipped.
+    """
+    if strength <= 0.0:
+        return original_steps
+    return original_steps - max(1, min(original_steps, math.ceil(original_steps * strength - 1e-9)))
+
+
+def lcm_timesteps(num_inference_steps: int, strength: float, schedule: Schedule) -> tuple[int, ...]:
+    """The timesteps to visit, falling; empty for strength 0.
+
+    ``num_inference_steps`` is the number that really runs, whatever the strength: the strength
+    shortens the way, not the care taken on it. There are never more steps than the solver has.
+    At strength 1 these are LCMScheduler's timesteps.
+    """
+    left = schedule.original_steps - first_step(strength, schedule.original_steps)
+    if left == 0:
+        return ()
+    gap = len(schedule.alphas_cumprod) // schedule.original_steps
+    origin = [n * gap - 1 for n in range(left, 0, -1)]
+    count = min(num_inference_steps, left)
+    return tuple(origin[n * left // count] for n in range(count))
+
+
+def add_noise(
+    latents: torch.Tensor, noise: torch.Tensor, timestep: int, schedule: Schedule
+) -> torch.Tensor:
+    """Diffuse clean latents to a timestep: sqrt(a) x + sqrt(1 - a) n."""
+    alpha = schedule.alpha(timestep)
+    return latents * math.sqrt(alpha) + noise * math.sqrt(1.0 - alpha)
+
+
+def predict_x0(
+    latents: torch.Tensor, output: torch.Tensor, timestep: int, schedule: Schedule
+) -> torch.Tensor:
+    """The clean latents that the network's output means."""
+    alpha = schedule.alpha(timestep)
+    signal, sigma = math.sqrt(alpha), math.sqrt(1.0 - alpha)
+    if schedule.prediction_type == "epsilon":
+        return (latents - sigma * output) / signal
+    if schedule.prediction_type == "v_prediction":
+        return signal * latents - sigma * output
+    return output
+
+
+def lcm_step(
+    latents: torch.Tensor,
+    output: torch.Tensor,
+    timestep: int,
+    previous: int,
+    noise: torch.Tensor | None,
+    schedule: Schedule,
+) -> torch.Tensor:
+    """One step from ``timestep`` to ``previous``; without ``noise`` it is the last one."""
+    x0 = predict_x0(latents, output, timestep, schedule)
+    scaled = timestep * schedule.timestep_scaling
+    spread = scaled**2 + _SIGMA_DATA**2
+    c_skip, c_out = _SIGMA_DATA**2 / spread, scaled / math.sqrt(spread)
+    denoised = c_out * x0 + c_skip * latents
+    if noise is None:
+        return denoised
+    return add_noise(denoised, noise, previous, schedule)

@@ -1,0 +1,93 @@
+"""Prompts, pixels and latents enter; embeddings, latents and pixels leave. Pure functions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from diffusers import AutoencoderTiny
+from nijimi_protocol.geometry import Extent
+from PIL import Image
+
+from ..models.loader import ModelBundle
+from .request import Pixels
+
+__all__ = [
+    "decode_latents",
+    "embed_prompts",
+    "encode_canvas",
+    "lay_over_white",
+    "resize_canvas",
+    "seeded_noise",
+]
+
+
+def embed_prompts(bundle: ModelBundle, prompts: Sequence[str]) -> torch.Tensor:
+    """N prompts become N x 77 x width. Words beyond 77 tokens are cut off, as SD1.5 does."""
+    encoded = bundle.tokenizer(
+        list(prompts),
+        padding="max_length",
+        max_length=bundle.tokenizer.model_max_length,
+        truncation=True,
+        return_tensors="pt",
+    )
+    tokens = encoded.input_ids.to(bundle.device.torch_device)
+    return bundle.text_encoder(tokens).last_hidden_state
+
+
+def lay_over_white(canvas: Pixels) -> Pixels:
+    """BGRA with straight alpha becomes opaque BGR on white, H x W x 3: paper is white."""
+    alpha = canvas[..., 3:]
+    if (alpha == 255).all():
+        return canvas[..., :3]
+    weight = alpha.astype(np.uint16)
+    mixed = canvas[..., :3] * weight + 255 * (255 - weight) + 127
+    return (mixed // 255).astype(np.uint8)
+
+
+def resize_canvas(canvas: Pixels, extent: Extent) -> Pixels:
+    """BGRA at any size becomes opaque RGB of ``extent``, h x w x 3, averaged over areas."""
+    opaque = np.ascontiguousarray(lay_over_white(canvas)[..., ::-1])
+    height, width = opaque.shape[:2]
+    if (width, height) == tuple(extent):
+        return opaque
+    image = Image.fromarray(opaque)
+    shrinks = extent.width <= width and extent.height <= height
+    how = Image.Resampling.BOX if shrinks else Image.Resampling.BICUBIC
+    return np.asarray(image.resize(tuple(extent), how))
+
+
+def encode_canvas(bundle: ModelBundle, rgb: Pixels) -> torch.Tensor:
+    """RGB h x w x 3 becomes scaled latents 1 x C x h/8 x w/8.
+
+    AutoencoderKL gives the mode of its distribution: a sample would flicker from frame to frame.
+    """
+    device = bundle.device
+    images = torch.from_numpy(rgb.copy()).to(device.torch_device)
+    images = images.permute(2, 0, 1)[None]  # 1 x 3 x h x w, channels last in memory
+    images = images.to(device.dtype) / 127.5 - 1.0
+    if isinstance(bundle.vae, AutoencoderTiny):
+        latents = bundle.vae.encode(images).latents
+    else:
+        latents = bundle.vae.encode(images).latent_dist.mode()
+    config = bundle.vae.config
+    shift = config.get("shift_factor") or 0.0
+    return (latents - shift) * config["scaling_factor"]
+
+
+def decode_latents(bundle: ModelBundle, latents: torch.Tensor) -> Pixels:
+    """Scaled latents 1 x C x h x w become opaque BGRA, 8h x 8w x 4."""
+    config = bundle.vae.config
+    shift = config.get("shift_factor") or 0.0
+    sample = bundle.vae.decode(latents / config["scaling_factor"] + shift).sample
+    rgb = sample[0].float().add(1.0).mul(127.5).clamp(0.0, 255.0).round().to(torch.uint8)
+    pixels = np.full((rgb.shape[1], rgb.shape[2], 4), 255, dtype=np.uint8)
+    pixels[..., :3] = rgb.flip(0).permute(1, 2, 0).cpu().numpy()  # 3 x H x W to H x W x BGR
+    return pixels
+
+
+def seeded_noise(seed: int, shape: tuple[int, ...], count: int) -> torch.Tensor:
+    """``count`` noises of ``shape``, float32 on the CPU: the same on every device."""
+    generator = torch.Generator("cpu").manual_seed(seed)
+    return torch.randn((count, *shape), generator=generator, dtype=torch.float32)

@@ -1,0 +1,1 @@
+"""Names and files enter; loaded networks on a device leave."""

@@ -1,0 +1,77 @@
+"""The plugin's source enters; the archive that Krita's own importer takes leaves.
+
+Tools, Scripts, Import Python Plugin from File wants a zip with ``nijimi.desktop`` and the package
+beside it. Inside the package, ``vendor`` carries what Krita's Python lacks: our protocol and the
+sans-IO core of ``websockets``.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import nijimi_protocol
+import websockets
+
+from .errors import BadInput, InternalError
+
+__all__ = ["build_archive", "plugin_files", "plugin_source"]
+
+_WEBSOCKETS_MODULES = (
+    "__init__", "client", "datastructures", "exceptions", "frames", "headers", "http11",
+    "imports", "protocol", "streams", "typing", "uri", "utils", "version",
+    "extensions/__init__", "extensions/base",
+)  # fmt: skip
+
+_TIMESTAMP = (2026, 1, 1, 0, 0, 0)
+"""One for all files: the same source gives the same archive."""
+
+
+def plugin_source() -> Path:
+    """The folder ``krita_plugin`` of the source tree that this backend runs from."""
+    folder = Path(__file__).resolve().parents[2] / "krita_plugin"
+    if not (folder / "nijimi.desktop").is_file():
+        raise BadInput(
+            "The plugin's source is not beside this backend.",
+            "Run this from a checkout of Nijimi.",
+        )
+    return folder
+
+
+def plugin_files() -> Iterator[tuple[str, bytes]]:
+    """Every file of the archive: its name, with forward slashes, and its content."""
+    source = plugin_source()
+    yield "nijimi.desktop", (source / "nijimi.desktop").read_bytes()
+    for path in sorted((source / "nijimi").rglob("*")):
+        if path.is_file() and path.suffix in (".py", ".html", ".png", ".json"):
+            yield path.relative_to(source).as_posix(), path.read_bytes()
+    protocol = Path(nijimi_protocol.__file__).parent
+    for path in sorted(protocol.glob("*.py")):
+        yield f"nijimi/vendor/nijimi_protocol/{path.name}", path.read_bytes()
+    library = Path(websockets.__file__).parent
+    for name in _WEBSOCKETS_MODULES:
+        yield f"nijimi/vendor/websockets/{name}.py", (library / f"{name}.py").read_bytes()
+    yield "nijimi/vendor/websockets/LICENSE", _licence()
+
+
+def build_archive(output: Path) -> None:
+    """Write the archive, whole or not at all."""
+    if output.is_dir() or not output.absolute().parent.is_dir():
+        raise BadInput(f"{output} cannot be written.", "Name a file in a folder that exists.")
+    beside = output.with_name(output.name + ".part")
+    with zipfile.ZipFile(beside, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in plugin_files():
+            info = zipfile.ZipInfo(name, _TIMESTAMP)
+            info.compress_type = zipfile.ZIP_DEFLATED
+            info.external_attr = 0o644 << 16
+            archive.writestr(info, content)
+    beside.replace(output)
+
+
+def _licence() -> bytes:
+    for file in importlib.metadata.files("websockets") or []:
+        if file.name == "LICENSE":
+            return file.read_binary()
+    raise InternalError("The licence of websockets is not installed with it.", "Reinstall it.")

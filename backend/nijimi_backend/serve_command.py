@@ -1,0 +1,134 @@
+"""Command-line options enter; a backend that serves until it is told to stop leaves nothing.
+
+The parent's contract: with ``--token-stdin`` the first line of standard input is the token, and
+the end of standard input means that the parent is gone, however it died: then this process ends.
+One line of JSON on standard output says where it listens; logs go to standard error.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import logging
+import os
+import signal
+import sys
+import tempfile
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+from nijimi_protocol.messages import ModelEntry
+from nijimi_protocol.version import PROTOCOL
+
+from .errors import BadInput
+from .models.catalog import list_models
+from .server import NijimiServer, new_token, write_token_file
+from .session.worker import EngineLike, Worker
+
+__all__ = ["add_arguments", "run"]
+
+log = logging.getLogger(__name__)
+
+_NICENESS = 5
+"""The painter's own program goes first: on few cores the pen must not wait for the networks."""
+
+_LAST_RESORT_S = 5.0
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--port", type=int, default=0, help="0 takes a free one (default)")
+    parser.add_argument("--model", default="", help="name of the model to begin with")
+    parser.add_argument("--models-dir", type=Path, default=None, help="folder of your own models")
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    token = parser.add_mutually_exclusive_group()
+    token.add_argument(
+        "--token-stdin",
+        action="store_true",
+        help="read the token from standard input, and end when it ends",
+    )
+    token.add_argument("--token-file", type=Path, help="write a new token to this file")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Serve until SIGINT, SIGTERM or the parent's end. 0 after a clean end."""
+    if not 0 <= args.port <= 65535:
+        raise BadInput(f"{args.port} is no port.", "Choose one from 1 to 65535, or 0.")
+    token_file: Path | None = None
+    if args.token_stdin:
+        token = sys.stdin.readline().strip()
+        if not token:
+            raise BadInput("No token came on standard input.", "Write one line with the token.")
+    else:
+        token = new_token()
+        token_file = args.token_file or Path(tempfile.mkdtemp(prefix="nijimi-")) / "token"
+        write_token_file(token_file, token)
+    if hasattr(os, "nice"):
+        os.nice(_NICENESS)
+
+    def open_engine(name: str, progress: Callable[[str, int, int], None]) -> EngineLike:
+        # Imported here, in the worker's thread: torch takes seconds, listening must not.
+        from .engine.engine import open_engine as open_real
+
+        return open_real(name, args.models_dir, args.device, progress)
+
+    def models() -> tuple[ModelEntry, ...]:
+        return tuple(
+            ModelEntry(name=m.name, title=m.title, family=m.family, native_px=m.native_px)
+            for m in list_models(args.models_dir)
+        )
+
+    worker = Worker(open_engine, args.model)
+    server = NijimiServer(worker, token=token, models=models)
+    try:
+        asyncio.run(_serve(server, worker, args, token_file))
+    finally:
+        if token_file is not None:
+            token_file.unlink(missing_ok=True)
+    return 0
+
+
+async def _serve(
+    server: NijimiServer, worker: Worker, args: argparse.Namespace, token_file: Path | None
+) -> None:
+    loop, ended = asyncio.get_running_loop(), asyncio.Event()
+    await server.start(args.port)
+    line: dict[str, object] = {
+        "event": "listening",
+        "port": server.port,
+        "protocol": PROTOCOL,
+        "pid": os.getpid(),
+    }
+    if token_file is not None:
+        line["token_file"] = str(token_file)
+    print(json.dumps(line), flush=True)  # noqa: T201 - the contract with the parent
+    worker.start()
+    if args.token_stdin:
+        watcher = threading.Thread(target=_watch_parent, args=(loop, ended), daemon=True)
+        watcher.start()
+    for name in ("SIGINT", "SIGTERM"):
+        try:
+            loop.add_signal_handler(getattr(signal, name), ended.set)
+        except NotImplementedError:
+            # Windows: Ctrl-C arrives as KeyboardInterrupt and ends asyncio.run.
+            log.debug("no handler for %s on this system", name)
+    await ended.wait()
+    log.info("ending")
+    threading.Timer(_LAST_RESORT_S, os._exit, (1,)).start() if args.token_stdin else None
+    await server.close()
+    await asyncio.to_thread(worker.stop)
+    if args.token_stdin:
+        # The worker may be deep inside a library; nothing is left to save.
+        os._exit(0)
+
+
+def _watch_parent(loop: asyncio.AbstractEventLoop, ended: asyncio.Event) -> None:
+    """Wait for the end of standard input: the parent holds its other end."""
+    descriptor = sys.stdin.fileno()
+    while os.read(descriptor, 4096):
+        pass
+    try:
+        loop.call_soon_threadsafe(ended.set)
+    except RuntimeError:
+        os._exit(0)

@@ -1,0 +1,240 @@
+"""WebSocket connections enter; each is joined to the worker by a session of its own.
+
+Loopback only. A request with an Origin header (a web page) or a foreign Host (DNS rebinding) is
+refused before the handshake; the token is asked in the first message.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import http
+import logging
+import os
+import secrets
+from collections import deque
+from collections.abc import Callable
+from pathlib import Path
+
+from nijimi_protocol.errors import MalformedMessage, RejectedChange, RemoteProtocolError
+from nijimi_protocol.limits import Limits
+from nijimi_protocol.messages import (
+    Ack,
+    Cancel,
+    ErrorReport,
+    Hello,
+    Message,
+    ModelEntry,
+    Progress,
+    Status,
+)
+from nijimi_protocol.session import ServerSession
+from nijimi_protocol.version import SUBPROTOCOL
+from websockets.asyncio.server import Request, Response, Server, ServerConnection, serve
+from websockets.exceptions import ConnectionClosed
+
+from .errors import PortTaken
+from .session.frames import Finished, FrameMaker
+from .session.mailbox import Mailbox
+from .session.worker import RenderClient, Worker
+
+__all__ = ["CLOSE_CODES", "HELLO_TIMEOUT_S", "NijimiServer"]
+
+log = logging.getLogger(__name__)
+
+PATH = "/nijimi"
+HELLO_TIMEOUT_S = 5.0
+MAX_TOLD = 64
+"""Status and progress messages that may wait for a slow reader; older ones are dropped."""
+
+CLOSE_CODES = {
+    "malformed": 4400,
+    "out_of_order": 4400,
+    "unauthorized": 4401,
+    "version": 4406,
+    "oversized": 4413,
+}
+
+_LOOPBACK_HOSTS = {"127.0.0.1", "localhost", "[::1]"}
+
+
+class _Connection:
+    """One client: its socket, its session, and what waits to be sent."""
+
+    def __init__(self, socket: ServerConnection, session: ServerSession, worker: Worker) -> None:
+        self._socket = socket
+        self._session = session
+        self._worker = worker
+        self._loop = asyncio.get_running_loop()
+        self._finished: Mailbox[Finished] = Mailbox()
+        self._told: deque[Status | Progress | ErrorReport] = deque(maxlen=MAX_TOLD)
+        self._frames = FrameMaker()
+        self._wake = asyncio.Event()
+        self._client = RenderClient(self._deliver, self._tell)
+
+    async def run(self) -> None:
+        """Serve until either end closes. A fatal error is told before the connection ends."""
+        sender: asyncio.Task[None] | None = None
+        try:
+            first = await asyncio.wait_for(self._socket.recv(), HELLO_TIMEOUT_S)
+            self._receive(first)
+            await self._socket.send(self._session.welcome())
+            log.info("client connected: %s", self._session.client[:80])
+            sender = asyncio.create_task(self._send_all())
+            self._worker.add(self._client)
+            async for data in self._socket:
+                self._receive(data)
+        except TimeoutError:
+            await self._socket.close(4408, "no Hello in time")
+        except RemoteProtocolError as error:
+            log.warning("connection ended: %s", error.sentence)
+            await self._refuse(error)
+        except ConnectionClosed:
+            log.info("client went away")
+        finally:
+            self._worker.remove(self._client)
+            if sender is not None:
+                sender.cancel()
+
+    def _receive(self, data: str | bytes) -> None:
+        if isinstance(data, str):
+            raise MalformedMessage("Text was sent where binary messages are expected.")
+        try:
+            event = self._session.receive(data)
+            if isinstance(event, Hello):
+                return
+            self._apply(event)
+        except RejectedChange as error:
+            self._tell(
+                ErrorReport(
+                    code=error.code,
+                    sentence=error.sentence,
+                    action=error.action,
+                    revision=error.revision,
+                )
+            )
+
+    def _apply(self, event: Message) -> None:
+        if isinstance(event, Ack):
+            self._frames.acknowledged(event.frame_id)
+            self._wake.set()
+        elif isinstance(event, Cancel):
+            self._worker.cancel(self._client)
+        elif self._client.state.apply(event):
+            self._worker.changed(self._client)
+
+    async def _refuse(self, error: RemoteProtocolError) -> None:
+        try:
+            await self._socket.send(self._session.refusal(error))
+            await self._socket.close(CLOSE_CODES.get(error.code, 4400), error.code)
+        except ConnectionClosed:
+            log.info("client went away before it heard why")
+
+    def _deliver(self, finished: Finished) -> None:
+        """Called by the worker's thread."""
+        self._finished.put(finished)
+        self._notify()
+
+    def _tell(self, message: Status | Progress | ErrorReport) -> None:
+        """Called by the worker's thread, too; a deque's append is atomic."""
+        self._told.append(message)
+        self._notify()
+
+    def _notify(self) -> None:
+        try:
+            self._loop.call_soon_threadsafe(self._wake.set)
+        except RuntimeError:
+            log.debug("the server ended while a picture was on its way")
+
+    async def _send_all(self) -> None:
+        """Send what waits; a frame only when the client has acknowledged the last one."""
+        try:
+            while True:
+                await self._wake.wait()
+                self._wake.clear()
+                while self._told:
+                    await self._socket.send(self._session.send(self._told.popleft()))
+                if self._session.ready_for_frame and (finished := self._finished.take()):
+                    frame = self._frames.make(finished, self._session.encodings)
+                    await self._socket.send(self._session.send_frame(frame))
+        except ConnectionClosed:
+            log.debug("sending ended with the connection")
+
+
+class NijimiServer:
+    """Listens on loopback and serves clients until it is closed."""
+
+    def __init__(
+        self,
+        worker: Worker,
+        *,
+        token: str,
+        models: Callable[[], tuple[ModelEntry, ...]],
+        limits: Limits | None = None,
+    ) -> None:
+        self._worker = worker
+        self._token = token
+        self._models = models
+        self._limits = limits or Limits()
+        self._server: Server | None = None
+        self.port = 0
+
+    async def start(self, port: int = 0) -> None:
+        """Listen on 127.0.0.1; port 0 takes a free one. Raises ``PortTaken``."""
+        try:
+            self._server = await serve(
+                self._serve,
+                "127.0.0.1",
+                port,
+                subprotocols=[SUBPROTOCOL],  # pyright: ignore[reportArgumentType]
+                # Pictures do not shrink, and deflating them costs 90 ms a megabyte.
+                compression=None,
+                # None stands for "no Origin header": web pages always send one.
+                origins=[None],
+                process_request=self._check_request,
+                max_size=self._limits.max_message_bytes,
+                ping_interval=10,
+                ping_timeout=30,
+                server_header=None,
+            )
+        except OSError as error:
+            raise PortTaken(
+                f"Port {port} cannot be used ({error.strerror}).",
+                "Choose another one with --port, or 0 for any that is free.",
+            ) from error
+        self.port = next(iter(self._server.sockets)).getsockname()[1]
+
+    async def close(self) -> None:
+        if self._server is not None:
+            self._server.close()
+            await self._server.wait_closed()
+
+    def _check_request(self, connection: ServerConnection, request: Request) -> Response | None:
+        host = request.headers.get("Host", "").rsplit(":", 1)[0].lower()
+        if host not in _LOOPBACK_HOSTS:
+            return connection.respond(http.HTTPStatus.FORBIDDEN, "Only this machine may connect.\n")
+        if request.path != PATH:
+            return connection.respond(http.HTTPStatus.NOT_FOUND, "Nijimi listens at /nijimi.\n")
+        return None
+
+    async def _serve(self, socket: ServerConnection) -> None:
+        session = ServerSession(
+            token=self._token,
+            device=self._worker.status.device,
+            models=self._models(),
+            limits=self._limits,
+        )
+        await _Connection(socket, session, self._worker).run()
+
+
+def new_token() -> str:
+    """A token of 256 random bits."""
+    return secrets.token_urlsafe(32)
+
+
+def write_token_file(path: Path, token: str) -> None:
+    """Write the token so that only this user can read it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.unlink(missing_ok=True)
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(handle, "w", encoding="utf-8") as file:
+        file.write(token + "\n")

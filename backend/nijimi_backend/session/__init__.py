@@ -1,0 +1,1 @@
+"""What one client sent enters; what to render next, and the frames to send back, leave."""

@@ -1,0 +1,181 @@
+"""Checked protocol events enter; an immutable snapshot of the newest state leaves."""
+
+from __future__ import annotations
+
+import io
+import threading
+from dataclasses import dataclass, field
+
+import numpy as np
+from nijimi_protocol.errors import MalformedMessage
+from nijimi_protocol.geometry import Extent
+from nijimi_protocol.messages import (
+    CANVAS,
+    MASK,
+    ControlLayer,
+    DropPlane,
+    Message,
+    SetControls,
+    SetParams,
+    SetPlane,
+    SetPose,
+    UpdateTiles,
+)
+from nijimi_protocol.params import RenderMode, RenderParams
+from nijimi_protocol.pixels import Encoding, PixelFormat, Tile, unpack_tile
+from nijimi_protocol.pose import Person
+from PIL import Image, UnidentifiedImageError
+
+from ..engine.request import FrameRequest, Pixels
+
+__all__ = ["CanvasState", "Snapshot", "unpack"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Snapshot:
+    """The mirrored state at one revision. ``canvas`` is a copy, or None without a document."""
+
+    revision: int
+    params: RenderParams
+    extent: Extent
+    canvas: Pixels | None
+    canvas_version: int
+    mask: Pixels | None
+    controls: tuple[ControlLayer, ...]
+    poses: tuple[tuple[str, tuple[Person, ...]], ...] = field(default=())
+
+    @property
+    def key(self) -> tuple[object, ...]:
+        """Two snapshots of equal keys give the same picture."""
+        return (self.params, self.extent, self.canvas_version, self.controls, self.poses)
+
+    def request(self, *, full_quality: bool) -> FrameRequest | None:
+        """What the engine needs, or None while there is nothing to render."""
+        if self.extent.pixels == 0:
+            return None
+        if self.canvas is None and self.params.mode is not RenderMode.TXT2IMG:
+            return None
+        return FrameRequest(
+            params=self.params,
+            extent=self.extent,
+            canvas=self.canvas,
+            canvas_version=self.canvas_version,
+            mask=self.mask,
+            full_quality=full_quality,
+        )
+
+
+class CanvasState:
+    """The mirror of one client. Written by the socket's thread, read by the worker's.
+
+    Its planes take at most ``max_planes * max_pixels * 4`` bytes (``Limits``), and a snapshot
+    one more copy of canvas and mask.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._planes: dict[str, Pixels] = {}
+        self._copies: dict[str, Pixels] = {}
+        self._versions: dict[str, int] = {}
+        self._params = RenderParams(live=False)
+        self._controls: tuple[ControlLayer, ...] = ()
+        self._poses: dict[str, tuple[Person, ...]] = {}
+        self._revision = 0
+
+    @property
+    def revision(self) -> int:
+        return self._revision
+
+    @property
+    def params(self) -> RenderParams:
+        return self._params
+
+    def apply(self, event: Message) -> bool:
+        """Mirror one event. True when a change is complete and worth rendering.
+
+        The event has passed ``ServerSession.receive``; only packed pixels can still be wrong,
+        and then ``MalformedMessage`` comes and nothing of that message is applied.
+        """
+        unpacked = (
+            [(tile, unpack(tile)) for tile in event.tiles] if isinstance(event, UpdateTiles) else []
+        )
+        with self._lock:
+            if isinstance(event, SetPlane):
+                self._open(event)
+            elif isinstance(event, DropPlane):
+                self._planes.pop(event.plane, None)
+                self._copies.pop(event.plane, None)
+                self._touch(event.plane)
+            elif isinstance(event, UpdateTiles):
+                self._paste(event.plane, unpacked)
+            elif isinstance(event, SetParams):
+                self._params = event.params
+            elif isinstance(event, SetControls):
+                self._controls = event.controls
+            elif isinstance(event, SetPose):
+                self._poses[event.id] = event.people
+            else:
+                return False
+            self._revision = event.revision
+        return not (isinstance(event, UpdateTiles) and event.more)
+
+    def snapshot(self) -> Snapshot:
+        """The newest state; planes are copied only if they changed since the last snapshot."""
+        with self._lock:
+            canvas = self._copy(CANVAS)
+            extent = Extent(0, 0)
+            if canvas is not None:
+                extent = Extent(canvas.shape[1], canvas.shape[0])
+            return Snapshot(
+                revision=self._revision,
+                params=self._params,
+                extent=extent,
+                canvas=canvas,
+                canvas_version=self._versions.get(CANVAS, 0),
+                mask=self._copy(MASK),
+                controls=self._controls,
+                poses=tuple(self._poses.items()),
+            )
+
+    def _open(self, event: SetPlane) -> None:
+        width, height = event.extent
+        shape = (height, width, 4) if event.format is PixelFormat.BGRA8 else (height, width)
+        self._planes[event.plane] = np.zeros(shape, dtype=np.uint8)
+        self._touch(event.plane)
+
+    def _paste(self, plane: str, unpacked: list[tuple[Tile, bytes]]) -> None:
+        pixels = self._planes[plane]
+        for tile, data in unpacked:
+            x, y, width, height = tile.bounds
+            target = pixels[y : y + height, x : x + width]
+            new = np.frombuffer(data, dtype=np.uint8).reshape(target.shape)  # h x w (x 4)
+            if not np.array_equal(target, new):
+                target[...] = new
+                self._touch(plane)
+
+    def _touch(self, plane: str) -> None:
+        self._versions[plane] = self._versions.get(plane, 0) + 1
+        self._copies.pop(plane, None)
+
+    def _copy(self, plane: str) -> Pixels | None:
+        pixels = self._planes.get(plane)
+        if pixels is None:
+            return None
+        if plane not in self._copies:
+            self._copies[plane] = pixels.copy()
+        return self._copies[plane]
+
+
+def unpack(tile: Tile) -> bytes:
+    """The raw pixels of a tile in any encoding; ``MalformedMessage`` for anything else."""
+    if tile.encoding is not Encoding.JPEG:
+        return unpack_tile(tile)
+    if tile.format is not PixelFormat.BGRA8:
+        raise MalformedMessage("A mask cannot travel as JPEG.")
+    try:
+        with Image.open(io.BytesIO(tile.data), formats=["JPEG"]) as image:
+            if image.size != (tile.bounds.width, tile.bounds.height):
+                raise MalformedMessage("A JPEG tile has another size than declared.")
+            return image.convert("RGBX").tobytes("raw", "BGRX")
+    except (UnidentifiedImageError, OSError, ValueError, SyntaxError):
+        raise MalformedMessage("A JPEG tile cannot be read.") from None

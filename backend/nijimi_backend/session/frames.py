@@ -1,0 +1,109 @@
+"""Finished pictures enter; Frames with only what the client does not show yet leave."""
+
+from __future__ import annotations
+
+import io
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from nijimi_protocol.geometry import TILE_PX, Bounds, Extent, merge_tiles
+from nijimi_protocol.messages import Frame
+from nijimi_protocol.pixels import Encoding, PixelFormat, Tile, pack_tile
+from PIL import Image
+
+from ..engine.request import Picture, Pixels
+
+__all__ = ["Finished", "FrameMaker", "changed_areas"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finished:
+    """A picture with the revision that it shows, on its way to a client."""
+
+    picture: Picture
+    revision: int
+    final: bool
+    timings_ms: Mapping[str, float]
+
+
+def changed_areas(before: Pixels, after: Pixels) -> list[Bounds]:
+    """Rectangles that cover every changed tile of two pictures of equal size, h x w x 4."""
+    height, width = after.shape[:2]
+    differs = (before.view(np.uint32) != after.view(np.uint32))[..., 0]  # h x w
+    rows, columns = -(-height // TILE_PX), -(-width // TILE_PX)
+    padded = np.zeros((rows * TILE_PX, columns * TILE_PX), dtype=bool)
+    padded[:height, :width] = differs
+    # rows x TILE x columns x TILE: one flag a tile
+    dirty = padded.reshape(rows, TILE_PX, columns, TILE_PX).any(axis=(1, 3))
+    tiles = [
+        Bounds(
+            int(column) * TILE_PX,
+            int(row) * TILE_PX,
+            min(TILE_PX, width - int(column) * TILE_PX),
+            min(TILE_PX, height - int(row) * TILE_PX),
+        )
+        for row, column in np.argwhere(dirty)
+    ]
+    return merge_tiles(tiles)
+
+
+class FrameMaker:
+    """Remembers what one client shows, and packs the difference."""
+
+    def __init__(self) -> None:
+        self._last_id = 0
+        self._sent: tuple[int, Pixels] | None = None
+        self._shown: tuple[int, Pixels] | None = None
+
+    def make(self, finished: Finished, encodings: tuple[Encoding, ...]) -> Frame:
+        """The next frame, based on what the client has acknowledged."""
+        pixels = finished.picture.pixels
+        height, width = pixels.shape[:2]
+        started = time.perf_counter()
+        base_id, areas = 0, [Bounds(0, 0, width, height)]
+        if self._shown is not None and self._shown[1].shape == pixels.shape:
+            base_id = self._shown[0]
+            areas = changed_areas(self._shown[1], pixels)
+        diffed = time.perf_counter()
+        tiles = tuple(_pack(pixels, area, encodings) for area in areas)
+        packed = time.perf_counter()
+        self._last_id += 1
+        self._sent = (self._last_id, pixels)
+        timings = {
+            **finished.timings_ms,
+            "diff": (diffed - started) * 1000,
+            "pack": (packed - diffed) * 1000,
+        }
+        return Frame(
+            frame_id=self._last_id,
+            base_frame_id=base_id,
+            revision=finished.revision,
+            extent=Extent(width, height),
+            area=finished.picture.area,
+            tiles=tiles,
+            seed=finished.picture.seed,
+            num_inference_steps=finished.picture.num_inference_steps,
+            final=finished.final,
+            model_ms=round(finished.picture.model_ms, 3),
+            timings_ms={name: round(value, 3) for name, value in timings.items()},
+        )
+
+    def acknowledged(self, frame_id: int) -> None:
+        """The client shows this frame; 0 means that it shows none of ours."""
+        self._shown = self._sent if self._sent and self._sent[0] == frame_id else None
+
+
+def _pack(pixels: Pixels, area: Bounds, encodings: tuple[Encoding, ...]) -> Tile:
+    """RAW where the client takes it: on loopback nothing is faster than a copy."""
+    part = pixels[area.y : area.bottom, area.x : area.right]
+    if Encoding.RAW in encodings or not encodings:
+        return pack_tile(area, PixelFormat.BGRA8, part.tobytes(), Encoding.RAW)
+    if Encoding.ZLIB in encodings:
+        return pack_tile(area, PixelFormat.BGRA8, part.tobytes(), Encoding.ZLIB)
+    buffer = io.BytesIO()
+    Image.fromarray(np.ascontiguousarray(part[..., 2::-1])).save(buffer, "JPEG", quality=90)
+    return Tile(
+        bounds=area, format=PixelFormat.BGRA8, encoding=Encoding.JPEG, data=buffer.getvalue()
+    )

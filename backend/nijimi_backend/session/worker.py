@@ -1,0 +1,298 @@
+"""Clients' newest states enter; finished pictures, status and errors leave, from one thread.
+
+The thread owns the engine: torch is imported, the model loaded and every frame rendered there.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from nijimi_protocol.messages import ErrorReport, Progress, Status
+
+from ..engine.request import FrameRequest, Picture
+from ..errors import NijimiError, RenderCancelled
+from .canvas_state import CanvasState, Snapshot
+from .frames import Finished
+from .pace import Pace, Work
+
+__all__ = ["EngineLike", "EngineOpener", "RenderClient", "Worker"]
+
+log = logging.getLogger(__name__)
+
+
+class ModelLike(Protocol):
+    """What the worker reads of a model."""
+
+    @property
+    def name(self) -> str: ...
+
+
+class EngineLike(Protocol):
+    """What the worker needs of an engine."""
+
+    @property
+    def device(self) -> str: ...
+
+    @property
+    def model(self) -> ModelLike: ...
+
+    def render(
+        self,
+        request: FrameRequest,
+        should_stop: Callable[[], bool] = ...,
+        on_step: Callable[[int, int], None] = ...,
+    ) -> Picture: ...
+
+
+EngineOpener = Callable[[str, Callable[[str, int, int], None]], EngineLike]
+"""Model name ("" for the default) and a progress callback in, a warm engine out."""
+
+
+class RenderClient:
+    """One connected client as the worker sees it. ``deliver`` and ``tell`` must not block."""
+
+    def __init__(
+        self,
+        deliver: Callable[[Finished], None],
+        tell: Callable[[Status | Progress | ErrorReport], None],
+    ) -> None:
+        self.state = CanvasState()
+        self.pace = Pace()
+        self.deliver = deliver
+        self.tell = tell
+        self.last: tuple[tuple[object, ...], bool, Picture] | None = None
+
+
+@dataclass(kw_only=True)
+class _Job:
+    client: RenderClient
+    work: Work
+    snapshot: Snapshot
+    started_with: int
+    changed_at_s: float
+    done_part: float = 0.0
+
+
+class Worker:
+    """Renders for all clients in turn."""
+
+    def __init__(self, open_engine: EngineOpener, model_name: str = "") -> None:
+        self._open_engine = open_engine
+        self._default_model = model_name
+        self._engine: EngineLike | None = None
+        self._wanted = model_name
+        self._refused: str | None = None
+        self._clients: list[RenderClient] = []
+        self._changed = threading.Condition()
+        self._stopping = False
+        self._status = Status(state="starting", device="", model="", text="Starting.")
+        self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
+
+    @property
+    def status(self) -> Status:
+        return self._status
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self, timeout_s: float = 3.0) -> None:
+        """End the thread; a frame in flight is given up between two steps."""
+        with self._changed:
+            self._stopping = True
+            self._changed.notify_all()
+        self._thread.join(timeout_s)
+
+    def add(self, client: RenderClient) -> None:
+        with self._changed:
+            self._clients.append(client)
+            client.tell(self._status)
+
+    def remove(self, client: RenderClient) -> None:
+        with self._changed:
+            if client in self._clients:
+                self._clients.remove(client)
+            client.pace.live = False
+            self._changed.notify_all()
+
+    def changed(self, client: RenderClient) -> None:
+        """A complete change reached the client's mirror."""
+        params = client.state.params
+        with self._changed:
+            client.pace.live = params.live
+            client.pace.refine = params.refine
+            client.pace.change(time.monotonic())
+            self._changed.notify_all()
+
+    def cancel(self, client: RenderClient) -> None:
+        with self._changed:
+            client.pace.cancel()
+
+    def _run(self) -> None:
+        while not self._stopping:
+            if self._engine is None and not self._load(self._default_model):
+                with self._changed:
+                    # Nothing works without a model: wait until a client names another one.
+                    self._changed.wait_for(
+                        lambda: self._stopping or self._other_model() is not None
+                    )
+                    self._default_model = self._other_model() or self._default_model
+                continue
+            job = self._wait_for_job()
+            if job is not None:
+                self._serve(job)
+
+    def _other_model(self) -> str | None:
+        for client in self._clients:
+            name = client.state.params.model
+            if client.pace.changes and name and name != self._refused:
+                return name
+        return None
+
+    def _wait_for_job(self) -> _Job | None:
+        with self._changed:
+            now = time.monotonic()
+            for n, client in enumerate(self._clients):
+                work = client.pace.next_work(now)
+                if work is None:
+                    continue
+                # The one that was served goes to the end: everybody gets a turn.
+                self._clients.append(self._clients.pop(n))
+                return _Job(
+                    client=client,
+                    work=work,
+                    snapshot=client.state.snapshot(),
+                    started_with=client.pace.changes,
+                    changed_at_s=client.pace.changed_at_s,
+                )
+            waits = [client.pace.wake_in_s(now) for client in self._clients]
+            timed = [wait for wait in waits if wait is not None]
+            self._changed.wait(min(timed) if timed else None)
+            return None
+
+    def _serve(self, job: _Job) -> None:
+        client, snapshot = job.client, job.snapshot
+        wanted = snapshot.params.model or self._wanted
+        engine = self._engine
+        if engine is not None and wanted and wanted != engine.model.name:
+            if wanted == self._refused or not self._load(wanted):
+                client.pace.failed()
+                return
+            engine = self._engine
+        request = snapshot.request(full_quality=job.work is Work.REFINE)
+        if engine is None or request is None:
+            with self._changed:
+                client.pace.failed()
+            return
+        try:
+            self._render(job, engine, request)
+        except RenderCancelled:
+            with self._changed:
+                client.pace.gave_up(job.work)
+        except NijimiError as error:
+            log.warning("rendering failed: %s", error)
+            self._fail(client, error.code, error.sentence, error.action, snapshot.revision)
+        except Exception:
+            log.exception("rendering failed")
+            self._fail(
+                client,
+                "internal",
+                "The picture could not be rendered because of a fault in Nijimi.",
+                "Change something to try again; the backend's log says more.",
+                snapshot.revision,
+            )
+
+    def _render(self, job: _Job, engine: EngineLike, request: FrameRequest) -> None:
+        client, snapshot = job.client, job.snapshot
+        queue_ms = (time.monotonic() - job.changed_at_s) * 1000
+        refine = job.work is Work.REFINE
+        known = client.last
+        if known is not None and known[0] == snapshot.key and (known[1] or not refine):
+            picture = known[2]
+            is_refined = known[1]
+        else:
+            picture = engine.render(
+                request, lambda: self._should_stop(job), lambda done, total: _note(job, done, total)
+            )
+            is_refined = refine
+            client.last = (snapshot.key, refine, picture)
+        with self._changed:
+            client.pace.finished(job.work, job.started_with)
+            if is_refined:
+                client.pace.refined = max(client.pace.refined, job.started_with)
+            final = is_refined or not snapshot.params.refine
+        client.deliver(
+            Finished(
+                picture=picture,
+                revision=snapshot.revision,
+                final=final,
+                timings_ms={**picture.timings_ms, "queue": 0.0 if refine else queue_ms},
+            )
+        )
+
+    def _should_stop(self, job: _Job) -> bool:
+        if self._stopping:
+            return True
+        return job.client.pace.should_give_up(job.work, job.started_with, job.done_part)
+
+    def _load(self, name: str) -> bool:
+        """Load a model; on failure the old one stays, and every client hears why."""
+        title = name or "the default model"
+        self._say(Status(state="loading", device="", model=name, text=f"Loading {title}."))
+        try:
+            engine = self._open_engine(name, self._progress)
+        except NijimiError as error:
+            log.warning("loading failed: %s", error)
+            self._refuse(name, error.code, error.sentence, error.action)
+            return False
+        except Exception:
+            log.exception("loading failed")
+            self._refuse(
+                name,
+                "internal",
+                f"Loading {title} failed because of a fault in Nijimi.",
+                "Run nijimi doctor; the backend's log says more.",
+            )
+            return False
+        self._engine = engine
+        self._wanted = engine.model.name
+        self._refused = None
+        self._say(Status(state="ready", device=engine.device, model=engine.model.name))
+        return True
+
+    def _refuse(self, name: str, code: str, sentence: str, action: str) -> None:
+        self._refused = name
+        engine = self._engine
+        self._tell_all(ErrorReport(code=code, sentence=sentence, action=action))
+        if engine is None:
+            self._say(Status(state="failed", device="", model=name, text=sentence))
+        else:
+            self._say(Status(state="ready", device=engine.device, model=engine.model.name))
+
+    def _fail(
+        self, client: RenderClient, code: str, sentence: str, action: str, revision: int
+    ) -> None:
+        with self._changed:
+            client.pace.failed()
+        client.tell(ErrorReport(code=code, sentence=sentence, action=action, revision=revision))
+
+    def _progress(self, label: str, done: int, total: int) -> None:
+        self._tell_all(Progress(label=label, done=done, total=total))
+
+    def _say(self, status: Status) -> None:
+        with self._changed:
+            self._status = status
+        self._tell_all(status)
+
+    def _tell_all(self, message: Status | Progress | ErrorReport) -> None:
+        with self._changed:
+            for client in self._clients:
+                client.tell(message)
+
+
+def _note(job: _Job, done: int, total: int) -> None:
+    job.done_part = done / max(1, total)

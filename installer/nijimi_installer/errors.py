@@ -1,0 +1,32 @@
+"""What can go wrong while installing, as one tree; a failure enters, two sentences leave.
+
+InstallError
+├── MissingProgram     a program of the system is not there
+├── CommandFailed      a command that we ran failed
+└── DemoFailed         Krita ran, but did not do what it must
+"""
+
+from __future__ import annotations
+
+__all__ = ["CommandFailed", "DemoFailed", "InstallError", "MissingProgram"]
+
+
+class InstallError(Exception):
+    """The root: ``sentence`` says what, ``action`` what to do."""
+
+    def __init__(self, sentence: str, action: str = "") -> None:
+        super().__init__(f"{sentence} {action}".strip())
+        self.sentence = sentence
+        self.action = action
+
+
+class MissingProgram(InstallError):
+    """A program of the system is not there."""
+
+
+class CommandFailed(InstallError):
+    """A command that we ran failed."""
+
+
+class DemoFailed(InstallError):
+    """Krita ran, but did not do what it must."""

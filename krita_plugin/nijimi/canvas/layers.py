@@ -1,0 +1,111 @@
+"""A picture enters; a layer of ours holds it. No layer of the painter's is ever written to."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from nijimi_protocol.geometry import Bounds, Extent
+
+from ..qt import QtCore, QtGui
+
+__all__ = ["PREVIEW_NAME", "PreviewLayer", "apply_picture", "find_preview", "scaled_pixels"]
+
+PREVIEW_NAME = "Nijimi preview"
+
+_SRGB = "sRGB-elle-V2-srgbtrc.icc"
+
+
+def scaled_pixels(pixels: bytes | bytearray, extent: Extent, size: Extent) -> bytes:
+    """BGRA8 at ``extent`` scaled smoothly to ``size``."""
+    raw = bytes(pixels)
+    if extent == size:
+        return raw
+    image = QtGui.QImage(
+        raw, extent.width, extent.height, extent.width * 4, QtGui.QImage.Format.Format_ARGB32
+    ).scaled(
+        size.width,
+        size.height,
+        QtCore.Qt.AspectRatioMode.IgnoreAspectRatio,
+        QtCore.Qt.TransformationMode.SmoothTransformation,
+    )
+    image = image.convertToFormat(QtGui.QImage.Format.Format_ARGB32)
+    bits = image.constBits()
+    bits.setsize(size.pixels * 4)
+    return bytes(bits)
+
+
+def apply_picture(
+    document: Any, pixels: bytes | bytearray, extent: Extent, area: Bounds, name: str
+) -> Any:
+    """Add one filled paint layer above the active one: one undo step. Call it at rest.
+
+    The layer is filled before it is added: a write afterwards would not be undone with it
+    (and would disturb the undo of strokes beside it).
+    """
+    layer = _filled_layer(document, pixels, extent, area, name)
+    parent, above = _place(document)
+    parent.addChildNode(layer, above)
+    return layer
+
+
+def _filled_layer(
+    document: Any, pixels: bytes | bytearray, extent: Extent, area: Bounds, name: str
+) -> Any:
+    layer = document.createNode(name, "paintlayer")
+    if document.colorDepth() != "U8" or document.colorModel() != "RGBA":
+        layer.setColorSpace("RGBA", "U8", _SRGB)
+    data = QtCore.QByteArray(scaled_pixels(pixels, extent, area.extent))
+    layer.setPixelData(data, area.x, area.y, area.width, area.height)
+    return layer
+
+
+def _place(document: Any) -> tuple[Any, Any]:
+    """The parent of the new layer and the node that it goes above."""
+    node = document.activeNode()
+    # A mask is no place for a layer: climb to the layer that it belongs to.
+    while node is not None and node.type().endswith("mask"):
+        node = node.parentNode()
+    if node is None or node.parentNode() is None:
+        return document.rootNode(), None
+    return node.parentNode(), node
+
+
+def find_preview(document: Any) -> Any | None:
+    """Our preview layer, if the document has one: a locked top-level layer of that name."""
+    root = document.rootNode()
+    if root is None:
+        return None
+    for node in root.childNodes():
+        if node.name() == PREVIEW_NAME and node.locked():
+            return node
+    return None
+
+
+class PreviewLayer:
+    """The managed preview layer of one document; every method is called at rest only."""
+
+    def __init__(self, document: Any) -> None:
+        self._document = document
+
+    def show(self, pixels: bytes | bytearray, extent: Extent, area: Bounds, opacity: float) -> None:
+        """Put the picture into the layer, which is made at first use."""
+        layer = find_preview(self._document)
+        if layer is None:
+            active = self._document.activeNode()
+            layer = _filled_layer(self._document, pixels, extent, area, PREVIEW_NAME)
+            layer.setOpacity(round(255 * opacity))
+            layer.setLocked(True)
+            self._document.rootNode().addChildNode(layer, None)
+            if active is not None:
+                self._document.setActiveNode(active)
+            return
+        layer.setOpacity(round(255 * opacity))
+        data = QtCore.QByteArray(scaled_pixels(pixels, extent, area.extent))
+        layer.setPixelData(data, area.x, area.y, area.width, area.height)
+        self._document.refreshProjection()
+
+    def remove(self) -> None:
+        layer = find_preview(self._document)
+        if layer is not None:
+            layer.remove()
+            self._document.refreshProjection()

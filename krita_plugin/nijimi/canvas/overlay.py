@@ -1,0 +1,163 @@
+"""A picture enters; it is seen over the canvas, where the document is, and nothing is written."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from krita import Krita
+from nijimi_protocol.geometry import Bounds, Extent
+
+from ..qt import QtCore, QtGui, QtWidgets, is_deleted
+from .document import active_document, canvas_widget
+
+__all__ = ["Overlay", "view_transform"]
+
+
+def view_transform(extent: Extent, scale: float, rotation: float, mirror: bool) -> Any:
+    """From document pixels to canvas widget pixels, but for the place of its corner.
+
+    The picture is zoomed, mirrored left to right, then rotated clockwise; Krita's scroll bars give
+    the upper left corner of what its bounding rectangle then is, with opposite sign.
+    """
+    transform = QtGui.QTransform()
+    transform.rotate(rotation)
+    transform.scale(-scale if mirror else scale, scale)
+    corner = transform.mapRect(QtCore.QRectF(0, 0, extent.width, extent.height)).topLeft()
+    # Applied last: move that corner to (0, 0).
+    return transform * QtGui.QTransform.fromTranslate(-corner.x(), -corner.y())
+
+
+class _Sheet(QtWidgets.QWidget):
+    """The transparent child of one canvas widget. The pointer goes through it."""
+
+    def __init__(self, canvas: Any) -> None:
+        super().__init__(canvas)
+        self.setObjectName("nijimi_overlay")
+        self.setAttribute(QtCore.Qt.WidgetAttribute.WA_TransparentForMouseEvents)
+        self.setAttribute(QtCore.Qt.WidgetAttribute.WA_NoSystemBackground)
+        self.setFocusPolicy(QtCore.Qt.FocusPolicy.NoFocus)
+        self.image: Any = None
+        self.area = Bounds(0, 0, 0, 0)
+        self.extent = Extent(0, 0)
+        self.opacity = 1.0
+        self.frames = 0
+        self._canvas = canvas
+        self._cache: Any = None
+        self._cache_key: Any = None
+        self.setGeometry(canvas.rect())
+        canvas.installEventFilter(self)
+
+    def eventFilter(self, watched: Any, event: Any) -> bool:
+        if event.type() == QtCore.QEvent.Type.Resize:
+            self.setGeometry(watched.rect())
+        return False
+
+    def paintEvent(self, event: Any) -> None:
+        transform = self._transform()
+        if self.image is None or transform is None:
+            return
+        # Krita repaints the canvas, and so us, at every dab: scale once a frame, not once a dab.
+        key = (self.frames, self.area, transform, self.size(), self.opacity)
+        if key != self._cache_key:
+            self._cache, self._cache_key = self._render(transform), key
+        painter = QtGui.QPainter(self)
+        rect = event.rect()
+        ratio = self._cache.devicePixelRatioF()
+        source = QtCore.QRectF(
+            rect.x() * ratio, rect.y() * ratio, rect.width() * ratio, rect.height() * ratio
+        )
+        painter.drawPixmap(QtCore.QRectF(rect), self._cache, source)
+        painter.end()
+
+    def _render(self, transform: Any) -> Any:
+        ratio = self.devicePixelRatioF()
+        pixmap = QtGui.QPixmap(
+            max(1, round(self.width() * ratio)), max(1, round(self.height() * ratio))
+        )
+        pixmap.setDevicePixelRatio(ratio)
+        pixmap.fill(QtCore.Qt.GlobalColor.transparent)
+        painter = QtGui.QPainter(pixmap)
+        painter.setRenderHint(QtGui.QPainter.RenderHint.SmoothPixmapTransform)
+        painter.setOpacity(self.opacity)
+        painter.setTransform(transform)
+        painter.drawImage(QtCore.QRectF(*self.area), self.image)
+        painter.end()
+        return pixmap
+
+    def _transform(self) -> Any | None:
+        """From document pixels to our own, for the view as it is now."""
+        document, window = active_document(), Krita.instance().activeWindow()
+        if document is None or window is None or window.activeView() is None:
+            return None
+        area = self._canvas.parent()
+        while area is not None and not isinstance(area, QtWidgets.QAbstractScrollArea):
+            area = area.parent()
+        if area is None:
+            return None
+        canvas = window.activeView().canvas()
+        # Krita's zoom is relative to the document's print size at 72 dots an inch.
+        scale = canvas.zoomLevel() * 72.0 / max(1.0, document.resolution())
+        scale /= self.devicePixelRatioF()
+        transform = view_transform(self.extent, scale, canvas.rotation(), canvas.mirror())
+        x, y = area.horizontalScrollBar().value(), area.verticalScrollBar().value()
+        return transform * QtGui.QTransform.fromTranslate(-x, -y)
+
+
+class Overlay:
+    """The picture over whichever canvas is in front."""
+
+    def __init__(self) -> None:
+        self._sheet: _Sheet | None = None
+        self._opacity = 1.0
+        self._frames = 0
+
+    def set_opacity(self, opacity: float) -> None:
+        self._opacity = opacity
+        if sheet := self._alive():
+            sheet.opacity = opacity
+            sheet.update()
+
+    def show_picture(self, pixels: bytearray, extent: Extent, area: Bounds, canvas: Extent) -> None:
+        """Show BGRA8 ``pixels`` of ``extent`` over ``area`` of a document of ``canvas`` pixels."""
+        sheet = self._on_active_canvas()
+        if sheet is None:
+            return
+        # A copy: the session pastes the next frame into the same buffer.
+        sheet.image = QtGui.QImage(
+            bytes(pixels), extent.width, extent.height, QtGui.QImage.Format.Format_RGB32
+        ).copy()
+        self._frames += 1
+        sheet.area, sheet.extent, sheet.frames = area, canvas, self._frames
+        sheet.opacity = self._opacity
+        sheet.show()
+        sheet.update()
+
+    def clear(self) -> None:
+        if sheet := self._alive():
+            sheet.image = None
+            sheet.hide()
+
+    def detach(self) -> None:
+        """Leave the canvas."""
+        if sheet := self._alive():
+            sheet.hide()
+            sheet.deleteLater()
+        self._sheet = None
+
+    def _alive(self) -> _Sheet | None:
+        """Our sheet, unless Krita deleted it together with its canvas."""
+        if self._sheet is not None and is_deleted(self._sheet):
+            self._sheet = None
+        return self._sheet
+
+    def _on_active_canvas(self) -> _Sheet | None:
+        sheet = self._alive()
+        if sheet is not None and sheet.parent().isVisible():
+            return sheet
+        canvas = canvas_widget()
+        if canvas is None:
+            return None
+        if sheet is None or sheet.parent() is not canvas:
+            self.detach()
+            sheet = self._sheet = _Sheet(canvas)
+        return sheet

@@ -1,0 +1,70 @@
+"""Krita and a maker of docker contents enter; a docker in every window of Krita leaves."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from krita import DockWidget, DockWidgetFactory, DockWidgetFactoryBase, Krita
+
+from ..qt import QtCore
+from . import document as documents
+from .capture import Capture
+from .layers import PreviewLayer, apply_picture
+from .overlay import Overlay
+from .room import CanvasRoom
+from .watcher import CanvasWatcher
+
+__all__ = ["DOCKER_ID", "register"]
+
+DOCKER_ID = "nijimi_docker"
+
+Contents = Callable[[CanvasRoom], Any]
+"""Makes a docker's contents: an object with ``panel`` (a widget), ``begin()`` and ``end()``."""
+
+
+def register(make: Contents) -> None:
+    """Add the docker; Krita shows it on the right at its first start."""
+    app: Any = Krita.instance()
+    alive: list[Any] = []
+
+    class Docker(DockWidget):
+        """What Krita makes, once a window."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.setWindowTitle("Nijimi")
+            self._contents = make(_room())
+            self.setWidget(self._contents.panel)
+            alive.append(self._contents)
+            # Krita is still building its window: begin when its event loop runs.
+            QtCore.QTimer.singleShot(0, self._contents.begin)
+
+        def canvasChanged(self, canvas: Any) -> None:
+            """Krita asks for this method; the watcher sees by itself which view is in front."""
+
+    def end_all() -> None:
+        while alive:
+            alive.pop().end()
+
+    position = getattr(DockWidgetFactoryBase, "DockPosition", DockWidgetFactoryBase).DockRight
+    app.addDockWidgetFactory(DockWidgetFactory(DOCKER_ID, position, Docker))
+    application = QtCore.QCoreApplication.instance()
+    if application is not None:
+        application.aboutToQuit.connect(end_all)
+
+
+def _room() -> CanvasRoom:
+    return CanvasRoom(
+        watcher=CanvasWatcher(),
+        capture=Capture(),
+        overlay=Overlay(),
+        active_document=documents.active_document,
+        document_id=documents.document_id,
+        document_extent=documents.document_extent,
+        is_open=documents.is_open,
+        is_at_rest=documents.is_at_rest,
+        apply_picture=apply_picture,
+        preview_layer=PreviewLayer,
+        icon=documents.icon,
+    )

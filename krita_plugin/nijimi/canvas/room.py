@@ -1,0 +1,28 @@
+"""The canvas room's doors as one value: what the flow may ask of Krita. Imports no Krita."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from nijimi_protocol.geometry import Extent
+
+__all__ = ["CanvasRoom"]
+
+
+@dataclass(frozen=True)
+class CanvasRoom:
+    """Everything that touches a document. Tests give stand-ins of the same shape."""
+
+    watcher: Any
+    capture: Any
+    overlay: Any
+    active_document: Callable[[], Any | None]
+    document_id: Callable[[Any], str]
+    document_extent: Callable[[Any], Extent]
+    is_open: Callable[[Any], bool]
+    is_at_rest: Callable[[Any], bool]
+    apply_picture: Callable[..., Any]
+    preview_layer: Callable[[Any], Any]
+    icon: Callable[[str], Any]

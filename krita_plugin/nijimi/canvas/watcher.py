@@ -1,0 +1,145 @@
+"""Krita's signals, pen events and a cheap poll enter; "look again" leaves, as a Qt signal.
+
+Signals:
+    changed()           the projection may have changed; look when convenient
+    document_changed()  another document is in front, or none
+    pen_down(), pen_up()
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..qt import QtCore, Signal, is_deleted
+from .document import active_document, canvas_widget, change_token, document_id, main_window
+
+__all__ = ["PEN_POLL_MS", "REST_POLL_MS", "CanvasWatcher"]
+
+PEN_POLL_MS = 16
+"""While the pen is down every dab counts, and no signal tells of it."""
+
+REST_POLL_MS = 150
+"""At rest this finds what fires no signal: layer opacity, scripts, other plugins."""
+
+_MODELS = ("KisUndoModel", "KisNodeModel")
+
+
+class CanvasWatcher(QtCore.QObject):
+    """Watches the active document while it is switched on."""
+
+    changed = Signal()
+    document_changed = Signal()
+    pen_down = Signal()
+    pen_up = Signal()
+
+    def __init__(self, parent: Any = None) -> None:
+        super().__init__(parent)
+        self.is_pen_down = False
+        self._canvas: Any = None
+        self._id = ""
+        self._token = 0
+        self._models: list[Any] = []
+        self._timer = QtCore.QTimer(self)
+        self._timer.setTimerType(QtCore.Qt.TimerType.PreciseTimer)
+        self._timer.timeout.connect(self._turn)
+        self._soon = QtCore.QTimer(self)
+        self._soon.setSingleShot(True)
+        self._soon.setInterval(0)
+        self._soon.timeout.connect(self.changed)
+
+    def start(self) -> None:
+        self._timer.start(REST_POLL_MS)
+        self._turn()
+
+    def stop(self) -> None:
+        self._timer.stop()
+        self._forget_canvas()
+        for model in self._models:
+            self._disconnect(model)
+        self._models = []
+        self._id = ""
+
+    def _turn(self) -> None:
+        if self.is_pen_down:
+            self.changed.emit()
+            return
+        document = active_document()
+        identity = document_id(document) if document is not None else ""
+        if identity != self._id:
+            self._id = identity
+            self._find_sources()
+            self.document_changed.emit()
+            return
+        if document is None:
+            return
+        if self._canvas is None or is_deleted(self._canvas) or not self._canvas.isVisible():
+            self._find_sources()
+        token = change_token(document)
+        if token != self._token:
+            self._token = token
+            self.changed.emit()
+
+    def _find_sources(self) -> None:
+        """The canvas widget and Krita's models of this document."""
+        canvas = canvas_widget()
+        if canvas is not self._canvas:
+            self._forget_canvas()
+            self._canvas = canvas
+            if canvas is not None:
+                canvas.installEventFilter(self)
+        window = main_window()
+        if window is None:
+            return
+        for model in window.findChildren(QtCore.QAbstractItemModel):
+            if model.metaObject().className() in _MODELS and model not in self._models:
+                self._models.append(model)
+                for signal in (
+                    model.modelReset,
+                    model.dataChanged,
+                    model.rowsInserted,
+                    model.rowsRemoved,
+                ):
+                    signal.connect(self._something_changed)
+
+    def _something_changed(self, *_: Any) -> None:
+        # Krita tells of one change several times: look once, after all of them.
+        self._soon.start()
+
+    def _disconnect(self, model: Any) -> None:
+        for name in ("modelReset", "dataChanged", "rowsInserted", "rowsRemoved"):
+            try:
+                getattr(model, name).disconnect(self._something_changed)
+            except (TypeError, RuntimeError):
+                continue  # it went with its window
+
+    def _forget_canvas(self) -> None:
+        if self._canvas is not None and not is_deleted(self._canvas):
+            self._canvas.removeEventFilter(self)
+        self._canvas_gone()
+
+    def _canvas_gone(self) -> None:
+        self._canvas = None
+        if self.is_pen_down:
+            self._lift()
+
+    def eventFilter(self, watched: Any, event: Any) -> bool:
+        kind = event.type()
+        types = QtCore.QEvent.Type
+        if kind in (types.MouseButtonPress, types.TabletPress):
+            if event.button() == QtCore.Qt.MouseButton.LeftButton and not self.is_pen_down:
+                self.is_pen_down = True
+                self._timer.start(PEN_POLL_MS)
+                self.pen_down.emit()
+        elif (
+            kind in (types.MouseButtonRelease, types.TabletRelease)
+            and self.is_pen_down
+            and event.button() == QtCore.Qt.MouseButton.LeftButton
+        ):
+            self._lift()
+        return False
+
+    def _lift(self) -> None:
+        self.is_pen_down = False
+        self._timer.start(REST_POLL_MS)
+        self.pen_up.emit()
+        self._soon.start()

@@ -1,0 +1,39 @@
+"""The canvas room enters; a docker's widget, joined to settings, link and flow, leaves."""
+
+from __future__ import annotations
+
+from .canvas.room import CanvasRoom
+from .flow import Flow
+from .link.connection import Connection
+from .model.config import read_config
+from .model.live_state import LiveState
+from .model.settings import Settings, settings_path
+from .ui.docker import DockerPanel
+
+__all__ = ["Contents"]
+
+
+class Contents:
+    """One docker: made when Krita opens a window, ended when Krita does."""
+
+    def __init__(self, room: CanvasRoom) -> None:
+        config = read_config()
+        self.settings = Settings(settings_path())
+        if config.live_on_start:
+            self.settings.set("live", True)
+        self.live_state = LiveState()
+        self.connection = Connection(list(config.backend_command), config.models_dir)
+        self.flow = Flow(room, self.connection, self.settings, self.live_state)
+        self.panel = DockerPanel(self.settings, self.live_state, room.icon)
+        self.panel.apply_clicked.connect(self.flow.apply)
+        self.panel.retry_clicked.connect(self.connection.start)
+        self.flow.picture_changed.connect(self.panel.show_picture)
+        # Found by the tests and the demo, which run inside Krita beside it.
+        self.panel.setProperty("nijimi_contents", self)
+
+    def begin(self) -> None:
+        self.flow.begin()
+
+    def end(self) -> None:
+        self.flow.end()
+        self.settings.save()

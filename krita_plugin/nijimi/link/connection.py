@@ -1,0 +1,168 @@
+"""A backend command enters; an open session leaves, and comes back after every crash.
+
+Signals:
+    opened()             a fresh session is open: send the whole state
+    received(object)     a message of the server
+    state_changed(str)   off, starting, connecting, open, reconnecting, failed
+    problem(str, str)    a sentence and what to do
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from nijimi_protocol.errors import RemoteProtocolError
+from nijimi_protocol.messages import ErrorReport, Welcome
+from nijimi_protocol.session import ClientSession, SessionState
+from nijimi_protocol.version import VERSION
+
+from ..qt import QtCore, Signal
+from .backend_process import BackendProcess
+from .socket import LinkSocket
+
+__all__ = ["MAX_QUICK_ENDS", "Connection"]
+
+_BACKOFF_MS = (200, 1000, 2000, 4000, 8000)
+MAX_QUICK_ENDS = 5
+"""After so many ends without a frame between them the painter is asked, instead of the machine."""
+
+_NOT_INSTALLED = "Nijimi's backend is not installed yet."
+
+
+class Connection(QtCore.QObject):
+    """Keeps one backend running and one session open while it is started."""
+
+    opened = Signal()
+    received = Signal(object)
+    state_changed = Signal(str)
+    problem = Signal(str, str)
+
+    def __init__(self, command: list[str], models_dir: str = "", parent: Any = None) -> None:
+        super().__init__(parent)
+        self._command = command
+        self._models_dir = models_dir
+        self._process: BackendProcess | None = None
+        self._socket: LinkSocket | None = None
+        self._token = ""
+        self._revision = 0
+        self._ends = 0
+        self._wanted = False
+        self.session: ClientSession | None = None
+        self._again = QtCore.QTimer(self)
+        self._again.setSingleShot(True)
+        self._again.timeout.connect(self._launch)
+
+    @property
+    def is_open(self) -> bool:
+        return self.session is not None and self.session.state is SessionState.OPEN
+
+    @property
+    def pending_bytes(self) -> int:
+        return self._socket.pending_bytes if self._socket is not None else 0
+
+    @property
+    def backend_pid(self) -> int:
+        return self._process.pid if self._process is not None else 0
+
+    def start(self) -> None:
+        """Begin, or begin again after a failure."""
+        if not self._command:
+            self.state_changed.emit("failed")
+            self.problem.emit(_NOT_INSTALLED, "Run: python3 installer run")
+            return
+        if self._wanted and self._process is not None:
+            return
+        self._wanted = True
+        self._ends = 0
+        self._launch()
+
+    def stop(self) -> None:
+        """End session and backend; no problem is told."""
+        self._wanted = False
+        self._again.stop()
+        self._drop()
+        self.state_changed.emit("off")
+
+    def send(self, data: bytes) -> None:
+        if self._socket is not None:
+            self._socket.send(data)
+
+    def note_success(self) -> None:
+        """A frame came: the backend works, earlier ends are forgiven."""
+        self._ends = 0
+
+    def _launch(self) -> None:
+        self._drop()
+        self.state_changed.emit("starting" if self._ends == 0 else "reconnecting")
+        process = BackendProcess(self._command, self._models_dir, self)
+        process.listening.connect(self._connect)
+        process.ended.connect(self._ended)
+        self._process = process
+        process.start()
+
+    def _connect(self, port: int, token: str) -> None:
+        self._token = token
+        self.state_changed.emit("connecting")
+        socket = LinkSocket(self)
+        socket.opened.connect(self._greet)
+        socket.message.connect(self._receive)
+        socket.closed.connect(self._ended)
+        self._socket = socket
+        socket.open(port)
+
+    def _greet(self) -> None:
+        self.session = ClientSession(
+            token=self._token, client=f"nijimi-krita {VERSION}", first_revision=self._revision
+        )
+        self.send(self.session.hello())
+
+    def _receive(self, data: bytes) -> None:
+        session = self.session
+        if session is None:
+            return
+        try:
+            event = session.receive(data)
+        except RemoteProtocolError as error:
+            self._ended(error.sentence)
+            return
+        if isinstance(event, Welcome):
+            self.state_changed.emit("open")
+            self.opened.emit()
+            return
+        if isinstance(event, ErrorReport) and event.fatal:
+            # Trying again would end the same way.
+            self._give_up(event.sentence, event.action)
+            return
+        self.received.emit(event)
+
+    def _ended(self, sentence: str) -> None:
+        """Process or socket ended without our wish: start both again, ever later."""
+        if not self._wanted:
+            return
+        self._ends += 1
+        if self._ends > MAX_QUICK_ENDS:
+            self._give_up(sentence, "Run nijimi doctor in a terminal, then press Retry.")
+            return
+        self._drop()
+        self.state_changed.emit("reconnecting")
+        self._again.start(_BACKOFF_MS[min(self._ends, len(_BACKOFF_MS)) - 1])
+
+    def _give_up(self, sentence: str, action: str) -> None:
+        self._drop()
+        self._wanted = False
+        self.state_changed.emit("failed")
+        self.problem.emit(sentence, action)
+
+    def _drop(self) -> None:
+        if self.session is not None:
+            self._revision = self.session.revision
+            self.session = None
+        if self._socket is not None:
+            self._socket.close()
+            self._socket.deleteLater()
+            self._socket = None
+        if self._process is not None:
+            # At a crash there is nothing to wait for, and the painter must not wait either.
+            self._process.stop(at_once=self._wanted)
+            self._process.deleteLater()
+            self._process = None

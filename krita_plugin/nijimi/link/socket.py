@@ -1,0 +1,138 @@
+"""A port enters; whole binary messages come and go over a WebSocket, driven by Qt's signals.
+
+The sans-IO core of ``websockets`` (RFC 6455) speaks; a QTcpSocket carries. No thread, no asyncio,
+no polling.
+
+Signals:
+    opened()
+    message(object)  bytes
+    closed(str)      a sentence
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from nijimi_protocol.version import SUBPROTOCOL
+from websockets.client import ClientProtocol
+from websockets.exceptions import InvalidState
+from websockets.frames import Frame, Opcode
+from websockets.http11 import Response
+from websockets.protocol import State
+from websockets.uri import parse_uri
+
+from ..qt import QtCore, QtNetwork, Signal
+
+__all__ = ["LinkSocket"]
+
+_MAX_MESSAGE_BYTES = 64 * 1024 * 1024
+
+
+class LinkSocket(QtCore.QObject):
+    """One connection; make a new one for the next."""
+
+    opened = Signal()
+    message = Signal(object)
+    closed = Signal(str)
+
+    def __init__(self, parent: Any = None) -> None:
+        super().__init__(parent)
+        self._tcp = QtNetwork.QTcpSocket(self)
+        self._tcp.connected.connect(self._shake_hands)
+        self._tcp.readyRead.connect(self._read)
+        self._tcp.disconnected.connect(self._lost)
+        errors = getattr(self._tcp, "errorOccurred", None)
+        if errors is not None:
+            errors.connect(lambda _error: self._lost())
+        self._protocol: ClientProtocol | None = None
+        self._parts: list[bytes] = []
+        self._is_open = False
+        self._is_over = False
+
+    @property
+    def is_open(self) -> bool:
+        return self._is_open
+
+    @property
+    def pending_bytes(self) -> int:
+        """Bytes that the peer has not taken yet: the sign to send less."""
+        return int(self._tcp.bytesToWrite())
+
+    def open(self, port: int, host: str = "127.0.0.1") -> None:
+        self._protocol = ClientProtocol(
+            parse_uri(f"ws://{host}:{port}/nijimi"),
+            subprotocols=[SUBPROTOCOL],  # type: ignore[list-item]
+            max_size=_MAX_MESSAGE_BYTES,
+        )
+        # A proxy that the system is set to must not see what is painted.
+        self._tcp.setProxy(QtNetwork.QNetworkProxy(QtNetwork.QNetworkProxy.ProxyType.NoProxy))
+        self._tcp.connectToHost(host, port)
+
+    def send(self, data: bytes) -> None:
+        """Send one binary message; nothing happens once the connection is over."""
+        if not self._is_open or self._protocol is None:
+            return
+        try:
+            self._protocol.send_binary(data)
+        except InvalidState:
+            return
+        self._write()
+
+    def close(self) -> None:
+        """Say goodbye and be done; ``closed`` is not emitted for one's own wish."""
+        self._is_over = True
+        if self._is_open and self._protocol is not None:
+            try:
+                self._protocol.send_close(1000)
+                self._write()
+                self._tcp.flush()
+            except InvalidState:
+                pass
+        self._is_open = False
+        self._tcp.abort()
+
+    def _shake_hands(self) -> None:
+        assert self._protocol is not None
+        self._tcp.setSocketOption(QtNetwork.QAbstractSocket.SocketOption.LowDelayOption, 1)
+        self._protocol.send_request(self._protocol.connect())
+        self._write()
+
+    def _read(self) -> None:
+        protocol = self._protocol
+        if protocol is None or self._is_over:
+            return
+        protocol.receive_data(bytes(self._tcp.readAll()))
+        for event in protocol.events_received():
+            if isinstance(event, Response):
+                if protocol.state is State.OPEN:
+                    self._is_open = True
+                    self.opened.emit()
+            elif isinstance(event, Frame):
+                self._frame(event)
+            if self._is_over:
+                return
+        self._write()
+        if protocol.handshake_exc is not None:
+            self._lost("The backend refused the connection.")
+
+    def _frame(self, frame: Frame) -> None:
+        if frame.opcode in (Opcode.BINARY, Opcode.CONT):
+            self._parts.append(bytes(frame.data))
+            if frame.fin:
+                data = self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
+                self._parts = []
+                self.message.emit(data)
+
+    def _write(self) -> None:
+        assert self._protocol is not None
+        for data in self._protocol.data_to_send():
+            if data:
+                self._tcp.write(data)
+
+    def _lost(self, sentence: str = "The connection to the backend ended.") -> None:
+        if self._is_over:
+            return
+        self._is_over = True
+        self._is_open = False
+        self._tcp.abort()
+        self.closed.emit(sentence)

@@ -1,0 +1,1 @@
+"""What the painter set and what is going on, as observable values without widgets."""

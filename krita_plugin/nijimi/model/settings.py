@@ -1,0 +1,112 @@
+"""Changes of the docker's fields enter; one observable set of values, kept on disk, leaves.
+
+Signals:
+    changed(str)  the named value is another one now
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+from nijimi_protocol.params import MAX_SEED, RenderMode, RenderParams
+
+from ..qt import QtCore, Signal
+from .config import user_config_dir
+
+__all__ = ["DEFAULTS", "SHOW_LAYER", "SHOW_NOTHING", "SHOW_OVERLAY", "Settings", "settings_path"]
+
+SHOW_OVERLAY, SHOW_LAYER, SHOW_NOTHING = "overlay", "layer", "docker"
+
+DEFAULTS: dict[str, Any] = {
+    "prompt": "",
+    "negative_prompt": "",
+    "strength": 0.6,
+    "num_inference_steps": 4,
+    "guidance_scale": 1.0,
+    "seed": 1,
+    "seed_locked": True,
+    "live": False,
+    "refine": True,
+    "show_on_canvas": SHOW_OVERLAY,
+    "overlay_opacity": 0.75,
+    "model": "",
+}
+
+_NOT_KEPT = ("live",)
+"""Krita starts quietly: live mode is switched on by the painter, or by the installer's word."""
+
+
+def settings_path() -> Path:
+    return user_config_dir() / "nijimi" / "docker.json"
+
+
+class Settings(QtCore.QObject):
+    """The docker's values by name."""
+
+    changed = Signal(str)
+
+    def __init__(self, path: Path | None = None, parent: Any = None) -> None:
+        super().__init__(parent)
+        self._path = path
+        self._values = dict(DEFAULTS)
+        self._load()
+
+    def get(self, name: str) -> Any:
+        return self._values[name]
+
+    def set(self, name: str, value: Any) -> None:
+        """Keep a value; observers hear of it only when it is another one."""
+        if self._values[name] == value:
+            return
+        self._values[name] = value
+        self.changed.emit(name)
+
+    def new_seed(self) -> None:
+        self.set("seed", random.randint(0, MAX_SEED))
+
+    def params(self) -> RenderParams:
+        """What the backend is to render with. Not checked here: the session does that."""
+        v = self._values
+        return RenderParams(
+            prompt=v["prompt"],
+            negative_prompt=v["negative_prompt"],
+            strength=v["strength"],
+            num_inference_steps=v["num_inference_steps"],
+            # A negative prompt has no effect without guidance; this much is mild and works.
+            guidance_scale=max(v["guidance_scale"], 1.5) if v["negative_prompt"] else 1.0,
+            seed=v["seed"],
+            mode=RenderMode.IMG2IMG,
+            model=v["model"],
+            live=v["live"],
+            refine=v["refine"],
+        )
+
+    def save(self) -> None:
+        """Write what is worth keeping; a full disk must not disturb the painter."""
+        if self._path is None:
+            return
+        kept = {name: value for name, value in self._values.items() if name not in _NOT_KEPT}
+        beside = self._path.with_suffix(".part")
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            beside.write_text(json.dumps(kept, indent=1), encoding="utf-8")
+            beside.replace(self._path)
+        except OSError:
+            return
+
+    def _load(self) -> None:
+        if self._path is None:
+            return
+        try:
+            kept: Any = json.loads(self._path.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return
+        if not isinstance(kept, dict):
+            return
+        for name, default in DEFAULTS.items():
+            value = kept.get(name, default)
+            if name not in _NOT_KEPT and type(value) is type(default):
+                self._values[name] = value

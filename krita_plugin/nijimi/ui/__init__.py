@@ -1,0 +1,1 @@
+"""Values enter, widgets leave: what the painter touches. Knows models only."""

@@ -1,0 +1,249 @@
+"""Settings and live state enter; the docker's panel leaves, and the painter's wishes with it.
+
+Signals:
+    apply_clicked()
+    retry_clicked()
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from nijimi_protocol.geometry import Extent
+from nijimi_protocol.params import MAX_SEED
+
+from ..model.live_state import LiveState
+from ..model.settings import SHOW_LAYER, SHOW_NOTHING, SHOW_OVERLAY, Settings
+from ..qt import QtCore, QtGui, QtWidgets, Signal
+from .preview import Preview
+
+__all__ = ["DockerPanel"]
+
+_TYPING_PAUSE_MS = 150
+
+
+class DockerPanel(QtWidgets.QWidget):
+    """Prompt, strength, steps, seed, live, preview, Apply and a status line."""
+
+    apply_clicked = Signal()
+    retry_clicked = Signal()
+
+    def __init__(
+        self, settings: Settings, live_state: LiveState, icon: Callable[[str], Any]
+    ) -> None:
+        super().__init__()
+        self._settings = settings
+        self._live_state = live_state
+        self._icon = icon
+        layout = QtWidgets.QVBoxLayout(self)
+        layout.setContentsMargins(6, 6, 6, 6)
+        layout.setSpacing(6)
+        self._prompt = self._text_field("prompt", "What shall it be? e.g. a red house at sunset", 3)
+        self._negative = self._text_field("negative_prompt", "What shall not be there", 2)
+        layout.addWidget(self._prompt)
+        layout.addWidget(self._negative)
+        layout.addLayout(self._sliders())
+        layout.addLayout(self._buttons())
+        self._preview = Preview()
+        layout.addWidget(self._preview, 1)
+        layout.addLayout(self._canvas_row())
+        layout.addLayout(self._status_row())
+        self._fold_negative(bool(settings.get("negative_prompt")))
+        settings.changed.connect(self._setting_changed)
+        live_state.changed.connect(self._state_changed)
+        self._state_changed()
+
+    def show_picture(self, pixels: bytearray | None, extent: Extent) -> None:
+        self._preview.set_picture(pixels, extent)
+
+    # Building ------------------------------------------------------------------------------
+
+    def _text_field(self, name: str, placeholder: str, lines: int) -> Any:
+        field = QtWidgets.QPlainTextEdit(self._settings.get(name))
+        field.setObjectName(f"nijimi_{name}")
+        field.setPlaceholderText(placeholder)
+        field.setTabChangesFocus(True)
+        height = field.fontMetrics().lineSpacing() * lines + 12
+        field.setFixedHeight(height)
+        pause = QtCore.QTimer(field)
+        pause.setSingleShot(True)
+        pause.setInterval(_TYPING_PAUSE_MS)
+        field.textChanged.connect(pause.start)
+        pause.timeout.connect(lambda: self._settings.set(name, field.toPlainText()))
+        return field
+
+    def _sliders(self) -> Any:
+        grid = QtWidgets.QGridLayout()
+        grid.setHorizontalSpacing(6)
+        grid.setVerticalSpacing(4)
+        self._strength = QtWidgets.QSlider(QtCore.Qt.Orientation.Horizontal)
+        self._strength.setObjectName("nijimi_strength")
+        self._strength.setRange(0, 100)
+        self._strength.setToolTip(
+            "How far the picture may leave your drawing: 0 % keeps it, 100 % ignores it."
+        )
+        self._strength.setValue(round(100 * self._settings.get("strength")))
+        self._strength_label = QtWidgets.QLabel()
+        self._strength_label.setMinimumWidth(self.fontMetrics().horizontalAdvance("100 %"))
+        self._strength.valueChanged.connect(
+            lambda value: self._settings.set("strength", value / 100)
+        )
+        grid.addWidget(QtWidgets.QLabel("Strength"), 0, 0)
+        grid.addWidget(self._strength, 0, 1)
+        grid.addWidget(self._strength_label, 0, 2)
+        self._steps = QtWidgets.QSpinBox()
+        self._steps.setObjectName("nijimi_steps")
+        self._steps.setRange(1, 20)
+        self._steps.setToolTip("Steps of a live picture: more are better and slower.")
+        self._steps.setValue(self._settings.get("num_inference_steps"))
+        self._steps.valueChanged.connect(
+            lambda value: self._settings.set("num_inference_steps", value)
+        )
+        row = QtWidgets.QHBoxLayout()
+        row.setSpacing(6)
+        row.addWidget(self._steps)
+        row.addStretch(1)
+        row.addWidget(QtWidgets.QLabel("Seed"))
+        self._seed = QtWidgets.QLineEdit(str(self._settings.get("seed")))
+        self._seed.setObjectName("nijimi_seed")
+        self._seed.setMaximumWidth(self.fontMetrics().horizontalAdvance("00000000000"))
+        self._seed.setValidator(
+            QtGui.QRegularExpressionValidator(QtCore.QRegularExpression("[0-9]{1,10}"), self)
+        )
+        self._seed.editingFinished.connect(self._seed_typed)
+        row.addWidget(self._seed)
+        self._dice = self._tool("view-refresh", "Another seed")
+        self._dice.setObjectName("nijimi_dice")
+        self._dice.clicked.connect(self._settings.new_seed)
+        row.addWidget(self._dice)
+        self._lock = self._tool("layer-locked", "Keep this seed after Apply", checkable=True)
+        self._lock.setObjectName("nijimi_seed_lock")
+        self._lock.setChecked(self._settings.get("seed_locked"))
+        self._lock.toggled.connect(lambda on: self._settings.set("seed_locked", on))
+        row.addWidget(self._lock)
+        grid.addWidget(QtWidgets.QLabel("Steps"), 1, 0)
+        grid.addLayout(row, 1, 1, 1, 2)
+        self._show_strength()
+        return grid
+
+    def _buttons(self) -> Any:
+        row = QtWidgets.QHBoxLayout()
+        row.setSpacing(6)
+        self._live = QtWidgets.QPushButton("Live")
+        self._live.setObjectName("nijimi_live")
+        self._live.setCheckable(True)
+        self._live.setAutoDefault(False)
+        self._live.setIcon(self._icon("media-playback-start"))
+        self._live.setToolTip("Turn what you paint into a picture while you paint.")
+        self._live.setChecked(self._settings.get("live"))
+        self._live.toggled.connect(lambda on: self._settings.set("live", on))
+        self._apply = QtWidgets.QPushButton("Apply")
+        self._apply.setObjectName("nijimi_apply")
+        self._apply.setAutoDefault(False)
+        self._apply.setIcon(self._icon("addlayer"))
+        self._apply.setToolTip("Put the picture into a new layer above the active one.")
+        self._apply.clicked.connect(self._apply_pressed)
+        self._more = self._tool("arrow-down", "Negative prompt", checkable=True)
+        self._more.setObjectName("nijimi_more")
+        self._more.toggled.connect(self._fold_negative)
+        row.addWidget(self._live, 1)
+        row.addWidget(self._apply, 1)
+        row.addWidget(self._more)
+        return row
+
+    def _canvas_row(self) -> Any:
+        row = QtWidgets.QHBoxLayout()
+        row.setSpacing(6)
+        self._where = QtWidgets.QComboBox()
+        self._where.setObjectName("nijimi_show_on_canvas")
+        for text, value, tip in (
+            ("Over the canvas", SHOW_OVERLAY, "Seen over the canvas, also while you paint."),
+            ("In a preview layer", SHOW_LAYER, "A locked layer, written when the pen is up."),
+            ("Here only", SHOW_NOTHING, "The canvas stays as it is."),
+        ):
+            self._where.addItem(text, value)
+            role = QtCore.Qt.ItemDataRole.ToolTipRole
+            self._where.setItemData(self._where.count() - 1, tip, role)
+        self._where.setCurrentIndex(self._where.findData(self._settings.get("show_on_canvas")))
+        self._where.currentIndexChanged.connect(
+            lambda n: self._settings.set("show_on_canvas", self._where.itemData(n))
+        )
+        self._opacity = QtWidgets.QSlider(QtCore.Qt.Orientation.Horizontal)
+        self._opacity.setObjectName("nijimi_opacity")
+        self._opacity.setRange(5, 100)
+        self._opacity.setToolTip("How much of the picture is seen over your painting.")
+        self._opacity.setValue(round(100 * self._settings.get("overlay_opacity")))
+        self._opacity.valueChanged.connect(
+            lambda value: self._settings.set("overlay_opacity", value / 100)
+        )
+        row.addWidget(self._where)
+        row.addWidget(self._opacity, 1)
+        return row
+
+    def _status_row(self) -> Any:
+        row = QtWidgets.QHBoxLayout()
+        self._status = QtWidgets.QLabel()
+        self._status.setObjectName("nijimi_status")
+        self._status.setWordWrap(True)
+        # Long sentences wrap; they never widen the docker.
+        policy = QtWidgets.QSizePolicy.Policy
+        self._status.setSizePolicy(policy.Ignored, policy.Preferred)
+        self._retry = QtWidgets.QPushButton("Retry")
+        self._retry.setObjectName("nijimi_retry")
+        self._retry.setAutoDefault(False)
+        self._retry.clicked.connect(self.retry_clicked)
+        row.addWidget(self._status, 1)
+        row.addWidget(self._retry)
+        return row
+
+    def _tool(self, icon: str, tip: str, *, checkable: bool = False) -> Any:
+        button = QtWidgets.QToolButton()
+        button.setIcon(self._icon(icon))
+        button.setToolTip(tip)
+        button.setAutoRaise(True)
+        button.setCheckable(checkable)
+        return button
+
+    # Reacting ------------------------------------------------------------------------------
+
+    def _apply_pressed(self) -> None:
+        self.apply_clicked.emit()
+        if not self._settings.get("seed_locked"):
+            self._settings.new_seed()
+
+    def _seed_typed(self) -> None:
+        text = self._seed.text()
+        self._settings.set("seed", min(int(text), MAX_SEED) if text else 0)
+        self._seed.setText(str(self._settings.get("seed")))
+
+    def _fold_negative(self, shown: bool) -> None:
+        self._negative.setVisible(shown)
+        self._more.setChecked(shown)
+        self._more.setIcon(self._icon("arrow-up" if shown else "arrow-down"))
+
+    def _show_strength(self) -> None:
+        self._strength_label.setText(f"{round(100 * self._settings.get('strength'))} %")
+
+    def _setting_changed(self, name: str) -> None:
+        value = self._settings.get(name)
+        if name == "live":
+            self._live.setChecked(value)
+        elif name == "strength":
+            self._strength.setValue(round(100 * value))
+            self._show_strength()
+        elif name == "num_inference_steps":
+            self._steps.setValue(value)
+        elif name == "seed":
+            self._seed.setText(str(value))
+        elif name in ("prompt", "negative_prompt"):
+            field = self._prompt if name == "prompt" else self._negative
+            if field.toPlainText() != value:
+                field.setPlainText(value)
+
+    def _state_changed(self) -> None:
+        state = self._live_state
+        self._status.setText(state.line())
+        self._status.setStyleSheet("color: #e8a13a;" if state.problem else "")
+        self._retry.setVisible(bool(state.problem) and state.can_retry)
+        self._apply.setEnabled(state.has_picture)

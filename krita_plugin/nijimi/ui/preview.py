@@ -1,0 +1,63 @@
+"""A picture enters; a sharp, undistorted view of it leaves."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from nijimi_protocol.geometry import Extent
+
+from ..qt import QtCore, QtGui, QtWidgets
+
+__all__ = ["Preview"]
+
+_EMPTY = "Switch Live on and paint:\nthe picture appears here."
+
+
+class Preview(QtWidgets.QWidget):
+    """Shows the newest picture at its own aspect, as large as there is room."""
+
+    def __init__(self, parent: Any = None) -> None:
+        super().__init__(parent)
+        self.setObjectName("nijimi_preview")
+        self.setMinimumSize(160, 120)
+        policy = QtWidgets.QSizePolicy.Policy
+        self.setSizePolicy(policy.Expanding, policy.Expanding)
+        self._image: Any = None
+
+    def set_picture(self, pixels: bytearray | None, extent: Extent) -> None:
+        """BGRA8 pixels, or None for nothing."""
+        if pixels is None or extent.pixels == 0:
+            self._image = None
+        else:
+            # A copy: the next frame is pasted into the same buffer.
+            self._image = QtGui.QImage(
+                bytes(pixels), extent.width, extent.height, QtGui.QImage.Format.Format_RGB32
+            ).copy()
+        self.update()
+
+    def image(self) -> Any:
+        """The picture as shown, or None."""
+        return self._image
+
+    def sizeHint(self) -> Any:
+        return QtCore.QSize(256, 256)
+
+    def paintEvent(self, event: Any) -> None:
+        painter = QtGui.QPainter(self)
+        palette = self.palette()
+        if self._image is None:
+            frame = self.rect().adjusted(0, 0, -1, -1)
+            painter.setPen(palette.color(QtGui.QPalette.ColorRole.Mid))
+            painter.drawRect(frame)
+            painter.setPen(
+                palette.color(
+                    QtGui.QPalette.ColorGroup.Disabled, QtGui.QPalette.ColorRole.WindowText
+                )
+            )
+            painter.drawText(frame, QtCore.Qt.AlignmentFlag.AlignCenter, _EMPTY)
+            return
+        size = self._image.size().scaled(self.size(), QtCore.Qt.AspectRatioMode.KeepAspectRatio)
+        target = QtCore.QRect(QtCore.QPoint(0, 0), size)
+        target.moveCenter(self.rect().center())
+        painter.setRenderHint(QtGui.QPainter.RenderHint.SmoothPixmapTransform)
+        painter.drawImage(target, self._image)

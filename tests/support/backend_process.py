@@ -1,0 +1,51 @@
+"""A models folder enters; a real backend process leaves, and is ended when the test is."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+__all__ = ["BackendProcess"]
+
+TOKEN = "a-token-for-tests"
+
+
+class BackendProcess:
+    """``nijimi serve --token-stdin`` as the plugin starts it."""
+
+    def __init__(self, *options: str, models_dir: Path | None = None) -> None:
+        command = [sys.executable, "-m", "nijimi_backend", "serve", "--token-stdin", *options]
+        if models_dir is not None:
+            command += ["--models-dir", str(models_dir)]
+        self.process = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env={**os.environ, "HF_HUB_OFFLINE": "1"},
+        )
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.process.stdin.write(f"{TOKEN}\n".encode())
+        self.process.stdin.flush()
+        self.hello: dict[str, Any] = json.loads(self.process.stdout.readline())
+        self.port: int = self.hello["port"]
+        self.token = TOKEN
+
+    def __enter__(self) -> BackendProcess:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for stream in (self.process.stdin, self.process.stdout):
+            if stream is not None:
+                stream.close()
+        try:
+            self.process.wait(10)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+            raise

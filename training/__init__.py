@@ -1,0 +1,1 @@
+"""How the embedded model was made: code and packages enter, weights leave."""

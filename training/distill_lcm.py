@@ -1,0 +1,125 @@
+"""The base model enters; an LCM-LoRA for few steps leaves: ``python -m training.distill_lcm``.
+
+Latent consistency distillation (Luo et al., arXiv 2310.04378, algorithm 1) into a LoRA (arXiv
+2311.05556): guidance folded in, DDIM as the solver over 50 steps, pseudo-Huber loss. As in
+LCM-LoRA's published recipe the target is the student itself without gradient.
+"""
+
+from __future__ import annotations
+
+import time
+
+import torch
+from diffusers import DDPMScheduler
+from peft import LoraConfig
+from peft.utils import get_peft_model_state_dict, set_peft_model_state_dict
+
+from .networks import SCHEDULER, make_text_encoder, make_unet
+from .workspace import Log, arguments, device_of, load_checkpoint, save_checkpoint
+
+SOLVER_STEPS = 50
+SIGMA_DATA = 0.5
+TIMESTEP_SCALING = 10.0
+HUBER_C = 0.001
+LORA_TARGETS = [
+    "to_q", "to_k", "to_v", "to_out.0", "proj_in", "proj_out", "ff.net.0.proj", "ff.net.2",
+    "conv1", "conv2", "conv_shortcut", "downsamplers.0.conv", "upsamplers.0.conv",
+    "time_emb_proj",
+]  # fmt: skip
+
+
+def boundary(timesteps: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """c_skip and c_out of the consistency function, N x 1 x 1 x 1 (arXiv 2310.04378, eq. 9)."""
+    scaled = timesteps.float().view(-1, 1, 1, 1) * TIMESTEP_SCALING
+    spread = scaled.square() + SIGMA_DATA**2
+    return SIGMA_DATA**2 / spread, scaled / spread.sqrt()
+
+
+def main() -> None:
+    parser = arguments("Distil the base model for 1 to 8 steps.", 15)
+    parser.add_argument("--rate", type=float, default=1e-3)
+    parser.add_argument("--rank", type=int, default=32)
+    parser.add_argument("--guidance", type=float, nargs=2, default=(0.5, 2.5))
+    options = parser.parse_args()
+    device = device_of(options.threads)
+    torch.manual_seed(options.seed)
+    data = torch.load(options.work / "latents.pt", weights_only=True)
+    latents, tokens, empty = data["latents"], data["tokens"], data["empty"]
+    base = load_checkpoint(options.work / "base.pt")
+    if base is None:
+        raise SystemExit("Train the base model first.")
+    teacher = make_unet()
+    text = make_text_encoder(data["vocab_size"], data["vocab_size"] - 1)
+    averaged = base["ema"]["shadow_params"]
+    for parameter, value in zip([*teacher.parameters(), *text.parameters()], averaged, strict=True):
+        parameter.data.copy_(value)
+    student = make_unet()
+    student.load_state_dict(teacher.state_dict())
+    teacher.to(device, memory_format=torch.channels_last).requires_grad_(False).eval()
+    text.to(device).requires_grad_(False).eval()
+    student.requires_grad_(False)
+    student.add_adapter(
+        LoraConfig(r=options.rank, lora_alpha=options.rank, target_modules=LORA_TARGETS)
+    )
+    student.to(device, memory_format=torch.channels_last)
+    parameters = [parameter for parameter in student.parameters() if parameter.requires_grad]
+    optimizer = torch.optim.AdamW(parameters, lr=options.rate, weight_decay=1e-3)
+    path = options.work / "lcm.pt"
+    step = 0
+    if saved := load_checkpoint(path):
+        set_peft_model_state_dict(student, saved["lora"])
+        optimizer.load_state_dict(saved["optimizer"])
+        step = saved["step"]
+    signal = DDPMScheduler(**SCHEDULER).alphas_cumprod.to(device)
+    with torch.no_grad():
+        nothing = text(empty.long().to(device)).last_hidden_state
+    log = Log(options.work, "lcm", options.minutes)
+    started = saved_at = time.monotonic()
+    skip = 1000 // SOLVER_STEPS
+    while not log.is_over:
+        rows = torch.randint(len(latents), (options.batch,))
+        clean = latents[rows].to(device).float() * data["scale"]
+        words = tokens[rows // 2, torch.randint(tokens.shape[1], (options.batch,))].long()
+        start = torch.randint(1, SOLVER_STEPS + 1, (options.batch,), device=device) * skip - 1
+        end = (start - skip).clamp(min=0)
+        noise = torch.randn_like(clean)
+        alpha = (signal[start] ** 0.5).view(-1, 1, 1, 1)
+        sigma = (1 - alpha**2) ** 0.5
+        noisy = alpha * clean + sigma * noise
+        low, high = options.guidance
+        weight = low + (high - low) * torch.rand(options.batch, 1, 1, 1, device=device)
+        with torch.no_grad():
+            embeds = text(words.to(device)).last_hidden_state
+            both = torch.cat([embeds, nothing.expand_as(embeds)])
+            v = teacher(noisy.repeat(2, 1, 1, 1), start.repeat(2), encoder_hidden_states=both)
+            given, blank = v.sample.chunk(2)
+            guided = given + weight * (given - blank)
+            x0, eps = alpha * noisy - sigma * guided, alpha * guided + sigma * noisy
+            alpha_end = (signal[end] ** 0.5).view(-1, 1, 1, 1)
+            sigma_end = (1 - alpha_end**2) ** 0.5
+            nearer = alpha_end * x0 + sigma_end * eps
+            v_end = student(nearer, end, encoder_hidden_states=embeds).sample
+            c_skip, c_out = boundary(end)
+            target = c_skip * nearer + c_out * (alpha_end * nearer - sigma_end * v_end)
+        v_start = student(noisy, start, encoder_hidden_states=embeds).sample
+        c_skip, c_out = boundary(start)
+        guess = c_skip * noisy + c_out * (alpha * noisy - sigma * v_start)
+        loss = (((guess - target).square() + HUBER_C**2).sqrt() - HUBER_C).mean()
+        done = (time.monotonic() - started) / (60 * options.minutes)
+        for group in optimizer.param_groups:
+            warm = min(1.0, (step + 1) / 30)
+            group["lr"] = options.rate * warm * min(1.0, max(0.05, (1 - done) / 0.4))
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
+        optimizer.step()
+        step += 1
+        log.add(step, step * options.batch, every=10, loss=loss.item())
+        if time.monotonic() - saved_at > 120 or log.is_over:
+            saved_at = time.monotonic()
+            lora = get_peft_model_state_dict(student)
+            save_checkpoint(path, {"lora": lora, "optimizer": optimizer.state_dict(), "step": step})
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,79 @@
+"""Checkpoints enter; a model folder in diffusers' layout leaves: ``python -m training.export``."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import torch
+from diffusers import LCMScheduler, StableDiffusionPipeline
+
+from .networks import SCHEDULER, make_autoencoder, make_text_encoder, make_unet
+from .workspace import arguments, load_checkpoint
+
+CARD = Path(__file__).with_name("MODEL_CARD.md")
+
+
+def main() -> None:
+    parser = arguments("Write the trained networks as the embedded model, fp16.", 0)
+    parser.add_argument(
+        "--output", type=Path, default=Path("backend/nijimi_backend/embedded/nijimi-mini")
+    )
+    parser.add_argument(
+        "--random", action="store_true", help="untrained weights where a checkpoint is missing"
+    )
+    options = parser.parse_args()
+    torch.manual_seed(options.seed)
+    work, output = options.work, options.output
+    checkpoints = {n: load_checkpoint(work / f"{n}.pt") for n in ("autoencoder", "base", "lcm")}
+    missing = [name for name, found in checkpoints.items() if found is None]
+    if missing and not options.random:
+        raise SystemExit(f"Not trained yet: {', '.join(missing)}. Train first, or pass --random.")
+    data = torch.load(work / "latents.pt", weights_only=True)
+    vae = make_autoencoder()
+    vae.register_to_config(scaling_factor=data["scale"])
+    if checkpoints["autoencoder"]:
+        vae.load_state_dict(checkpoints["autoencoder"]["model"])
+    unet = make_unet()
+    text = make_text_encoder(data["vocab_size"], data["vocab_size"] - 1)
+    if base := checkpoints["base"]:
+        values = base["ema"]["shadow_params"]
+        for parameter, value in zip([*unet.parameters(), *text.parameters()], values, strict=True):
+            parameter.data.copy_(value)
+    if output.exists():
+        shutil.rmtree(output)
+    output.mkdir(parents=True)
+    vae.half().save_pretrained(output / "vae")
+    unet.half().save_pretrained(output / "unet")
+    text.half().save_pretrained(output / "text_encoder")
+    LCMScheduler(
+        **SCHEDULER, original_inference_steps=50, set_alpha_to_one=False, clip_sample=False
+    ).save_pretrained(output / "scheduler")
+    shutil.copytree(work / "tokenizer", output / "tokenizer")
+    if lcm := checkpoints["lcm"]:
+        # peft's own key names, which diffusers reads as they are.
+        layers = {key: value.half().contiguous() for key, value in lcm["lora"].items()}
+        StableDiffusionPipeline.save_lora_weights(output / "lcm_lora", unet_lora_layers=layers)
+    index = {
+        "_class_name": "StableDiffusionPipeline",
+        "_diffusers_version": "0.42.1",
+        "feature_extractor": [None, None],
+        "image_encoder": [None, None],
+        "requires_safety_checker": False,
+        "safety_checker": [None, None],
+        "scheduler": ["diffusers", "LCMScheduler"],
+        "text_encoder": ["transformers", "CLIPTextModel"],
+        "tokenizer": ["transformers", "CLIPTokenizer"],
+        "unet": ["diffusers", "UNet2DConditionModel"],
+        "vae": ["diffusers", "AutoencoderTiny"],
+    }
+    (output / "model_index.json").write_text(json.dumps(index, indent=2) + "\n")
+    if CARD.exists():
+        shutil.copy(CARD, output / CARD.name)
+    size = sum(path.stat().st_size for path in output.rglob("*") if path.is_file())
+    print(f"wrote {output}, {size / 1e6:.1f} MB, missing: {', '.join(missing) or 'nothing'}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,69 @@
+"""Nothing enters; the networks of nijimi-mini leave, in the classes that SD1.5 uses.
+
+CLIPTextModel, UNet2DConditionModel and AutoencoderTiny (TAESD's shape), only smaller.
+"""
+
+from __future__ import annotations
+
+from diffusers import AutoencoderTiny, UNet2DConditionModel
+from transformers import CLIPTextConfig, CLIPTextModel
+
+__all__ = ["LATENT_CHANNELS", "SCHEDULER", "make_autoencoder", "make_text_encoder", "make_unet"]
+
+LATENT_CHANNELS = 4
+
+SCHEDULER = {
+    "num_train_timesteps": 1000,
+    "beta_start": 0.00085,
+    "beta_end": 0.012,
+    "beta_schedule": "scaled_linear",
+    "prediction_type": "v_prediction",
+}
+"""SD1.5's noise schedule with SD2.1's v-prediction, which few-step sampling likes better."""
+
+
+def make_autoencoder() -> AutoencoderTiny:
+    """8 x down, few blocks where the picture is large: that is where the time goes."""
+    return AutoencoderTiny(
+        encoder_block_out_channels=(32, 32, 32, 32),
+        decoder_block_out_channels=(32, 32, 32, 32),
+        num_encoder_blocks=(0, 1, 2, 3),
+        num_decoder_blocks=(3, 2, 1, 0),
+        latent_channels=LATENT_CHANNELS,
+        force_upcast=False,
+        latent_magnitude=3,
+        scaling_factor=1.0,
+    )
+
+
+def make_text_encoder(vocab_size: int, eos_token_id: int) -> CLIPTextModel:
+    """CLIP's text model at a small size, trained together with the UNet."""
+    config = CLIPTextConfig(
+        vocab_size=vocab_size,
+        hidden_size=192,
+        intermediate_size=512,
+        num_hidden_layers=3,
+        num_attention_heads=4,
+        max_position_embeddings=77,
+        projection_dim=192,
+        bos_token_id=eos_token_id - 1,
+        eos_token_id=eos_token_id,
+        pad_token_id=eos_token_id,
+    )
+    return CLIPTextModel(config)
+
+
+def make_unet() -> UNet2DConditionModel:
+    """Three levels for 32 x 32 latents; cross-attention at the two lower ones."""
+    return UNet2DConditionModel(
+        sample_size=32,
+        in_channels=LATENT_CHANNELS,
+        out_channels=LATENT_CHANNELS,
+        block_out_channels=(64, 96, 192),
+        layers_per_block=1,
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
+        cross_attention_dim=192,
+        attention_head_dim=(2, 4, 4),
+        norm_num_groups=16,
+    )

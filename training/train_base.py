@@ -1,0 +1,82 @@
+"""Latents and captions enter; UNet and text encoder leave: ``python -m training.train_base``.
+
+v-prediction (Salimans and Ho, arXiv 2202.00512, section 4) with min-SNR weighting (Hang et al.,
+arXiv 2303.09556, equation 8 in its form for v), and 10 % of captions dropped for guidance.
+"""
+
+from __future__ import annotations
+
+import time
+
+import torch
+from diffusers import DDPMScheduler
+from diffusers.training_utils import EMAModel
+
+from .networks import SCHEDULER, make_text_encoder, make_unet
+from .workspace import Log, arguments, device_of, load_checkpoint, save_checkpoint
+
+SNR_GAMMA = 5.0
+CAPTION_DROP = 0.1
+
+
+def main() -> None:
+    parser = arguments("Train the base model.", 45)
+    parser.add_argument("--rate", type=float, default=7e-4)
+    options = parser.parse_args()
+    device = device_of(options.threads)
+    torch.manual_seed(options.seed)
+    data = torch.load(options.work / "latents.pt", weights_only=True)
+    latents, tokens, empty = data["latents"], data["tokens"], data["empty"]
+    unet = make_unet().to(device, memory_format=torch.channels_last)
+    text = make_text_encoder(data["vocab_size"], data["vocab_size"] - 1).to(device)
+    parameters = [*unet.parameters(), *text.parameters()]
+    optimizer = torch.optim.AdamW(parameters, lr=options.rate, weight_decay=1e-2, betas=(0.9, 0.98))
+    ema = EMAModel(parameters, decay=0.998, use_ema_warmup=True, inv_gamma=1.0, power=0.75)
+    scheduler = DDPMScheduler(**SCHEDULER)
+    signal = scheduler.alphas_cumprod.to(device)
+    path = options.work / "base.pt"
+    step = 0
+    if saved := load_checkpoint(path):
+        unet.load_state_dict(saved["unet"])
+        text.load_state_dict(saved["text"])
+        optimizer.load_state_dict(saved["optimizer"])
+        ema.load_state_dict(saved["ema"])
+        step = saved["step"]
+    log = Log(options.work, "base", options.minutes)
+    started = saved_at = time.monotonic()
+    while not log.is_over:
+        rows = torch.randint(len(latents), (options.batch,))
+        clean = latents[rows].to(device).float() * data["scale"]
+        # Row 2n is picture n, row 2n + 1 its mirror.
+        words = tokens[rows // 2, torch.randint(tokens.shape[1], (options.batch,))].long()
+        words[torch.rand(options.batch) < CAPTION_DROP] = empty[0].long()
+        embeds = text(words.to(device)).last_hidden_state  # N x 77 x 192
+        noise = torch.randn_like(clean)
+        timesteps = torch.randint(1000, (options.batch,), device=device)
+        noisy = scheduler.add_noise(clean, noise, timesteps)
+        target = scheduler.get_velocity(clean, noise, timesteps)
+        predicted = unet(noisy, timesteps, encoder_hidden_states=embeds).sample
+        snr = signal[timesteps] / (1 - signal[timesteps])
+        weight = snr.clamp(max=SNR_GAMMA) / (snr + 1)
+        error = (predicted - target).square().mean((1, 2, 3))
+        loss = (weight * error).mean()
+        done = (time.monotonic() - started) / (60 * options.minutes)
+        for group in optimizer.param_groups:
+            warm = min(1.0, (step + 1) / 100)
+            group["lr"] = options.rate * warm * min(1.0, max(0.02, (1 - done) / 0.3))
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
+        optimizer.step()
+        ema.step(parameters)
+        step += 1
+        log.add(step, step * options.batch, loss=loss.item(), v_error=error.mean().item())
+        if time.monotonic() - saved_at > 120 or log.is_over:
+            saved_at = time.monotonic()
+            state = {"unet": unet.state_dict(), "text": text.state_dict(), "step": step}
+            state["optimizer"] = optimizer.state_dict()
+            save_checkpoint(path, {**state, "ema": ema.state_dict()})
+
+
+if __name__ == "__main__":
+    main()
