@@ -1,4 +1,7 @@
-"""Pictures and captions enter; latents and token rows leave: ``python -m training.encode_latents``."""
+"""Pictures and captions enter; latents and token rows leave.
+
+``python -m training.encode_latents``
+"""
 
 from __future__ import annotations
 
@@ -47,9 +50,8 @@ def main() -> None:
         },
         options.work / "latents.pt",
     )
-    print(
-        f"scale {scale:.4f}, vocabulary {len(tokenizer)}, longest {(rows != empty[0, -1]).sum(1).max()}"
-    )
+    longest = int((rows != empty[0, -1]).sum(1).max())
+    print(f"scale {scale:.4f}, vocabulary {len(tokenizer)}, longest caption {longest} tokens")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""A Scene and a random generator enter; a caption leaves, worded and ordered differently each time."""
+"""A Scene and a random generator enter; a caption leaves, worded differently each time."""
 
 from __future__ import annotations
 

@@ -258,9 +258,9 @@ def _item(
     elif item.kind == "boat":
         x, y, s = item.x, item.y, item.size
         hull = _lit(RGB(150, 74, 46), palette)
-        draw.polygon(
-            _points([(x - s / 2, y - s * 0.14), (x + s / 2, y - s * 0.14),
-                     (x + s * 0.3, y + s * 0.08), (x - s * 0.3, y + s * 0.08)]), fill=hull)  # fmt: skip
+        deck, keel = y - s * 0.14, y + s * 0.08
+        sides = [(x - s / 2, deck), (x + s / 2, deck), (x + s * 0.3, keel), (x - s * 0.3, keel)]
+        draw.polygon(_points(sides), fill=hull)
         sail = _lit(RGB(250, 246, 236), palette)
         draw.polygon(_points([(x, y - s), (x, y - s * 0.2), (x + s * 0.4, y - s * 0.2)]), fill=sail)
     else:

@@ -118,10 +118,8 @@ def random_scene(seed: int) -> Scene:
     house = rng.choices(["", *HOUSE_COLOURS], [48, 20, 10, 8, 8, 6])[0]
     items = [_item(rng, tree, horizon, shore) for _ in range(rng.randint(1, 9) if tree else 0)]
     if house:
-        items.append(
-            Item(house + " house", rng.uniform(0.16, 0.84), rng.uniform(min(shore + 0.08, 0.88), 0.92),
-                 rng.uniform(0.16, 0.32), rng.uniform(0.85, 1.1))
-        )  # fmt: skip
+        x, y = rng.uniform(0.16, 0.84), rng.uniform(min(shore + 0.08, 0.88), 0.92)
+        items.append(Item(house + " house", x, y, rng.uniform(0.16, 0.32), rng.uniform(0.85, 1.1)))
     if water and rng.random() < 0.35:
         items.append(
             Item("boat", rng.uniform(0.15, 0.85), horizon + rng.uniform(0.03, 0.08),

@@ -17,6 +17,7 @@ from ..models.catalog import ModelInfo, find_model
 from ..models.device import choose_device
 from ..models.loader import LoadProgress, ModelBundle, load_model
 from .cache import StageCache
+from .frozen import UNetFunction, frozen_unet
 from .request import FrameRequest, Picture, Pixels
 from .resolution import render_extent
 from .sampling import Schedule, add_noise, lcm_step, lcm_timesteps
@@ -56,6 +57,7 @@ class Engine:
         self.prompts: StageCache[torch.Tensor] = StageCache(16)
         self.encodings: StageCache[torch.Tensor] = StageCache(2)
         self.noises: StageCache[torch.Tensor] = StageCache(4)
+        self._unets: StageCache[UNetFunction] = StageCache(3)
 
     @property
     def device(self) -> str:
@@ -186,10 +188,12 @@ class Engine:
         self, latents: torch.Tensor, timestep: int, prompt_embeds: torch.Tensor, guidance: float
     ) -> torch.Tensor:
         batch = prompt_embeds.shape[0]
-        inputs = latents.to(self._bundle.device.dtype).expand(batch, -1, -1, -1)
-        output = self._bundle.unet(
-            inputs, timestep, encoder_hidden_states=prompt_embeds, return_dict=False
-        )[0].float()
+        inputs = latents.to(self._bundle.device.dtype).expand(batch, -1, -1, -1).contiguous()
+        when = torch.tensor(timestep, device=inputs.device)
+        unet = self._unets.get(
+            inputs.shape, lambda: frozen_unet(self._bundle.unet, inputs, when, prompt_embeds)
+        )
+        output = unet(inputs, when, prompt_embeds).float()
         if batch == 1:
             return output
         negative, positive = output.chunk(2)

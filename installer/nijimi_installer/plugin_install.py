@@ -1,0 +1,66 @@
+"""A built plugin archive enters; the plugin in Krita's profile, enabled and configured, leaves."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import zipfile
+from pathlib import Path
+
+from .errors import CommandFailed
+from .settings_file import set_key
+
+__all__ = ["build_archive", "enable_plugin", "unpack_plugin", "write_config"]
+
+
+def build_archive(python: Path, output: Path) -> None:
+    """Make the archive with the backend's own command."""
+    output.parent.mkdir(parents=True, exist_ok=True)
+    done = subprocess.run(
+        [str(python), "-m", "nijimi_backend", "plugin", "build", "-o", str(output)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        raise CommandFailed("The plugin could not be built.", done.stderr.strip()[-500:])
+
+
+def unpack_plugin(archive: Path, pykrita: Path) -> None:
+    """Replace an older plugin whole; nothing beside it is touched."""
+    pykrita.mkdir(parents=True, exist_ok=True)
+    with zipfile.ZipFile(archive) as files:
+        names = files.namelist()
+        wrong = [n for n in names if n != "nijimi.desktop" and not n.startswith("nijimi/")]
+        if wrong or any(".." in Path(name).parts for name in names):
+            raise CommandFailed("The plugin's archive holds foreign files.", "Build it again.")
+        shutil.rmtree(pykrita / "nijimi", ignore_errors=True)
+        files.extractall(pykrita)
+
+
+def enable_plugin(kritarc: Path) -> None:
+    """Switch the plugin on in Krita's settings; the first time a copy of them is kept."""
+    text = kritarc.read_text(encoding="utf-8") if kritarc.exists() else ""
+    changed = set_key(text, "python", "enable_nijimi", "true")
+    if changed == text:
+        return
+    kritarc.parent.mkdir(parents=True, exist_ok=True)
+    backup = kritarc.with_name(kritarc.name + ".before-nijimi")
+    if text and not backup.exists():
+        shutil.copy2(kritarc, backup)
+    beside = kritarc.with_name(kritarc.name + ".part")
+    beside.write_text(changed, encoding="utf-8")
+    beside.replace(kritarc)
+
+
+def write_config(path: Path, python: Path, *, live: bool, model: str, device: str) -> None:
+    """Tell the plugin how to start the backend."""
+    command = [str(python), "-m", "nijimi_backend", "serve", "--device", device]
+    if model:
+        command += ["--model", model]
+    config = {"backend_command": command, "models_dir": "", "live_on_start": live}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(path.name + ".part")
+    beside.write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")
+    beside.replace(path)
