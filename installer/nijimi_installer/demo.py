@@ -25,6 +25,17 @@ __all__ = ["CANVAS_PX", "REPORT_KEYS", "paint_sketch", "run_demo"]
 
 CANVAS_PX = 512
 
+DEMO_VALUES: dict[str, Any] = {
+    "prompt": PROMPT,
+    "negative_prompt": "",
+    "strength": STRENGTH,
+    "num_inference_steps": 2,
+    "seed": 1,
+    "show_on_canvas": "overlay",
+    "overlay_opacity": 0.75,
+    "live": True,
+}
+
 REPORT_KEYS = (
     "device",
     "model",
@@ -62,7 +73,7 @@ def _paint(krita: KritaProcess, output: Path) -> dict[str, Any]:
         krita.call(_STEPS, "fill_screen")
         krita.call(_STEPS, "new_document", width=CANVAS_PX, height=CANVAS_PX)
         krita.call(_NIJIMI, "show_docker")
-        krita.call(_NIJIMI, "set_values", prompt=PROMPT, strength=STRENGTH, seed=1, live=True)
+        krita.call(_NIJIMI, "set_values", **DEMO_VALUES)
         ready = krita.call(_NIJIMI, "wait_until_ready", timeout_s=120)
         if ready["problem"]:
             raise DemoFailed(ready["problem"])

@@ -41,6 +41,11 @@ __all__ = ["MAX_PENDING_BYTES", "Flow"]
 MAX_PENDING_BYTES = 512 * 1024
 """With more than this unsent, canvas changes wait."""
 
+PEN_DOWN_BUDGET_BYTES = 192 * 1024
+REST_BUDGET_BYTES = 1024 * 1024
+"""Pixels sent in one turn. Copying and masking them (RFC 6455, 5.3, in plain Python) is most of
+a turn's work, about 5 ms a megabyte."""
+
 _REST_TURN_MS = 60
 
 _RENDER_SETTINGS = {
@@ -79,6 +84,7 @@ class Flow(QtCore.QObject):
         self._rest.setSingleShot(True)
         self._rest.setInterval(_REST_TURN_MS)
         self._rest.timeout.connect(self._rest_turn)
+        room.overlay.on_paint = self._painted
         self._again = QtCore.QTimer(self)
         self._again.setSingleShot(True)
         self._again.setInterval(10)
@@ -210,13 +216,15 @@ class Flow(QtCore.QObject):
         except ProtocolError as error:
             self._problem(error.sentence, error.action, can_retry=False)
         if self._room.watcher.is_pen_down:
-            self.metrics.stall((time.perf_counter() - started) * 1000)
+            self.metrics.stall("look", (time.perf_counter() - started) * 1000)
 
     def _send_canvas(self, seen_s: float) -> None:
         session = self._connection.session
         if session is None or not self._room.is_open(self._document):
             return
-        result = self._room.capture.grab(self._document)
+        pen_down = self._room.watcher.is_pen_down
+        budget = PEN_DOWN_BUDGET_BYTES if pen_down else REST_BUDGET_BYTES
+        result = self._room.capture.grab(self._document, budget)
         if result is None:
             self._rest.start()
             return
@@ -228,6 +236,8 @@ class Flow(QtCore.QObject):
                 raise
             self._connection.send(data)
             self._sent_extent = result.extent
+        if result.has_more:
+            self._again.start()
         if not result.tiles:
             return
         tiles = [
@@ -254,7 +264,7 @@ class Flow(QtCore.QObject):
         session = self._connection.session
         if session is None:
             return
-        started = time.perf_counter()
+        started = self._connection.receiving_since_s
         # First of all: the backend may send the next one while this one is painted.
         self._connection.send(session.ack(frame.frame_id))
         self._connection.note_success()
@@ -269,7 +279,7 @@ class Flow(QtCore.QObject):
         now = time.perf_counter()
         self.metrics.frame(frame.revision, now, frame.model_ms, frame.timings_ms.get("queue", 0.0))
         if self._room.watcher.is_pen_down:
-            self.metrics.stall((now - started) * 1000)
+            self.metrics.stall("show", (now - started) * 1000)
         else:
             self._rest.start()
         self._live_state.update(
@@ -277,6 +287,10 @@ class Flow(QtCore.QObject):
             fps=round(self.metrics.fps(now), 1),
             has_picture=True,
         )
+
+    def _painted(self, spent_ms: float) -> None:
+        if self._room.watcher.is_pen_down:
+            self.metrics.stall("paint", spent_ms)
 
     def _show_on_canvas(self) -> None:
         overlay = self._room.overlay

@@ -90,16 +90,17 @@ def paste(
 
 
 def changed_tiles(
-    before: bytes | bytearray | memoryview,
-    after: bytes | bytearray | memoryview,
+    before: bytes | bytearray,
+    after: bytes | bytearray,
     extent: Extent,
     format: PixelFormat,
 ) -> list[Bounds]:
     """The tiles in which two planes of the same extent differ, in row order.
 
     Exact: no threshold, no hash. A row of tiles that did not change costs one memory comparison.
+    Slices are copied on purpose: comparing memoryviews goes byte by byte and is 10 times slower.
     """
-    old, new = memoryview(before), memoryview(after)
+    old, new = before, after
     pixel = format.bytes_per_pixel
     stride = extent.width * pixel
     tile_stride = TILE_PX * pixel

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from nijimi_protocol.geometry import Bounds, Extent, merge_tiles
-from nijimi_protocol.pixels import PixelFormat, changed_tiles, copy_out
+from nijimi_protocol.pixels import PixelFormat, changed_tiles, copy_out, paste
 
 from ..qt import QtGui
 from .document import change_token, document_extent, document_id, is_at_rest
@@ -17,17 +17,17 @@ __all__ = ["Capture", "CaptureResult"]
 _TOKEN_ABOVE_PIXELS = 1_000_000
 """Above this a change token is asked before the pixels are compared."""
 
-_MAX_RUN_BYTES = 1024 * 1024
-"""Changed tiles are joined to rectangles of at most this size: messages stay small."""
-
 
 @dataclass(frozen=True)
 class CaptureResult:
-    """Changed areas with their raw BGRA8 pixels; ``whole`` when they are the whole canvas."""
+    """Changed areas with their raw BGRA8 pixels.
+
+    ``has_more`` says that the budget was spent: the next grab finds the rest.
+    """
 
     extent: Extent
     tiles: list[tuple[Bounds, bytes]]
-    whole: bool
+    has_more: bool
 
 
 class Capture:
@@ -36,41 +36,51 @@ class Capture:
     def __init__(self) -> None:
         self._id = ""
         self._extent = Extent(0, 0)
-        self._last = b""
+        self._last = bytearray()
         self._token = 0
 
     def reset(self) -> None:
         """Forget: the next grab is whole."""
-        self._id, self._last, self._token = "", b"", 0
+        self._id, self._last, self._token = "", bytearray(), 0
 
-    def grab(self, document: Any) -> CaptureResult | None:
-        """What changed, or None where the picture cannot be read now: then ask again later."""
+    def grab(self, document: Any, budget_bytes: int) -> CaptureResult | None:
+        """What changed, or None where the picture cannot be read now: then ask again later.
+
+        At most about ``budget_bytes`` of pixels come at once (but at least one band), so that one
+        turn on Krita's thread stays short. What is left counts as not yet grabbed.
+        """
         extent = document_extent(document)
         if extent.pixels < 1:
             return None
         identity = document_id(document)
         known = identity == self._id and extent == self._extent
-        if known and extent.pixels > _TOKEN_ABOVE_PIXELS:
-            token = change_token(document)
-            if token == self._token:
-                return CaptureResult(extent, [], False)
-            self._token = token
+        token = change_token(document) if extent.pixels > _TOKEN_ABOVE_PIXELS else 0
+        if known and token and token == self._token:
+            return CaptureResult(extent, [], False)
         pixels = self._read(document, extent)
         if pixels is None:
             return None
-        if known:
-            if pixels == self._last:
-                return CaptureResult(extent, [], False)
-            areas = merge_tiles(changed_tiles(self._last, pixels, extent, PixelFormat.BGRA8))
-        else:
-            areas = [extent.bounds]
-        self._id, self._extent, self._last = identity, extent, pixels
-        tiles = [
-            (part, copy_out(pixels, extent, part, PixelFormat.BGRA8))
-            for area in areas
-            for part in _split(area)
-        ]
-        return CaptureResult(extent, tiles, not known)
+        if not known:
+            # The mirror begins all zero at the other end, too.
+            self._id, self._extent, self._last = identity, extent, bytearray(len(pixels))
+        areas = (
+            merge_tiles(changed_tiles(self._last, pixels, extent, PixelFormat.BGRA8))
+            if pixels != self._last
+            else []
+        )
+        tiles: list[tuple[Bounds, bytes]] = []
+        spent = 0
+        parts = [part for area in areas for part in _split(area, budget_bytes)]
+        for part in parts:
+            if spent >= budget_bytes:
+                self._token = 0
+                return CaptureResult(extent, tiles, True)
+            data = copy_out(pixels, extent, part, PixelFormat.BGRA8)
+            paste(self._last, extent, part, data, PixelFormat.BGRA8)
+            tiles.append((part, data))
+            spent += len(data)
+        self._token = token
+        return CaptureResult(extent, tiles, False)
 
     def _read(self, document: Any, extent: Extent) -> bytes | None:
         """The projection as BGRA8, without our own preview layer.
@@ -108,9 +118,9 @@ def _projection(document: Any, extent: Extent) -> bytes:
     return bytes(bits)
 
 
-def _split(area: Bounds) -> list[Bounds]:
-    """Cut a rectangle into bands of at most ``_MAX_RUN_BYTES``."""
-    rows = max(1, _MAX_RUN_BYTES // (area.width * 4))
+def _split(area: Bounds, budget_bytes: int) -> list[Bounds]:
+    """Cut a rectangle into bands of at most ``budget_bytes``, or of one row."""
+    rows = max(1, budget_bytes // (area.width * 4))
     return [
         Bounds(area.x, y, area.width, min(rows, area.bottom - y))
         for y in range(area.y, area.bottom, rows)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from typing import Any
 
 from krita import Krita
@@ -44,6 +46,8 @@ class _Sheet(QtWidgets.QWidget):
         self._canvas = canvas
         self._cache: Any = None
         self._cache_key: Any = None
+        self._corner = QtCore.QPoint(0, 0)
+        self.on_paint: Callable[[float], None] = _ignore
         self.setGeometry(canvas.rect())
         canvas.installEventFilter(self)
 
@@ -53,6 +57,11 @@ class _Sheet(QtWidgets.QWidget):
         return False
 
     def paintEvent(self, event: Any) -> None:
+        started = time.perf_counter()
+        self._paint(event.rect())
+        self.on_paint((time.perf_counter() - started) * 1000)
+
+    def _paint(self, rect: Any) -> None:
         transform = self._transform()
         if self.image is None or transform is None:
             return
@@ -61,25 +70,25 @@ class _Sheet(QtWidgets.QWidget):
         if key != self._cache_key:
             self._cache, self._cache_key = self._render(transform), key
         painter = QtGui.QPainter(self)
-        rect = event.rect()
-        ratio = self._cache.devicePixelRatioF()
-        source = QtCore.QRectF(
-            rect.x() * ratio, rect.y() * ratio, rect.width() * ratio, rect.height() * ratio
-        )
-        painter.drawPixmap(QtCore.QRectF(rect), self._cache, source)
+        painter.setClipRect(rect)
+        painter.drawPixmap(self._corner, self._cache)
         painter.end()
 
     def _render(self, transform: Any) -> Any:
+        """The visible part of the picture, and no more, as it is seen."""
+        seen = transform.mapRect(QtCore.QRectF(*self.area)).toAlignedRect() & self.rect()
+        self._corner = seen.topLeft()
         ratio = self.devicePixelRatioF()
         pixmap = QtGui.QPixmap(
-            max(1, round(self.width() * ratio)), max(1, round(self.height() * ratio))
+            max(1, round(seen.width() * ratio)), max(1, round(seen.height() * ratio))
         )
         pixmap.setDevicePixelRatio(ratio)
         pixmap.fill(QtCore.Qt.GlobalColor.transparent)
         painter = QtGui.QPainter(pixmap)
         painter.setRenderHint(QtGui.QPainter.RenderHint.SmoothPixmapTransform)
         painter.setOpacity(self.opacity)
-        painter.setTransform(transform)
+        painter.translate(-self._corner)
+        painter.setTransform(transform, True)
         painter.drawImage(QtCore.QRectF(*self.area), self.image)
         painter.end()
         return pixmap
@@ -103,10 +112,18 @@ class _Sheet(QtWidgets.QWidget):
         return transform * QtGui.QTransform.fromTranslate(-x, -y)
 
 
+def _ignore(_spent_ms: float) -> None:
+    """Nobody measures."""
+
+
 class Overlay:
-    """The picture over whichever canvas is in front."""
+    """The picture over whichever canvas is in front.
+
+    ``on_paint`` is told how long each painting took, in milliseconds.
+    """
 
     def __init__(self) -> None:
+        self.on_paint: Callable[[float], None] = _ignore
         self._sheet: _Sheet | None = None
         self._opacity = 1.0
         self._frames = 0
@@ -129,6 +146,7 @@ class Overlay:
         self._frames += 1
         sheet.area, sheet.extent, sheet.frames = area, canvas, self._frames
         sheet.opacity = self._opacity
+        sheet.on_paint = self.on_paint
         sheet.show()
         sheet.update()
 

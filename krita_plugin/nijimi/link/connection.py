@@ -48,6 +48,8 @@ class Connection(QtCore.QObject):
         self._ends = 0
         self._wanted = False
         self.session: ClientSession | None = None
+        self.receiving_since_s = 0.0
+        """When the bytes of the newest event began to be read (``time.perf_counter``)."""
         self._again = QtCore.QTimer(self)
         self._again.setSingleShot(True)
         self._again.timeout.connect(self._launch)
@@ -118,8 +120,9 @@ class Connection(QtCore.QObject):
 
     def _receive(self, data: bytes) -> None:
         session = self.session
-        if session is None:
+        if session is None or self._socket is None:
             return
+        self.receiving_since_s = self._socket.reading_since_s
         try:
             event = session.receive(data)
         except RemoteProtocolError as error:

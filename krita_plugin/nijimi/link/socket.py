@@ -11,6 +11,7 @@ Signals:
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 from nijimi_protocol.version import SUBPROTOCOL
@@ -48,6 +49,7 @@ class LinkSocket(QtCore.QObject):
         self._parts: list[bytes] = []
         self._is_open = False
         self._is_over = False
+        self.reading_since_s = 0.0
 
     @property
     def is_open(self) -> bool:
@@ -101,6 +103,7 @@ class LinkSocket(QtCore.QObject):
         protocol = self._protocol
         if protocol is None or self._is_over:
             return
+        self.reading_since_s = time.perf_counter()
         protocol.receive_data(bytes(self._tcp.readAll()))
         for event in protocol.events_received():
             if isinstance(event, Response):

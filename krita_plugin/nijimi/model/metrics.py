@@ -8,7 +8,7 @@ from typing import Any
 
 __all__ = ["Metrics", "percentile"]
 
-_KEPT = 4000
+_KEPT = 8000
 _FPS_WINDOW_S = 3.0
 
 
@@ -40,6 +40,9 @@ class Metrics:
         self._queue_ms: deque[float] = deque(maxlen=_KEPT)
         self._model_ms: deque[float] = deque(maxlen=_KEPT)
         self._stall_ms: deque[float] = deque(maxlen=_KEPT)
+        self._stall_kinds: dict[str, deque[float]] = {
+            kind: deque(maxlen=_KEPT) for kind in ("look", "show", "paint")
+        }
         self._last_revision = 0
         self._newest = 0
 
@@ -64,9 +67,13 @@ class Metrics:
         self._queue_ms.append(queue_ms)
         self._overhead_ms.append(max(0.0, stroke_ms - model_ms - queue_ms))
 
-    def stall(self, spent_ms: float) -> None:
-        """One turn of ours on Krita's thread while the pen was down took so long."""
+    def stall(self, kind: str, spent_ms: float) -> None:
+        """One turn of ours on Krita's thread while the pen was down took so long.
+
+        ``kind``: look (grab, compare, send), show (receive, unpack, hand over) or paint.
+        """
         self._stall_ms.append(spent_ms)
+        self._stall_kinds[kind].append(spent_ms)
 
     def fps(self, now_s: float) -> float:
         """Frames a second over the last seconds in which frames came."""
@@ -86,6 +93,10 @@ class Metrics:
             "model_ms": _summary(self._model_ms, ("p50", "p95")),
             "ui_stall_ms": _summary(stall, ("p50", "p99", "max")),
             "ui_turns": len(stall),
+            "ui_stall_by_kind_ms": {
+                kind: _summary(values, ("p50", "p99", "max"))
+                for kind, values in self._stall_kinds.items()
+            },
             "last_revision_shown": self._last_revision,
         }
 

@@ -24,7 +24,7 @@ DEFAULTS: dict[str, Any] = {
     "prompt": "",
     "negative_prompt": "",
     "strength": 0.6,
-    "num_inference_steps": 4,
+    "num_inference_steps": 2,
     "guidance_scale": 1.0,
     "seed": 1,
     "seed_locked": True,
