@@ -63,7 +63,12 @@ def run(args: argparse.Namespace) -> int:
     else:
         token = new_token()
         token_file = args.token_file or Path(tempfile.mkdtemp(prefix="nijimi-")) / "token"
-        write_token_file(token_file, token)
+        try:
+            write_token_file(token_file, token)
+        except OSError as error:
+            raise BadInput(
+                f"{token_file} cannot be written ({error.strerror}).", "Name another --token-file."
+            ) from error
     if hasattr(os, "nice"):
         os.nice(_NICENESS)
 
@@ -86,6 +91,8 @@ def run(args: argparse.Namespace) -> int:
     finally:
         if token_file is not None:
             token_file.unlink(missing_ok=True)
+            if args.token_file is None:
+                token_file.parent.rmdir()
     return 0
 
 

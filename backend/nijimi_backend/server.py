@@ -68,6 +68,7 @@ class _Connection:
         self._finished: Mailbox[Finished] = Mailbox()
         self._told: deque[Status | Progress | ErrorReport] = deque(maxlen=MAX_TOLD)
         self._frames = FrameMaker()
+        self._last_sent: Finished | None = None
         self._wake = asyncio.Event()
         self._client = RenderClient(self._deliver, self._tell)
 
@@ -116,6 +117,8 @@ class _Connection:
     def _apply(self, event: Message) -> None:
         if isinstance(event, Ack):
             self._frames.acknowledged(event.frame_id)
+            if event.frame_id == 0 and self._last_sent is not None:
+                self._finished.put_if_empty(self._last_sent)
             self._wake.set()
         elif isinstance(event, Cancel):
             self._worker.cancel(self._client)
@@ -154,10 +157,15 @@ class _Connection:
                 while self._told:
                     await self._socket.send(self._session.send(self._told.popleft()))
                 if self._session.ready_for_frame and (finished := self._finished.take()):
+                    self._last_sent = finished
                     frame = self._frames.make(finished, self._session.encodings)
                     await self._socket.send(self._session.send_frame(frame))
         except ConnectionClosed:
             log.debug("sending ended with the connection")
+        except Exception:
+            # A client that hears nothing more must not be left waiting: it connects anew.
+            log.exception("sending failed")
+            await self._socket.close(1011, "internal")
 
 
 class NijimiServer:
@@ -191,7 +199,8 @@ class NijimiServer:
                 # None stands for "no Origin header": web pages always send one.
                 origins=[None],
                 process_request=self._check_request,
-                max_size=self._limits.max_message_bytes,
+                # A little more than the session takes, so that it is the session that refuses.
+                max_size=self._limits.max_message_bytes + 65536,
                 ping_interval=10,
                 ping_timeout=30,
                 server_header=None,

@@ -149,6 +149,8 @@ class Flow(QtCore.QObject):
         self._room.watcher.start()
         self._document_changed()
         if self._connection.is_open:
+            # No status will come: the backend is as warm as it was.
+            self._live_state.update(state="ready" if self._document is not None else "waiting")
             self._send_everything()
         else:
             self._connection.start()

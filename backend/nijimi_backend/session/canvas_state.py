@@ -30,6 +30,9 @@ from ..engine.request import FrameRequest, Pixels
 
 __all__ = ["CanvasState", "Snapshot", "unpack"]
 
+_TEXT_TO_IMAGE_EXTENT = Extent(512, 512)
+"""Without a canvas only the aspect counts: the engine renders at its model's own size."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Snapshot:
@@ -41,23 +44,29 @@ class Snapshot:
     canvas: Pixels | None
     canvas_version: int
     mask: Pixels | None
+    mask_version: int
     controls: tuple[ControlLayer, ...]
     poses: tuple[tuple[str, tuple[Person, ...]], ...] = field(default=())
 
     @property
     def key(self) -> tuple[object, ...]:
         """Two snapshots of equal keys give the same picture."""
-        return (self.params, self.extent, self.canvas_version, self.controls, self.poses)
+        return (
+            self.params,
+            self.extent,
+            self.canvas_version,
+            self.mask_version,
+            self.controls,
+            self.poses,
+        )
 
     def request(self, *, full_quality: bool) -> FrameRequest | None:
         """What the engine needs, or None while there is nothing to render."""
-        if self.extent.pixels == 0:
-            return None
         if self.canvas is None and self.params.mode is not RenderMode.TXT2IMG:
             return None
         return FrameRequest(
             params=self.params,
-            extent=self.extent,
+            extent=self.extent if self.canvas is not None else _TEXT_TO_IMAGE_EXTENT,
             canvas=self.canvas,
             canvas_version=self.canvas_version,
             mask=self.mask,
@@ -133,6 +142,7 @@ class CanvasState:
                 canvas=canvas,
                 canvas_version=self._versions.get(CANVAS, 0),
                 mask=self._copy(MASK),
+                mask_version=self._versions.get(MASK, 0),
                 controls=self._controls,
                 poses=tuple(self._poses.items()),
             )
@@ -177,5 +187,11 @@ def unpack(tile: Tile) -> bytes:
             if image.size != (tile.bounds.width, tile.bounds.height):
                 raise MalformedMessage("A JPEG tile has another size than declared.")
             return image.convert("RGBX").tobytes("raw", "BGRX")
-    except (UnidentifiedImageError, OSError, ValueError, SyntaxError):
+    except (
+        UnidentifiedImageError,
+        Image.DecompressionBombError,
+        OSError,
+        ValueError,
+        SyntaxError,
+    ):
         raise MalformedMessage("A JPEG tile cannot be read.") from None

@@ -24,6 +24,12 @@ class Mailbox(Generic[Value]):
                 self.replaced += 1
             self._value = value
 
+    def put_if_empty(self, value: Value) -> None:
+        """An old value again, unless a newer one waits already."""
+        with self._lock:
+            if self._value is None:
+                self._value = value
+
     def take(self) -> Value | None:
         """The value, which is then gone, or None."""
         with self._lock:

@@ -3,9 +3,10 @@
 Pure: every method takes the time in seconds. The rules, for one client:
 
 - the newest state is rendered, one frame at a time;
-- a live frame that became stale is given up only early on (at most a quarter done), and never
-  twice in a row: so pictures come at 0.8 times the engine's own speed or better however fast
-  the painter changes things, and the newest stroke rarely waits for a whole old frame;
+- a live frame that became stale is given up only early on (at most a quarter of its steps
+  done), and never twice in a row: so at most that part of every other frame's work is thrown
+  away, however fast the painter changes things, and the newest stroke rarely waits for a whole
+  old frame;
 - when nothing changed for ``REST_S``, one refining frame follows, and then nothing at all;
 - a refining frame is given up at once when something changes.
 """
@@ -97,10 +98,11 @@ class Pace:
         if work is Work.REFINE:
             self.refined = max(self.refined, started_with)
 
-    def failed(self) -> None:
-        """The newest state cannot be rendered: rest until something changes."""
+    def failed(self, started_with: int) -> None:
+        """The state of that change cannot be rendered; what came after it still will be."""
         self.gave_up_last = False
-        self.shown = self.refined = self.changes
+        self.shown = max(self.shown, started_with)
+        self.refined = max(self.refined, started_with)
 
     @property
     def _rest_at_s(self) -> float:

@@ -180,13 +180,12 @@ class Worker:
         engine = self._engine
         if engine is not None and wanted and wanted != engine.model.name:
             if wanted == self._refused or not self._load(wanted):
-                client.pace.failed()
+                self._rest(job)
                 return
             engine = self._engine
         request = snapshot.request(full_quality=job.work is Work.REFINE)
         if engine is None or request is None:
-            with self._changed:
-                client.pace.failed()
+            self._rest(job)
             return
         try:
             self._render(job, engine, request)
@@ -195,15 +194,14 @@ class Worker:
                 client.pace.gave_up(job.work)
         except NijimiError as error:
             log.warning("rendering failed: %s", error)
-            self._fail(client, error.code, error.sentence, error.action, snapshot.revision)
+            self._fail(job, error.code, error.sentence, error.action)
         except Exception:
             log.exception("rendering failed")
             self._fail(
-                client,
+                job,
                 "internal",
                 "The picture could not be rendered because of a fault in Nijimi.",
                 "Change something to try again; the backend's log says more.",
-                snapshot.revision,
             )
 
     def _render(self, job: _Job, engine: EngineLike, request: FrameRequest) -> None:
@@ -273,12 +271,14 @@ class Worker:
         else:
             self._say(Status(state="ready", device=engine.device, model=engine.model.name))
 
-    def _fail(
-        self, client: RenderClient, code: str, sentence: str, action: str, revision: int
-    ) -> None:
+    def _rest(self, job: _Job) -> None:
         with self._changed:
-            client.pace.failed()
-        client.tell(ErrorReport(code=code, sentence=sentence, action=action, revision=revision))
+            job.client.pace.failed(job.started_with)
+
+    def _fail(self, job: _Job, code: str, sentence: str, action: str) -> None:
+        self._rest(job)
+        revision = job.snapshot.revision
+        job.client.tell(ErrorReport(code=code, sentence=sentence, action=action, revision=revision))
 
     def _progress(self, label: str, done: int, total: int) -> None:
         self._tell_all(Progress(label=label, done=done, total=total))

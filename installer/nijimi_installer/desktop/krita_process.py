@@ -74,12 +74,12 @@ class KritaProcess:
     def is_running(self) -> bool:
         return self._process is not None and self._process.poll() is None
 
-    def call(self, file: Path, function: str, timeout_s: float = 60.0, **arguments: Any) -> Any:
+    def call(self, file: Path, function: str, /, timeout_s: float = 60.0, **arguments: Any) -> Any:
         """Run ``function(**arguments)`` of ``file`` inside Krita; its value comes back as JSON."""
         request = self.post(file, function, **arguments)
         return self.result(request, timeout_s)
 
-    def post(self, file: Path, function: str, **arguments: Any) -> int:
+    def post(self, file: Path, function: str, /, **arguments: Any) -> int:
         """Begin a call and go on; ``result`` waits for it. Strokes can be made meanwhile."""
         self._count += 1
         body = {"file": str(file.resolve()), "function": function, "arguments": arguments}

@@ -14,6 +14,7 @@ AutoSaveInterval=0
 CreateBackupFile=false
 FetchNews=false
 HideSplashScreen=true
+LineSmoothingType=0
 sessionOnStartup=0
 pasteBehaviour=0
 {dock}

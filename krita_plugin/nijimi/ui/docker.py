@@ -230,8 +230,9 @@ class DockerPanel(QtWidgets.QWidget):
         if name == "live":
             self._live.setChecked(value)
         elif name == "strength":
-            self._strength.setValue(round(100 * value))
-            self._show_strength()
+            if 0.0 <= value <= 1.0:
+                self._strength.setValue(round(100 * value))
+                self._show_strength()
         elif name == "num_inference_steps":
             self._steps.setValue(value)
         elif name == "seed":

@@ -1,0 +1,68 @@
+"""Real Krita under Xvfb: one with the plugin for most tests, fresh ones where a test ends it."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "installer"))
+
+from nijimi_backend.plugin_archive import build_archive  # noqa: E402
+from nijimi_installer.desktop.krita_process import KritaProcess  # noqa: E402
+from nijimi_installer.desktop.profile import KritaProfile  # noqa: E402
+from nijimi_installer.desktop.xvfb import VirtualScreen  # noqa: E402
+from nijimi_installer.plugin_install import unpack_plugin, write_config  # noqa: E402
+
+from .session import Session  # noqa: E402
+
+_NEEDED = ("krita", "Xvfb", "xdotool")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    missing = [name for name in _NEEDED if shutil.which(name) is None]
+    here = Path(__file__).parent
+    for item in items:
+        if here in item.path.parents:
+            item.add_marker(pytest.mark.krita)
+            if missing:
+                item.add_marker(pytest.mark.skip(reason=f"not installed: {', '.join(missing)}"))
+
+
+@pytest.fixture(scope="session")
+def screen() -> Iterator[VirtualScreen]:
+    with VirtualScreen() as screen:
+        yield screen
+
+
+@pytest.fixture(scope="session")
+def profile(tmp_path_factory: pytest.TempPathFactory) -> KritaProfile:
+    """A profile with plugin and driver, configured to start the tests' own backend."""
+    profile = KritaProfile(root=tmp_path_factory.mktemp("krita"))
+    profile.write(("nijimi", "nijimi_driver"))
+    archive = profile.root / "nijimi.zip"
+    build_archive(archive)
+    unpack_plugin(archive, profile.pykrita_dir)
+    write_config(profile.nijimi_config, Path(sys.executable), live=False, model="", device="cpu")
+    return profile
+
+
+@pytest.fixture(scope="session")
+def shared_session(profile: KritaProfile, screen: VirtualScreen) -> Iterator[Session]:
+    with KritaProcess(profile, screen.display) as krita:
+        session = Session(krita)
+        session.step("fill_screen")
+        session.nijimi("show_docker")
+        yield session
+
+
+@pytest.fixture
+def session(shared_session: Session) -> Iterator[Session]:
+    """The shared Krita with a fresh 512 x 512 document and live mode off."""
+    shared_session.reset()
+    yield shared_session
+    shared_session.end_of_test()

@@ -1,0 +1,216 @@
+"""Steps of the tests, run inside Krita by the driver plugin."""
+
+import os
+import signal
+
+from krita import Krita, Selection
+
+try:
+    from PyQt5.QtCore import QByteArray
+    from PyQt5.QtWidgets import QApplication
+except ImportError:
+    from PyQt6.QtCore import QByteArray
+    from PyQt6.QtWidgets import QApplication
+
+
+def contents():
+    from PyQt5.QtWidgets import QWidget
+
+    for window in Krita.instance().windows():
+        for widget in window.qwindow().findChildren(QWidget):
+            found = widget.property("nijimi_contents")
+            if found is not None:
+                return found
+    raise LookupError("Nijimi's docker is not there")
+
+
+def document():
+    return Krita.instance().activeDocument()
+
+
+def wait_for_rest():
+    def rests():
+        if not document().tryBarrierLock():
+            return False
+        document().unlock()
+        return True
+
+    yield 60
+    yield rests
+    yield 60
+    return True
+
+
+def layer_names():
+    return [node.name() for node in document().topLevelNodes()]
+
+
+def revision():
+    session = contents().connection.session
+    return session.revision if session is not None else 0
+
+
+def frames_shown():
+    return contents().flow.metrics_report()["frames"]
+
+
+def action(name):
+    Krita.instance().action(name).trigger()
+    yield 150
+    yield from wait_for_rest()
+    return True
+
+
+def toggle_visibility(name):
+    """As a click on the eye does: through the node model."""
+    node = document().nodeByName(name)
+    node.setVisible(not node.visible())
+    document().refreshProjection()
+    yield 50
+    return node.visible()
+
+
+def apply_filter(name, layer):
+    node = document().nodeByName(layer)
+    done = Krita.instance().filter(name).apply(node, 0, 0, document().width(), document().height())
+    document().refreshProjection()
+    yield 50
+    return done
+
+
+def select_and_fill(x, y, width, height):
+    selection = Selection()
+    selection.select(x, y, width, height, 255)
+    document().setSelection(selection)
+    yield 100
+    yield from action("fill_selection_foreground_color")
+    return True
+
+
+def kill_backend():
+    pid = contents().connection.backend_pid
+    os.kill(pid, signal.SIGKILL)
+    return pid
+
+
+def open_second_document(width=300, height=200):
+    app = Krita.instance()
+    second = app.createDocument(width, height, "second", "RGBA", "U8", "", 72.0)
+    app.activeWindow().addView(second)
+    yield 400
+    return {"count": len(app.documents()), "width": document().width()}
+
+
+def show_document(width):
+    """Bring the document of that width to the front."""
+    window = Krita.instance().activeWindow()
+    for view in window.views():
+        if view.document().width() == width:
+            window.showView(view)
+            view.setVisible()
+    yield 400
+    return document().width()
+
+
+def close_active_document():
+    document().setModified(False)
+    document().close()
+    yield 400
+    return len(Krita.instance().documents())
+
+
+def picture_extent():
+    session = contents().connection.session
+    return list(session.picture[1]) if session is not None else []
+
+
+def mirrored_canvas():
+    """The extent of the canvas that the backend mirrors."""
+    session = contents().connection.session
+    extent = session.plane_extent("canvas") if session is not None else None
+    return list(extent) if extent is not None else []
+
+
+def colour_at(layer, x, y):
+    return list(bytes(document().nodeByName(layer).pixelData(x, y, 1, 1)))
+
+
+def quadrants():
+    """Four colours on the paper layer: the overlay's test picture is their inverse."""
+    width, height = document().width(), document().height()
+    rows = []
+    for y in range(height):
+        left, right = (
+            ((230, 30, 30), (30, 230, 30)) if y < height // 2 else ((30, 30, 230), (220, 220, 40))
+        )
+        row = bytes([*left, 255]) * (width // 2) + bytes([*right, 255]) * (width - width // 2)
+        rows.append(row)
+    data = b"".join(rows)
+    paper = document().nodeByName("paper")
+    paper.setPixelData(QByteArray(data), 0, 0, width, height)
+    document().refreshProjection()
+    yield 200
+    return True
+
+
+def overlay_agreement(zoom=1.0, rotation=0.0, mirror=False):
+    """How exactly the overlay covers the document in this view, as parts of sampled points.
+
+    The overlay shows the inverse of the document: over the document every point must be
+    inverted, beside it none.
+    """
+    from nijimi.canvas.document import canvas_widget
+    from nijimi_protocol.geometry import Bounds, Extent
+
+    view = Krita.instance().activeWindow().activeView().canvas()
+    view.setZoomLevel(zoom)
+    view.setRotation(rotation)
+    view.setMirror(mirror)
+    yield 400
+    extent = Extent(document().width(), document().height())
+    overlay = contents().flow._room.overlay
+    overlay.clear()
+    yield 300
+    widget = canvas_widget()
+
+    def grab():
+        return QApplication.primaryScreen().grabWindow(widget.winId()).toImage()
+
+    plain = grab()
+    pixels = bytearray(document().pixelData(0, 0, extent.width, extent.height))
+    inverse = bytearray(bytes(pixels).translate(bytes(255 - n for n in range(256))))
+    inverse[3::4] = b"\xff" * extent.pixels
+    overlay.set_opacity(1.0)
+    overlay.show_picture(inverse, extent, Bounds(0, 0, *extent), extent)
+    yield 300
+    covered = grab()
+    overlay.clear()
+    inside = outside = wrong = 0
+    for y in range(2, plain.height() - 2, 7):
+        for x in range(2, plain.width() - 2, 7):
+            before, after = plain.pixelColor(x, y), covered.pixelColor(x, y)
+            is_document = before.saturation() > 100
+            inverted = all(
+                abs((255 - b) - a) < 24
+                for b, a in (
+                    (before.red(), after.red()),
+                    (before.green(), after.green()),
+                    (before.blue(), after.blue()),
+                )
+            )
+            if is_document:
+                inside += 1
+                wrong += not inverted
+            else:
+                outside += 1
+                wrong += before.rgb() != after.rgb()
+    view.setRotation(0.0)
+    view.setMirror(False)
+    view.setZoomLevel(1.0)
+    yield 200
+    return {"inside": inside, "outside": outside, "wrong": wrong}
+
+
+def settle():
+    yield 1500
+    return revision()
