@@ -76,7 +76,7 @@ def run(args: argparse.Namespace) -> int:
     rgb = np.ascontiguousarray(picture.pixels[..., 2::-1])
     image = Image.fromarray(rgb)
     if image.size != tuple(extent):
-        image = image.resize(tuple(extent), Image.Resampling.LANCZOS)
+        image = image.resize((extent.width, extent.height), Image.Resampling.LANCZOS)
     beside = args.output.with_name(args.output.name + ".part")
     image.save(beside, "PNG")
     beside.replace(args.output)
@@ -109,7 +109,7 @@ def read_canvas(path: Path) -> Pixels:
 
 
 def _scaled(canvas: Pixels, extent: Extent) -> Pixels:
-    image = Image.fromarray(canvas).resize(tuple(extent), Image.Resampling.LANCZOS)
+    image = Image.fromarray(canvas).resize((extent.width, extent.height), Image.Resampling.LANCZOS)
     return np.asarray(image)
 
 

@@ -62,12 +62,14 @@ def run(args: argparse.Namespace) -> int:
             raise BadInput("No token came on standard input.", "Write one line with the token.")
     else:
         token = new_token()
-        token_file = args.token_file or Path(tempfile.mkdtemp(prefix="nijimi-")) / "token"
+        wanted: Path | None = args.token_file
+        named = wanted or Path(tempfile.mkdtemp(prefix="nijimi-")) / "token"
+        token_file = named
         try:
-            write_token_file(token_file, token)
+            write_token_file(named, token)
         except OSError as error:
             raise BadInput(
-                f"{token_file} cannot be written ({error.strerror}).", "Name another --token-file."
+                f"{named} cannot be written ({error.strerror}).", "Name another --token-file."
             ) from error
     if hasattr(os, "nice"):
         os.nice(_NICENESS)

@@ -29,8 +29,9 @@ from nijimi_protocol.messages import (
 )
 from nijimi_protocol.session import ServerSession
 from nijimi_protocol.version import SUBPROTOCOL
-from websockets.asyncio.server import Request, Response, Server, ServerConnection, serve
+from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
+from websockets.http11 import Request, Response
 
 from .errors import PortTaken
 from .session.frames import Finished, FrameMaker

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 
 __all__ = ["say", "stage"]
@@ -16,7 +16,7 @@ def say(text: str) -> None:
 
 
 @contextmanager
-def stage(title: str) -> Iterator[None]:
+def stage(title: str) -> Generator[None, None, None]:
     """Announce a stage and its duration."""
     say(f"==> {title}")
     started = time.monotonic()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -55,7 +56,7 @@ def resize_canvas(canvas: Pixels, extent: Extent) -> Pixels:
     image = Image.fromarray(opaque)
     shrinks = extent.width <= width and extent.height <= height
     how = Image.Resampling.BOX if shrinks else Image.Resampling.BICUBIC
-    return np.asarray(image.resize(tuple(extent), how))
+    return np.asarray(image.resize((extent.width, extent.height), how))
 
 
 def encode_canvas(bundle: ModelBundle, rgb: Pixels) -> torch.Tensor:
@@ -67,20 +68,21 @@ def encode_canvas(bundle: ModelBundle, rgb: Pixels) -> torch.Tensor:
     images = torch.from_numpy(rgb.copy()).to(device.torch_device)
     images = images.permute(2, 0, 1)[None]  # 1 x 3 x h x w, channels last in memory
     images = images.to(device.dtype) / 127.5 - 1.0
-    if isinstance(bundle.vae, AutoencoderTiny):
-        latents = bundle.vae.encode(images).latents
-    else:
-        latents = bundle.vae.encode(images).latent_dist.mode()
-    config = bundle.vae.config
+    vae: Any = bundle.vae
+    encoded = vae.encode(images)
+    is_tiny = isinstance(vae, AutoencoderTiny)
+    latents = encoded.latents if is_tiny else encoded.latent_dist.mode()
+    config = vae.config
     shift = config.get("shift_factor") or 0.0
     return (latents - shift) * config["scaling_factor"]
 
 
 def decode_latents(bundle: ModelBundle, latents: torch.Tensor) -> Pixels:
     """Scaled latents 1 x C x h x w become opaque BGRA, 8h x 8w x 4."""
-    config = bundle.vae.config
+    vae: Any = bundle.vae
+    config = vae.config
     shift = config.get("shift_factor") or 0.0
-    sample = bundle.vae.decode(latents / config["scaling_factor"] + shift).sample
+    sample = vae.decode(latents / config["scaling_factor"] + shift).sample
     rgb = sample[0].float().add(1.0).mul(127.5).clamp(0.0, 255.0).round().to(torch.uint8)
     pixels = np.full((rgb.shape[1], rgb.shape[2], 4), 255, dtype=np.uint8)
     pixels[..., :3] = rgb.flip(0).permute(1, 2, 0).cpu().numpy()  # 3 x H x W to H x W x BGR

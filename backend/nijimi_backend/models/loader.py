@@ -106,13 +106,14 @@ def _load(info: ModelInfo, device: Device, progress: LoadProgress) -> ModelBundl
     lora = info.path / "lcm_lora" / "pytorch_lora_weights.safetensors"
     if lora.is_file():
         fuse_lora(unet, lora)
-    scheduler = LCMScheduler.from_pretrained(info.path / "scheduler", local_files_only=True)
+    scheduler: Any = LCMScheduler.from_pretrained(info.path / "scheduler", local_files_only=True)
     progress("moving to the device", 4, _PARTS)
-    for network in (text_encoder, unet, vae):
+    networks: tuple[Any, ...] = (text_encoder, unet, vae)
+    for network in networks:
         network.requires_grad_(False)
         network.eval()
         network.to(device.torch_device)
-    for network in (unet, vae):
+    for network in networks[1:]:
         network.to(memory_format=torch.channels_last)
     progress("ready", _PARTS, _PARTS)
     channels = vae.config.get("encoder_block_out_channels") or vae.config["block_out_channels"]
@@ -131,7 +132,7 @@ def _load(info: ModelInfo, device: Device, progress: LoadProgress) -> ModelBundl
 def fuse_lora(unet: UNet2DConditionModel, path: Path, scale: float = 1.0) -> None:
     """Add a LoRA to the weights for good: no cost per step, no way back without a reload."""
     weights = load_file(path)
-    prefix = "unet" if any(key.startswith("unet.") for key in weights) else None
+    prefix: Any = "unet" if any(key.startswith("unet.") for key in weights) else None
     unet.load_lora_adapter(weights, prefix=prefix, adapter_name="lcm")
     unet.fuse_lora(lora_scale=scale, adapter_names=["lcm"])
     unet.unload_lora()

@@ -63,11 +63,7 @@ class Capture:
         if not known:
             # The mirror begins all zero at the other end, too.
             self._id, self._extent, self._last = identity, extent, bytearray(len(pixels))
-        areas = (
-            merge_tiles(changed_tiles(self._last, pixels, extent, PixelFormat.BGRA8))
-            if pixels != self._last
-            else []
-        )
+        areas = merge_tiles(changed_tiles(self._last, pixels, extent, PixelFormat.BGRA8))
         tiles: list[tuple[Bounds, bytes]] = []
         spent = 0
         parts = [part for area in areas for part in _split(area, budget_bytes)]

@@ -1,5 +1,7 @@
 """Krita's active document enters; what the rest of the plugin may know of it leaves."""
 
+# The Krita seam: Krita's module has no types, and exists inside Krita only.
+# pyright: basic, reportMissingImports=false
 from __future__ import annotations
 
 from typing import Any

@@ -1,5 +1,7 @@
 """A picture enters; it is seen over the canvas, where the document is, and nothing is written."""
 
+# The Krita seam: Krita's module has no types, and exists inside Krita only.
+# pyright: basic, reportMissingImports=false
 from __future__ import annotations
 
 import time

@@ -1,5 +1,7 @@
 """Krita and a maker of docker contents enter; a docker in every window of Krita leaves."""
 
+# The Krita seam: Krita's module has no types, and exists inside Krita only.
+# pyright: basic, reportMissingImports=false
 from __future__ import annotations
 
 from collections.abc import Callable
