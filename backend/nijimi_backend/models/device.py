@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import platform
 import time
 from dataclasses import dataclass
 
@@ -40,7 +39,7 @@ def choose_device(wish: str = "auto") -> Device:
         return Device(torch_device=torch.device("cuda"), dtype=torch.float16, title=name)
     dtype = _faster_on_cpu()
     name = str(dtype).removeprefix("torch.")
-    title = f"CPU ({torch.get_num_threads()} threads, {name}, {platform.machine()})"
+    title = f"CPU, {torch.get_num_threads()} threads, {name}"
     return Device(torch_device=torch.device("cpu"), dtype=dtype, title=title)
 
 

@@ -133,6 +133,11 @@ class DockerPanel(QtWidgets.QWidget):
         self._live = QtWidgets.QPushButton("Live")
         self._live.setObjectName("nijimi_live")
         self._live.setCheckable(True)
+        # In Krita's dark themes a checked button looks like any other.
+        self._live.setStyleSheet(
+            "QPushButton:checked { background: palette(highlight);"
+            " color: palette(highlighted-text); font-weight: bold; }"
+        )
         self._live.setAutoDefault(False)
         self._live.setIcon(self._icon("media-playback-start"))
         self._live.setToolTip("Turn what you paint into a picture while you paint.")

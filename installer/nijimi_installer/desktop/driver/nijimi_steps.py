@@ -26,7 +26,11 @@ def show_docker():
         docker = docker.parent()
     docker.show()
     docker.raise_()
-    yield 100
+    # Room for the preview: the presets and the colour selector are not needed here.
+    for other in Krita.instance().dockers():
+        if other.objectName() in ("PresetDocker", "ColorSelectorNg", "sharedtooldocker"):
+            other.hide()
+    yield 300
     return {"width": panel.width(), "height": panel.height()}
 
 

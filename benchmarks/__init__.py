@@ -1,0 +1,1 @@
+"""Long measurements, apart from the tests: ``python -m benchmarks path``."""

@@ -1,0 +1,87 @@
+"""A benchmark's name enters; a table, and JSON where it is asked for, leave.
+
+``path``: stroke to frame in real Krita, headless, with the embedded model, several times over.
+It paints the demo's sketch with a real pointer, and needs what the demo needs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "installer"))
+
+from nijimi_installer.demo import run_demo  # noqa: E402
+from nijimi_installer.plugin_install import build_archive  # noqa: E402
+
+ROWS = (
+    ("frames a second, pen down", "fps", None),
+    ("stroke to frame, ms", "stroke_to_frame_ms", ("p50", "p95", "max")),
+    ("of it not the model's, ms", "overhead_ms", ("p50", "p95")),
+    ("waiting for the frame before, ms", "queue_ms", ("p50", "p95")),
+    ("the model's, ms", "model_ms", ("p50", "p95")),
+    ("our turns on Krita's thread, ms", "ui_stall_ms", ("p50", "p99", "max")),
+)
+
+BARS = {("overhead_ms", "p50"): 30.0, ("overhead_ms", "p95"): 60.0, ("ui_stall_ms", "p99"): 8.0}
+"""What issue and README promise; more is marked."""
+
+
+def path(runs: int) -> list[dict[str, Any]]:
+    """The demo's reports, one a run."""
+    reports: list[dict[str, Any]] = []
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        archive = folder / "nijimi.zip"
+        build_archive(Path(sys.executable), archive)
+        for n in range(runs):
+            print(f"run {n + 1} of {runs}", flush=True)
+            reports.append(
+                run_demo(
+                    Path(sys.executable),
+                    archive,
+                    folder / "profile",
+                    folder / "output",
+                    model="",
+                    device="auto",
+                )
+            )
+    return reports
+
+
+def table(reports: list[dict[str, Any]]) -> str:
+    """The median of each figure over the runs."""
+    lines = [f"{reports[0]['device']}, {reports[0]['model']}, {len(reports)} runs, medians"]
+    for title, key, parts in ROWS:
+        if parts is None:
+            lines.append(f"{title:34} {statistics.median(r[key] for r in reports):8.2f}")
+            continue
+        cells: list[str] = []
+        for part in parts:
+            value = statistics.median(r[key][part] for r in reports)
+            mark = " (!)" if value > BARS.get((key, part), float("inf")) else ""
+            cells.append(f"{part} {value:.1f}{mark}")
+        lines.append(f"{title:34} {'   '.join(cells)}")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks")
+    parser.add_argument("name", choices=("path",))
+    parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--json", type=Path)
+    args = parser.parse_args()
+    reports = path(args.runs)
+    print(table(reports))
+    if args.json:
+        args.json.write_text(json.dumps(reports, indent=2) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
