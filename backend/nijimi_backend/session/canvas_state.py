@@ -186,7 +186,7 @@ def unpack(tile: Tile) -> bytes:
         with Image.open(io.BytesIO(tile.data), formats=["JPEG"]) as image:
             if image.size != (tile.bounds.width, tile.bounds.height):
                 raise MalformedMessage("A JPEG tile has another size than declared.")
-            return image.convert("RGBX").tobytes("raw", "BGRX")
+            return image.convert("RGBA").tobytes("raw", "BGRA")
     except (
         UnidentifiedImageError,
         Image.DecompressionBombError,

@@ -1,0 +1,89 @@
+"""Models: what is on disk is found, and what is broken says so."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from nijimi_backend.errors import BadInput, ModelCorrupt, ModelMissing
+from nijimi_backend.models.catalog import find_model, list_models
+from nijimi_backend.models.device import choose_device
+from nijimi_backend.models.loader import load_model
+from safetensors.torch import load_file, save_file
+
+
+@pytest.fixture
+def broken(models_dir: Path, tmp_path: Path) -> Path:
+    shutil.copytree(models_dir / "tiny", tmp_path / "broken")
+    return tmp_path / "broken"
+
+
+def _load(path: Path) -> None:
+    load_model(find_model(path.name, path.parent), choose_device("cpu"))
+
+
+def _weights(path: Path) -> Path:
+    return path / "unet" / "diffusion_pytorch_model.safetensors"
+
+
+def test_the_embedded_model_comes_first_and_the_folder_after_it(models_dir: Path) -> None:
+    names = [model.name for model in list_models(models_dir)]
+    assert names == ["nijimi-mini", "tiny", "tiny-full", "tiny-lora"]
+    assert list_models(models_dir)[0].native_px == 256
+    assert find_model("tiny", models_dir).native_px == 64
+
+
+def test_a_missing_model_names_those_that_are_there(models_dir: Path) -> None:
+    with pytest.raises(ModelMissing, match="nijimi-mini, tiny"):
+        find_model("no-such-model", models_dir)
+
+
+def test_a_model_without_a_part_is_incomplete(broken: Path) -> None:
+    shutil.rmtree(broken / "vae")
+    with pytest.raises(ModelCorrupt, match="vae is missing"):
+        _load(broken)
+
+
+def test_cut_off_weights_are_damaged(broken: Path) -> None:
+    data = _weights(broken).read_bytes()
+    _weights(broken).write_bytes(data[: len(data) // 2])
+    with pytest.raises(ModelCorrupt, match="damaged"):
+        _load(broken)
+
+
+def test_weights_that_are_not_numbers_are_refused(broken: Path) -> None:
+    weights = load_file(_weights(broken))
+    weights["conv_in.weight"] = torch.full_like(weights["conv_in.weight"], float("nan"))
+    save_file(weights, _weights(broken), metadata={"format": "pt"})
+    with pytest.raises(ModelCorrupt, match="not finite"):
+        _load(broken)
+
+
+def test_weights_of_another_shape_are_refused(broken: Path) -> None:
+    config = broken / "unet" / "config.json"
+    values = json.loads(config.read_text())
+    values["cross_attention_dim"] = 24
+    config.write_text(json.dumps(values))
+    with pytest.raises(ModelCorrupt):
+        _load(broken)
+
+
+def test_a_pickle_is_not_loaded(broken: Path) -> None:
+    _weights(broken).unlink()
+    torch.save({}, broken / "unet" / "diffusion_pytorch_model.bin")
+    with pytest.raises(ModelCorrupt):
+        _load(broken)
+
+
+def test_an_unknown_device_is_refused() -> None:
+    with pytest.raises(BadInput, match="auto, cpu or cuda"):
+        choose_device("abacus")
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device on this machine")
+def test_a_cuda_device_is_preferred() -> None:
+    assert choose_device("auto").is_cuda

@@ -1,0 +1,202 @@
+"""The plugin's session and a real backend process, joined by a real socket."""
+
+from __future__ import annotations
+
+import http.client
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from nijimi_protocol.codec import encode
+from nijimi_protocol.geometry import Bounds, Extent
+from nijimi_protocol.messages import CANVAS, Hello, SetParams, SetPlane
+from nijimi_protocol.params import RenderParams
+from nijimi_protocol.pixels import PixelFormat
+from nijimi_protocol.version import SUBPROTOCOL
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.sync.client import connect
+
+from tests.support.backend_process import BackendProcess
+from tests.support.live_client import LiveClient
+from tests.support.tiny_model import write_tiny_model
+
+
+@pytest.fixture(scope="module")
+def models_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("flow-models")
+    write_tiny_model(folder / "tiny")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def backend(models_dir: Path) -> Iterator[BackendProcess]:
+    with BackendProcess("--model", "tiny", models_dir=models_dir) as backend:
+        yield backend
+
+
+@pytest.fixture
+def client(backend: BackendProcess) -> Iterator[LiveClient]:
+    with LiveClient(backend.port, backend.token) as client:
+        client.wait_for_state("ready")
+        yield client
+
+
+def _begin(client: LiveClient, **params: object) -> None:
+    client.open_canvas(Extent(512, 512))
+    client.set(RenderParams(**{"prompt": "a house", "num_inference_steps": 1, **params}))  # type: ignore[arg-type]
+
+
+def test_the_newest_of_many_strokes_is_shown_and_then_refined(client: LiveClient) -> None:
+    _begin(client)
+    for n in range(40):
+        client.paint(Bounds(8 * n, 8 * n, 16, 16), 5 * n)
+        time.sleep(0.01)
+    newest = client.session.revision
+    live = client.wait_for_frame(newest)
+    assert live.revision == newest
+    assert live.timings_ms["denoise"] > 0
+    refined = client.wait_for_frame(newest, final=True)
+    assert refined.num_inference_steps == 8
+    assert refined.base_frame_id == live.frame_id
+
+
+def test_a_change_that_alters_no_pixel_is_still_shown_as_newest(client: LiveClient) -> None:
+    _begin(client, refine=False)
+    client.paint(Bounds(0, 0, 64, 64), 9)
+    client.wait_for_frame(client.session.revision)
+    client.paint(Bounds(0, 0, 64, 64), 9)
+    frame = client.wait_for_frame(client.session.revision)
+    assert frame.final
+    assert frame.tiles == ()
+
+
+def test_live_off_renders_nothing_until_it_is_on_again(client: LiveClient) -> None:
+    _begin(client, live=False)
+    client.paint(Bounds(0, 0, 64, 64), 9)
+    with pytest.raises(TimeoutError):
+        client.receive(0.7)
+    client.set(RenderParams(live=True, num_inference_steps=1))
+    assert client.wait_for_frame(client.session.revision).revision == client.session.revision
+
+
+def test_a_client_that_lost_its_picture_gets_a_whole_one_at_rest(client: LiveClient) -> None:
+    _begin(client)
+    shown = client.wait_for_frame(client.session.revision, final=True)
+    client.socket.send(client.session.ack(0))
+    whole = client.wait_for_frame(client.session.revision)
+    assert whole.base_frame_id == 0
+    assert whole.frame_id > shown.frame_id
+    assert whole.revision == shown.revision
+
+
+@pytest.mark.parametrize(
+    ("message", "code"),
+    [
+        (SetParams(revision=90, params=RenderParams(strength=float("nan"))), "params"),
+        (SetParams(revision=90, params=RenderParams(prompt="a" * 10_000)), "prompt_too_long"),
+        (
+            SetPlane(revision=90, plane=CANVAS, extent=Extent(0, 0), format=PixelFormat.BGRA8),
+            "canvas_empty",
+        ),
+        (
+            SetPlane(
+                revision=90, plane=CANVAS, extent=Extent(20000, 20000), format=PixelFormat.BGRA8
+            ),
+            "canvas_too_large",
+        ),
+        (SetParams(revision=90, params=RenderParams(model="nope")), "model_missing"),
+    ],
+    ids=["NaN strength", "long prompt", "empty canvas", "huge canvas", "missing model"],
+)
+def test_bad_input_is_told_and_the_session_goes_on(
+    client: LiveClient, message: SetParams | SetPlane, code: str
+) -> None:
+    _begin(client)
+    client.wait_for_frame(2)
+    client.socket.send(encode(message))
+    report = client.wait_for_error()
+    assert report.code == code
+    assert report.action
+    assert not report.fatal
+    client.session.revision = 90
+    client.set(RenderParams(num_inference_steps=1, prompt="still alive"))
+    assert client.wait_for_frame(91).revision == 91
+
+
+def test_a_wrong_token_is_told_and_the_connection_ends(backend: BackendProcess) -> None:
+    client = LiveClient(backend.port, "wrong")
+    report = client.wait_for_error()
+    assert report.code == "unauthorized"
+    assert report.fatal
+    with pytest.raises(ConnectionClosed) as caught:
+        client.socket.recv(timeout=5)
+    assert caught.value.rcvd is not None
+    assert caught.value.rcvd.code == 4401
+
+
+def test_a_later_dialect_is_told_to_update(backend: BackendProcess) -> None:
+    other = connect(
+        f"ws://127.0.0.1:{backend.port}/nijimi",
+        subprotocols=[SUBPROTOCOL],  # type: ignore[list-item]
+        compression=None,
+    )
+    other.send(encode(Hello(token=backend.token, client="x", protocol=99, min_protocol=99)))
+    data = other.recv(timeout=5)
+    assert b"Update plugin and backend" in (data if isinstance(data, bytes) else b"")
+
+
+@pytest.mark.parametrize("data", [b"", b"NJ\x07", b"nonsense" * 9, "text"])
+def test_nonsense_ends_only_its_own_connection(
+    backend: BackendProcess, client: LiveClient, data: bytes | str
+) -> None:
+    bad = LiveClient(backend.port, backend.token)
+    bad.wait_for_state("ready")
+    bad.socket.send(data)
+    assert bad.wait_for_error().code == "malformed"
+    _begin(client)
+    assert client.wait_for_frame(2)
+
+
+def test_a_web_page_and_a_foreign_host_are_refused(backend: BackendProcess) -> None:
+    url = f"ws://127.0.0.1:{backend.port}/nijimi"
+    with pytest.raises(InvalidStatus) as caught:
+        connect(url, origin="http://evil.example", compression=None)  # type: ignore[arg-type]
+    assert caught.value.response.status_code == 403
+    request = http.client.HTTPConnection("127.0.0.1", backend.port, timeout=5)
+    request.request(
+        "GET",
+        "/nijimi",
+        headers={
+            "Host": "rebound.example",
+            "Upgrade": "websocket",
+            "Connection": "Upgrade",
+            "Sec-WebSocket-Key": "AAAAAAAAAAAAAAAAAAAAAA==",
+            "Sec-WebSocket-Version": "13",
+        },
+    )
+    assert request.getresponse().status == 403
+
+
+def test_the_backend_ends_with_its_standard_input(models_dir: Path) -> None:
+    backend = BackendProcess("--model", "tiny", models_dir=models_dir)
+    assert backend.process.stdin is not None
+    backend.process.stdin.close()
+    assert backend.process.wait(10) == 0
+
+
+def test_a_client_brings_its_whole_state_to_a_new_backend(models_dir: Path) -> None:
+    with BackendProcess("--model", "tiny", models_dir=models_dir) as backend:
+        first = LiveClient(backend.port, backend.token)
+        first.wait_for_state("ready")
+        _begin(first)
+        backend.process.send_signal(signal.SIGKILL)
+        with pytest.raises(ConnectionClosed):
+            first.wait_for_frame(10_000)
+        reached = first.session.revision
+    with BackendProcess("--model", "tiny", models_dir=models_dir) as backend:
+        again = LiveClient(backend.port, backend.token, first_revision=reached)
+        again.wait_for_state("ready")
+        _begin(again)
+        assert again.wait_for_frame(reached + 2).revision == reached + 2

@@ -1,0 +1,155 @@
+"""Installer: paths of three systems, settings touched in one line, packages, plugin, sketch."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from nijimi_installer.commands import main
+from nijimi_installer.environment import stamp_of
+from nijimi_installer.errors import CommandFailed
+from nijimi_installer.paths import krita_paths, venv_python
+from nijimi_installer.plugin_install import enable_plugin, unpack_plugin, write_config
+from nijimi_installer.settings_file import set_key
+from nijimi_installer.sketch import sketch_strokes
+from nijimi_installer.system_packages import install_command, missing_packages
+
+
+def test_linux_paths_follow_the_xdg_folders() -> None:
+    paths = krita_paths("Linux", {"XDG_CONFIG_HOME": "/c"}, "/home/a")
+    assert str(paths.pykrita) == "/home/a/.local/share/krita/pykrita"
+    assert str(paths.kritarc) == "/c/kritarc"
+    assert str(paths.nijimi_config) == "/c/nijimi/config.json"
+    assert str(venv_python(Path("/r/.venv"), "Linux")) == "/r/.venv/bin/python"
+
+
+def test_windows_paths_lie_in_appdata() -> None:
+    environment = {"APPDATA": r"C:\U\a\Roaming", "LOCALAPPDATA": r"C:\U\a\Local"}
+    paths = krita_paths("Windows", environment, r"C:\U\a")
+    assert str(paths.pykrita) == r"C:\U\a\Roaming\krita\pykrita"
+    assert str(paths.kritarc) == r"C:\U\a\Local\kritarc"
+    assert str(paths.nijimi_config) == r"C:\U\a\Roaming\nijimi\config.json"
+    assert str(paths.executables[0]).endswith(r"Krita (x64)\bin\krita.exe")
+    bare = krita_paths("Windows", {}, r"C:\Users\a")
+    assert str(bare.pykrita) == r"C:\Users\a\AppData\Roaming\krita\pykrita"
+
+
+def test_macos_paths_lie_in_the_library() -> None:
+    paths = krita_paths("Darwin", {}, "/Users/a")
+    assert str(paths.pykrita) == "/Users/a/Library/Application Support/krita/pykrita"
+    assert str(paths.kritarc) == "/Users/a/Library/Preferences/kritarc"
+    assert str(paths.executables[0]) == "/Applications/krita.app/Contents/MacOS/krita"
+
+
+lines = st.lists(
+    st.sampled_from(["a=1", "[python]", "[theme]", "", "enable_other=true", "enable_nijimi=false"]),
+    max_size=9,
+)
+
+
+@given(lines)
+def test_setting_a_key_touches_one_line_only(before: list[str]) -> None:
+    text = "\n".join(before)
+    after = set_key(text, "python", "enable_nijimi", "true")
+    assert set_key(after, "python", "enable_nijimi", "true") == after
+    section = after.split("[python]\n", 1)[1].split("\n[", 1)[0]
+    assert section.splitlines().count("enable_nijimi=true") >= 1
+    kept = [line for line in before if line.strip() and not line.startswith("enable_nijimi")]
+    remaining = after.splitlines()
+    for line in kept:
+        assert line in remaining
+        remaining.remove(line)
+
+
+def test_enabling_keeps_the_users_settings_and_a_copy(tmp_path: Path) -> None:
+    kritarc = tmp_path / "kritarc"
+    kritarc.write_text("Odd=\\x41,key\n[python]\nenable_ten_brushes=true\n[theme]\nTheme=x\n")
+    enable_plugin(kritarc)
+    text = kritarc.read_text()
+    assert "Odd=\\x41,key" in text
+    assert "[python]\nenable_nijimi=true\nenable_ten_brushes=true" in text
+    assert "enable_nijimi" not in (tmp_path / "kritarc.before-nijimi").read_text()
+    enable_plugin(tmp_path / "new" / "kritarc")
+    assert (tmp_path / "new" / "kritarc").read_text() == "[python]\nenable_nijimi=true\n"
+
+
+def _archive(path: Path, *names: str) -> Path:
+    with zipfile.ZipFile(path, "w") as archive:
+        for name in names:
+            archive.writestr(name, "x")
+    return path
+
+
+def test_a_plugin_replaces_the_older_one_and_nothing_else(tmp_path: Path) -> None:
+    pykrita = tmp_path / "pykrita"
+    (pykrita / "nijimi").mkdir(parents=True)
+    (pykrita / "nijimi" / "old.py").write_text("old")
+    (pykrita / "other.desktop").write_text("other")
+    unpack_plugin(_archive(tmp_path / "a.zip", "nijimi.desktop", "nijimi/new.py"), pykrita)
+    assert sorted(p.name for p in pykrita.iterdir()) == [
+        "nijimi",
+        "nijimi.desktop",
+        "other.desktop",
+    ]
+    assert [p.name for p in (pykrita / "nijimi").iterdir()] == ["new.py"]
+
+
+@pytest.mark.parametrize("name", ["evil.py", "nijimi/../../evil.py", "/etc/evil"])
+def test_an_archive_with_foreign_files_is_refused(tmp_path: Path, name: str) -> None:
+    archive = _archive(tmp_path / "a.zip", "nijimi.desktop", name)
+    with pytest.raises(CommandFailed):
+        unpack_plugin(archive, tmp_path / "pykrita")
+    assert not (tmp_path / "evil.py").exists()
+
+
+def test_the_configuration_tells_how_to_start_the_backend(tmp_path: Path) -> None:
+    path = tmp_path / "nijimi" / "config.json"
+    write_config(path, Path("/v/python"), live=True, model="m", device="cpu")
+    config = json.loads(path.read_text())
+    expected = ["/v/python", "-m", "nijimi_backend", "serve", "--device", "cpu", "--model", "m"]
+    assert config["backend_command"] == expected
+    assert config["live_on_start"] is True
+
+
+def test_the_stamp_changes_with_whatever_decides_the_packages(tmp_path: Path) -> None:
+    for name in ("pyproject.toml", "constraints.txt"):
+        (tmp_path / name).write_text("a")
+    first = stamp_of(tmp_path, ())
+    assert stamp_of(tmp_path, ()) == first
+    assert stamp_of(tmp_path, ("dev",)) != first
+    (tmp_path / "constraints.txt").write_text("b")
+    assert stamp_of(tmp_path, ()) != first
+
+
+def test_missing_packages_are_found_by_their_files() -> None:
+    assert missing_packages(lambda _: True) == []
+    assert missing_packages(lambda path: "Xvfb" not in path) == ["xvfb"]
+    assert "python3-pyqt5" in missing_packages(lambda path: "PyQt5" not in path)
+
+
+@pytest.mark.parametrize(
+    ("manager", "words"),
+    [("dnf", "sudo dnf install"), ("pacman", "pacman -S"), ("brew", "--cask"), ("", "apt-get")],
+)
+def test_elsewhere_the_exact_command_is_told(manager: str, words: str) -> None:
+    command = install_command(lambda name: "/x" if name == manager else None)
+    assert words in command
+    assert "krita" in command
+
+
+def test_the_sketch_lies_on_the_canvas_and_every_stroke_moves_enough() -> None:
+    strokes = sketch_strokes()
+    assert {"sky", "sun", "hill", "house", "tree"} <= {stroke.what for stroke in strokes}
+    for stroke in strokes:
+        assert len(stroke.points) >= 10
+        assert all(0 <= x <= 1 and 0 <= y <= 1 for x, y in stroke.points)
+
+
+def test_an_unknown_word_is_refused() -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(["run", "--nonsense"])
+    assert caught.value.code == 2
