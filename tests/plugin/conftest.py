@@ -1,0 +1,46 @@
+"""The plugin's rooms without Krita: Qt offscreen, one application, no Qt warning unnoticed."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+os.environ["QT_QPA_PLATFORM"] = "offscreen"
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "krita_plugin"))
+
+from nijimi.qt import QtCore, QtWidgets
+
+
+@pytest.fixture(scope="session")
+def application() -> Any:
+    return QtWidgets.QApplication.instance() or QtWidgets.QApplication([])
+
+
+@pytest.fixture(autouse=True)
+def no_qt_warnings(application: Any) -> Iterator[None]:
+    told: list[str] = []
+    previous = QtCore.qInstallMessageHandler(lambda _kind, _context, text: told.append(text))
+    yield
+    QtCore.qInstallMessageHandler(previous)
+    # The offscreen platform has no such thing; every other warning is ours.
+    assert [text for text in told if "propagateSizeHints" not in text] == []
+
+
+@pytest.fixture
+def wait(application: Any) -> Callable[..., None]:
+    """Run Qt's events until something is true."""
+
+    def until(predicate: Callable[[], bool], timeout_s: float = 15.0) -> None:
+        end = time.monotonic() + timeout_s
+        while not predicate():
+            assert time.monotonic() < end, "it never came true"
+            application.processEvents()
+            time.sleep(0.002)
+
+    return until

@@ -1,0 +1,111 @@
+"""The docker: what is typed and moved becomes settings, and what happens is told in words."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from nijimi.model.live_state import LiveState
+from nijimi.model.settings import Settings
+from nijimi.qt import QtGui, QtWidgets
+from nijimi.ui.docker import DockerPanel
+from nijimi_protocol.geometry import Extent
+
+
+@pytest.fixture
+def panel(application: Any) -> DockerPanel:
+    settings, state = Settings(), LiveState()
+    panel = DockerPanel(settings, state, lambda _name: QtGui.QIcon())
+    panel.test_settings, panel.test_state = settings, state
+    return panel
+
+
+def _child(panel: DockerPanel, name: str) -> Any:
+    found = panel.findChild(QtWidgets.QWidget, f"nijimi_{name}")
+    assert found is not None, name
+    return found
+
+
+def test_typing_sets_the_prompt_after_a_pause(
+    panel: DockerPanel, wait: Callable[..., None]
+) -> None:
+    _child(panel, "prompt").setPlainText("a red house")
+    assert panel.test_settings.get("prompt") == ""
+    wait(lambda: panel.test_settings.get("prompt") == "a red house", 3)
+
+
+def test_sliders_and_fields_set_their_values(panel: DockerPanel) -> None:
+    _child(panel, "strength").setValue(35)
+    _child(panel, "steps").setValue(3)
+    seed = _child(panel, "seed")
+    seed.setText("4294967299")
+    seed.editingFinished.emit()
+    settings = panel.test_settings
+    assert settings.get("strength") == 0.35
+    assert settings.get("num_inference_steps") == 3
+    assert settings.get("seed") == 2**32 - 1
+    _child(panel, "dice").click()
+    assert _child(panel, "seed").text() == str(settings.get("seed"))
+
+
+def test_settings_changed_elsewhere_are_seen_in_the_docker(panel: DockerPanel) -> None:
+    panel.test_settings.set("live", True)
+    panel.test_settings.set("prompt", "a boat")
+    panel.test_settings.set("strength", float("nan"))
+    assert _child(panel, "live").isChecked()
+    assert _child(panel, "prompt").toPlainText() == "a boat"
+
+
+def test_apply_needs_a_picture(panel: DockerPanel) -> None:
+    clicks: list[bool] = []
+    panel.apply_clicked.connect(lambda: clicks.append(True))
+    button = _child(panel, "apply")
+    button.click()
+    assert clicks == []
+    panel.test_state.update(has_picture=True)
+    button.click()
+    assert clicks == [True]
+
+
+def test_an_unlocked_seed_changes_with_apply(panel: DockerPanel) -> None:
+    panel.test_state.update(has_picture=True)
+    before = panel.test_settings.get("seed")
+    _child(panel, "apply").click()
+    assert panel.test_settings.get("seed") == before
+    _child(panel, "seed_lock").click()
+    _child(panel, "apply").click()
+    assert panel.test_settings.get("seed") != before
+
+
+def test_a_problem_is_told_and_can_be_retried(panel: DockerPanel) -> None:
+    clicks: list[bool] = []
+    panel.retry_clicked.connect(lambda: clicks.append(True))
+    panel.test_state.update(problem="The backend ended.", hint="Press Retry.", can_retry=True)
+    assert _child(panel, "status").text() == "The backend ended. Press Retry."
+    retry = _child(panel, "retry")
+    assert not retry.isHidden()
+    retry.click()
+    assert clicks == [True]
+    panel.test_state.update(problem="", can_retry=False)
+    assert retry.isHidden()
+
+
+def test_the_negative_prompt_is_folded_away_until_it_is_asked_for(panel: DockerPanel) -> None:
+    negative = _child(panel, "negative_prompt")
+    assert negative.isHidden()
+    _child(panel, "more").click()
+    assert not negative.isHidden()
+
+
+def test_the_preview_keeps_the_aspect_of_the_picture(panel: DockerPanel) -> None:
+    panel.resize(300, 600)
+    panel.show_picture(bytearray(b"\x00\xff\x00\xff" * (64 * 32)), Extent(64, 32))
+    preview = _child(panel, "preview")
+    preview.resize(200, 200)
+    seen = preview.grab().toImage()
+    ratio = seen.devicePixelRatio()
+    assert seen.pixelColor(round(100 * ratio), round(100 * ratio)).red() == 0
+    assert seen.pixelColor(round(100 * ratio), round(20 * ratio)).red() > 0
+    panel.show_picture(None, Extent(0, 0))
+    assert preview.image() is None

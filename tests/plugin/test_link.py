@@ -1,0 +1,170 @@
+"""Socket, child process and connection against real peers on this machine."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from nijimi.link.connection import MAX_QUICK_ENDS, Connection
+from nijimi.link.socket import LinkSocket
+from nijimi_protocol.version import SUBPROTOCOL
+from websockets.sync.server import Server, ServerConnection, serve
+
+FAKE = """
+import json, sys, time
+from websockets.sync.server import serve
+from nijimi_protocol.session import ServerSession
+token = sys.stdin.readline().strip()
+mode = sys.argv[1]
+if mode == "dies":
+    print("nijimi: The model is missing. Reinstall it.", file=sys.stderr); sys.exit(2)
+def handle(socket):
+    session = ServerSession(token=token, device="fake", models=())
+    session.receive(socket.recv()); socket.send(session.welcome())
+    for data in socket: session.receive(data)
+with serve(handle, "127.0.0.1", 0, subprotocols=["nijimi.1"], compression=None) as server:
+    port = server.socket.getsockname()[1]
+    import threading; threading.Thread(target=server.serve_forever, daemon=True).start()
+    print("a line of noise"); print(json.dumps({"event": "listening", "port": port}), flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def echo() -> Iterator[tuple[Server, int]]:
+    def handle(socket: ServerConnection) -> None:
+        for data in socket:
+            if data == b"bye":
+                return
+            socket.send(data)
+
+    server = serve(
+        handle,
+        "127.0.0.1",
+        0,
+        subprotocols=[SUBPROTOCOL],
+        compression=None,
+        max_size=None,  # type: ignore[list-item]
+    )
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield server, server.socket.getsockname()[1]
+    server.shutdown()
+
+
+def test_messages_of_any_size_come_back_whole(
+    echo: tuple[Server, int], wait: Callable[..., None]
+) -> None:
+    socket, got, opened = LinkSocket(), [], []
+    socket.message.connect(got.append)
+    socket.opened.connect(lambda: opened.append(True))
+    socket.open(echo[1])
+    wait(lambda: bool(opened))
+    messages = [b"", b"x", bytes(range(256)) * 1024, bytes(3_000_000)]
+    for data in messages:
+        socket.send(data)
+    wait(lambda: len(got) == len(messages))
+    assert got == messages
+    assert socket.pending_bytes == 0
+    socket.close()
+    assert not socket.is_open
+
+
+def test_the_end_of_the_other_side_is_told_once(
+    echo: tuple[Server, int], wait: Callable[..., None]
+) -> None:
+    socket, closed, opened = LinkSocket(), [], []
+    socket.closed.connect(closed.append)
+    socket.opened.connect(lambda: opened.append(True))
+    socket.open(echo[1])
+    wait(lambda: bool(opened))
+    socket.send(b"bye")
+    wait(lambda: bool(closed))
+    assert len(closed) == 1
+    socket.send(b"into the void")
+
+
+def test_nobody_listening_is_told(wait: Callable[..., None]) -> None:
+    socket, closed = LinkSocket(), []
+    socket.closed.connect(closed.append)
+    socket.open(1)
+    wait(lambda: bool(closed))
+
+
+@pytest.fixture
+def fake(tmp_path: Path) -> Callable[[str], list[str]]:
+    script = tmp_path / "fake_backend.py"
+    script.write_text(FAKE)
+    return lambda mode: [sys.executable, str(script), mode]
+
+
+def _watched(command: list[str]) -> tuple[Connection, list[str], list[tuple[str, str]]]:
+    connection = Connection(command)
+    states: list[str] = []
+    problems: list[tuple[str, str]] = []
+    connection.state_changed.connect(states.append)
+    connection.problem.connect(lambda sentence, action: problems.append((sentence, action)))
+    return connection, states, problems
+
+
+def test_a_backend_is_started_greeted_and_ended(
+    fake: Callable[[str], list[str]], wait: Callable[..., None]
+) -> None:
+    connection, states, problems = _watched(fake("serves"))
+    connection.start()
+    wait(lambda: connection.is_open)
+    assert states == ["starting", "connecting", "open"]
+    assert connection.backend_pid > 0
+    connection.stop()
+    assert not connection.is_open
+    assert connection.backend_pid == 0
+    assert problems == []
+
+
+def test_a_killed_backend_is_started_again(
+    fake: Callable[[str], list[str]], wait: Callable[..., None]
+) -> None:
+    import os
+    import signal
+
+    connection, states, _ = _watched(fake("serves"))
+    connection.start()
+    wait(lambda: connection.is_open)
+    first = connection.backend_pid
+    os.kill(first, signal.SIGKILL)
+    wait(lambda: "reconnecting" in states)
+    wait(lambda: connection.is_open)
+    assert connection.backend_pid != first
+    connection.stop()
+
+
+def test_a_backend_that_only_dies_is_given_up_with_its_own_words(
+    fake: Callable[[str], list[str]], wait: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("nijimi.link.connection._BACKOFF_MS", (1,) * MAX_QUICK_ENDS)
+    connection, states, problems = _watched(fake("dies"))
+    connection.start()
+    wait(lambda: bool(problems))
+    assert problems[0][0] == "The model is missing. Reinstall it."
+    assert "Retry" in problems[0][1]
+    assert states[-1] == "failed"
+    assert states.count("reconnecting") >= MAX_QUICK_ENDS
+
+
+def test_a_program_that_is_not_there_is_named(
+    wait: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("nijimi.link.connection._BACKOFF_MS", (1,) * MAX_QUICK_ENDS)
+    connection, _, problems = _watched(["/no/such/python"])
+    connection.start()
+    wait(lambda: bool(problems))
+    assert "/no/such/python" in problems[0][0]
+
+
+def test_without_an_installation_the_command_is_told() -> None:
+    connection, states, problems = _watched([])
+    connection.start()
+    assert states == ["failed"]
+    assert "python3 installer run" in problems[0][1]
