@@ -103,6 +103,10 @@ def read_canvas(path: Path) -> Pixels:
             rgba = np.asarray(image.convert("RGBA"))
     except FileNotFoundError:
         raise BadImage(f"There is no file {path}.", "Check the path.") from None
+    except Image.DecompressionBombError:
+        raise BadImage(
+            f"{path} is far too large.", f"Scale it to at most {limits.max_side_px} px a side."
+        ) from None
     except (UnidentifiedImageError, OSError, ValueError, SyntaxError) as error:
         raise BadImage(f"{path} cannot be read as a picture ({error}).", "Use a PNG.") from None
     return np.ascontiguousarray(rgba[..., [2, 1, 0, 3]])

@@ -18,7 +18,7 @@ from .errors import InstallError, MissingProgram
 from .paths import krita_paths, repository_root
 from .plugin_install import build_archive, enable_plugin, unpack_plugin, write_config
 from .progress import say, stage
-from .system_packages import ensure_system_packages, install_command
+from .system_packages import DEBIAN_PACKAGES, ensure_system_packages, install_command
 from .test_command import run_tests
 
 __all__ = ["main"]
@@ -59,7 +59,7 @@ def _run(args: argparse.Namespace) -> int:
     root = repository_root()
     python = ensure_environment(root, torch_index=args.torch_index)
     headless = args.headless or _has_no_display()
-    ensure_system_packages()
+    ensure_system_packages(DEBIAN_PACKAGES if headless else ("krita", "python3-pyqt5"))
     archive = root / ".nijimi" / "nijimi.zip"
     with stage("Building the Krita plugin"):
         build_archive(python, archive)

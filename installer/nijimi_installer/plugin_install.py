@@ -35,13 +35,18 @@ def unpack_plugin(archive: Path, pykrita: Path) -> None:
         wrong = [n for n in names if n != "nijimi.desktop" and not n.startswith("nijimi/")]
         if wrong or any(".." in Path(name).parts for name in names):
             raise CommandFailed("The plugin's archive holds foreign files.", "Build it again.")
-        shutil.rmtree(pykrita / "nijimi", ignore_errors=True)
+        old = pykrita / "nijimi"
+        if old.is_symlink():
+            # A developer's link to a checkout: what it points to is not ours to replace.
+            old.unlink()
+        shutil.rmtree(old, ignore_errors=True)
         files.extractall(pykrita)
 
 
 def enable_plugin(kritarc: Path) -> None:
     """Switch the plugin on in Krita's settings; the first time a copy of them is kept."""
-    text = kritarc.read_text(encoding="utf-8") if kritarc.exists() else ""
+    # Byte for byte what it was, but for our line: any encoding, any line ends.
+    text = kritarc.read_bytes().decode("utf-8", "surrogateescape") if kritarc.exists() else ""
     changed = set_key(text, "python", "enable_nijimi", "true")
     if changed == text:
         return
@@ -50,8 +55,16 @@ def enable_plugin(kritarc: Path) -> None:
     if text and not backup.exists():
         shutil.copy2(kritarc, backup)
     beside = kritarc.with_name(kritarc.name + ".part")
-    beside.write_text(changed, encoding="utf-8")
+    beside.write_bytes(changed.encode("utf-8", "surrogateescape"))
     beside.replace(kritarc)
+
+
+def _models_dir(path: Path) -> str:
+    """The folder that the user named in an earlier configuration."""
+    try:
+        return str(json.loads(path.read_text(encoding="utf-8"))["models_dir"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""
 
 
 def write_config(path: Path, python: Path, *, live: bool, model: str, device: str) -> None:
@@ -59,7 +72,7 @@ def write_config(path: Path, python: Path, *, live: bool, model: str, device: st
     command = [str(python), "-m", "nijimi_backend", "serve", "--device", device]
     if model:
         command += ["--model", model]
-    config = {"backend_command": command, "models_dir": "", "live_on_start": live}
+    config = {"backend_command": command, "models_dir": _models_dir(path), "live_on_start": live}
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(path.name + ".part")
     beside.write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")

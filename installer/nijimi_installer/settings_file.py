@@ -11,20 +11,23 @@ def set_key(text: str, section: str, key: str, value: str) -> str:
     Krita's file repeats keys, keeps odd escapes and an unnamed first section, all of which a
     general parser would rewrite: only one line is touched here.
     """
-    lines = text.splitlines()
+    end = "\r\n" if "\r\n" in text else "\n"
+    lines = text.split(end)
+    if lines[-1] == "":
+        lines.pop()
     header, wanted = f"[{section}]", f"{key}={value}"
-    try:
-        start = next(n for n, line in enumerate(lines) if line.strip() == header)
-    except StopIteration:
+    inside = found = False
+    last_header = -1
+    for n, line in enumerate(lines):
+        if line.lstrip().startswith("["):
+            inside = line.strip() == header
+            last_header = n if inside else last_header
+        elif inside and line.split("=", 1)[0].strip() == key:
+            # Repeated sections and keys are all set: whichever Krita takes, it says the same.
+            lines[n], found = wanted, True
+    if not found and last_header >= 0:
+        lines.insert(last_header + 1, wanted)
+    elif not found:
         gap = [""] if lines and lines[-1].strip() else []
-        return "\n".join([*lines, *gap, header, wanted]) + "\n"
-    end = next(
-        (n for n in range(start + 1, len(lines)) if lines[n].lstrip().startswith("[")), len(lines)
-    )
-    for n in range(start + 1, end):
-        if lines[n].split("=", 1)[0].strip() == key:
-            lines[n] = wanted
-            break
-    else:
-        lines.insert(start + 1, wanted)
-    return "\n".join(lines) + "\n"
+        lines += [*gap, header, wanted]
+    return end.join(lines) + end

@@ -10,7 +10,7 @@ __all__ = ["PROMPT", "STRENGTH", "Stroke", "sketch_strokes"]
 
 PROMPT = "a red house on a green hill at sunset, pine trees, mountains, sun, painterly"
 
-STRENGTH = 0.6
+STRENGTH = 0.2
 
 RGB = tuple[int, int, int]
 Point = tuple[float, float]

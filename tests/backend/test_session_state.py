@@ -60,6 +60,13 @@ def test_the_version_changes_only_with_the_pixels() -> None:
     assert first.key != second.key
 
 
+def test_two_clients_never_share_a_version() -> None:
+    first, second = _state(), _state()
+    first.apply(_paint(2, 7))
+    second.apply(_paint(2, 9))
+    assert first.snapshot().canvas_version != second.snapshot().canvas_version
+
+
 def test_a_change_of_the_mask_changes_the_key() -> None:
     state = _state()
     before = state.snapshot().key

@@ -56,13 +56,38 @@ def test_setting_a_key_touches_one_line_only(before: list[str]) -> None:
     text = "\n".join(before)
     after = set_key(text, "python", "enable_nijimi", "true")
     assert set_key(after, "python", "enable_nijimi", "true") == after
-    section = after.split("[python]\n", 1)[1].split("\n[", 1)[0]
-    assert section.splitlines().count("enable_nijimi=true") >= 1
+    section, ours = "", []
+    for line in after.splitlines():
+        section = line if line.startswith("[") else section
+        if section == "[python]" and line.startswith("enable_nijimi"):
+            ours.append(line)
+    assert ours
+    assert set(ours) == {"enable_nijimi=true"}
     kept = [line for line in before if line.strip() and not line.startswith("enable_nijimi")]
     remaining = after.splitlines()
     for line in kept:
         assert line in remaining
         remaining.remove(line)
+
+
+def test_line_ends_and_odd_bytes_stay_as_they_are(tmp_path: Path) -> None:
+    kritarc = tmp_path / "kritarc"
+    before = b"x=a\xe2\x80\xa8b\x0cc\xff\r\n[python]\r\na=1\r\n"
+    kritarc.write_bytes(before)
+    enable_plugin(kritarc)
+    expected = before.replace(b"[python]\r\n", b"[python]\r\nenable_nijimi=true\r\n")
+    assert kritarc.read_bytes() == expected
+
+
+def test_a_link_to_a_checkout_is_replaced_and_the_checkout_left_alone(tmp_path: Path) -> None:
+    checkout, pykrita = tmp_path / "checkout", tmp_path / "pykrita"
+    checkout.mkdir()
+    pykrita.mkdir()
+    (checkout / "new.py").write_text("precious")
+    (pykrita / "nijimi").symlink_to(checkout)
+    unpack_plugin(_archive(tmp_path / "a.zip", "nijimi.desktop", "nijimi/new.py"), pykrita)
+    assert (checkout / "new.py").read_text() == "precious"
+    assert (pykrita / "nijimi" / "new.py").read_text() == "x"
 
 
 def test_enabling_keeps_the_users_settings_and_a_copy(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from nijimi.model.live_state import LiveState
 from nijimi.model.settings import Settings
 from nijimi.qt import QtGui, QtWidgets
 from nijimi.ui.docker import DockerPanel
+from nijimi.ui.preview import Preview
 from nijimi_protocol.geometry import Extent
 
 
@@ -98,14 +99,13 @@ def test_the_negative_prompt_is_folded_away_until_it_is_asked_for(panel: DockerP
     assert not negative.isHidden()
 
 
-def test_the_preview_keeps_the_aspect_of_the_picture(panel: DockerPanel) -> None:
-    panel.resize(300, 600)
-    panel.show_picture(bytearray(b"\x00\xff\x00\xff" * (64 * 32)), Extent(64, 32))
-    preview = _child(panel, "preview")
+def test_the_preview_keeps_the_aspect_of_the_picture(application: Any) -> None:
+    preview = Preview()
     preview.resize(200, 200)
+    preview.set_picture(bytearray(b"\x00\xff\x00\xff" * (64 * 32)), Extent(64, 32))
     seen = preview.grab().toImage()
-    ratio = seen.devicePixelRatio()
-    assert seen.pixelColor(round(100 * ratio), round(100 * ratio)).red() == 0
-    assert seen.pixelColor(round(100 * ratio), round(20 * ratio)).red() > 0
-    panel.show_picture(None, Extent(0, 0))
+    middle, above = (round(n * seen.devicePixelRatio()) for n in (100, 20))
+    assert seen.pixelColor(middle, middle).getRgb()[:3] == (0, 255, 0)
+    assert seen.pixelColor(middle, above).getRgb()[:3] != (0, 255, 0)
+    preview.set_picture(None, Extent(0, 0))
     assert preview.image() is None

@@ -14,6 +14,14 @@ __all__ = ["EMBEDDED_DIR", "ModelInfo", "default_models_dir", "find_model", "lis
 
 EMBEDDED_DIR = Path(__file__).resolve().parent.parent / "embedded"
 
+_PARTS = {
+    "tokenizer": ("vocab.json", "merges.txt"),
+    "text_encoder": ("config.json", "*.safetensors"),
+    "unet": ("config.json", "*.safetensors"),
+    "vae": ("config.json", "*.safetensors"),
+    "scheduler": ("scheduler_config.json",),
+}
+
 _NATIVE_PX = {"mini": 256, "sd1": 512, "sd2": 768}
 
 
@@ -33,8 +41,15 @@ class ModelInfo:
 
     def missing_files(self) -> list[str]:
         """Parts that a complete model has and this one lacks."""
-        needed = ["tokenizer", "text_encoder", "unet", "vae", "scheduler"]
-        return [part for part in needed if not (self.path / part).is_dir()]
+        missing = [part for part in _PARTS if not (self.path / part).is_dir()]
+        for part, patterns in _PARTS.items():
+            if part not in missing:
+                missing += [
+                    f"{part}/{pattern}"
+                    for pattern in patterns
+                    if not any((self.path / part).glob(pattern))
+                ]
+        return missing
 
 
 def default_models_dir() -> Path:
@@ -86,8 +101,8 @@ def _describe(path: Path, *, embedded: bool) -> ModelInfo:
     width = unet.get("cross_attention_dim")
     family = {768: "sd1", 1024: "sd2"}.get(width if isinstance(width, int) else 0, "mini")
     sample = unet.get("sample_size")
-    channels = vae.get("encoder_block_out_channels") or vae.get("block_out_channels") or [0] * 4
-    scale = 2 ** (len(channels) - 1)
+    channels = vae.get("encoder_block_out_channels") or vae.get("block_out_channels")
+    scale = 2 ** (len(cast("list[int]", channels)) - 1) if isinstance(channels, list) else 8
     native = sample * scale if isinstance(sample, int) else _NATIVE_PX[family]
     return ModelInfo(
         name=path.name,

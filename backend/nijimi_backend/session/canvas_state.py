@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import secrets
 import threading
 from dataclasses import dataclass, field
 
@@ -86,6 +87,9 @@ class CanvasState:
         self._planes: dict[str, Pixels] = {}
         self._copies: dict[str, Pixels] = {}
         self._versions: dict[str, int] = {}
+        # One engine serves all clients and caches by version: each client counts from a place
+        # of its own, so that nobody is ever shown another's canvas.
+        self._newest_version = secrets.randbits(62)
         self._params = RenderParams(live=False)
         self._controls: tuple[ControlLayer, ...] = ()
         self._poses: dict[str, tuple[Person, ...]] = {}
@@ -164,7 +168,8 @@ class CanvasState:
                 self._touch(plane)
 
     def _touch(self, plane: str) -> None:
-        self._versions[plane] = self._versions.get(plane, 0) + 1
+        self._newest_version += 1
+        self._versions[plane] = self._newest_version
         self._copies.pop(plane, None)
 
     def _copy(self, plane: str) -> Pixels | None:

@@ -23,7 +23,7 @@ SHOW_OVERLAY, SHOW_LAYER, SHOW_NOTHING = "overlay", "layer", "docker"
 DEFAULTS: dict[str, Any] = {
     "prompt": "",
     "negative_prompt": "",
-    "strength": 0.6,
+    "strength": 0.3,
     "num_inference_steps": 2,
     "guidance_scale": 1.0,
     "seed": 1,

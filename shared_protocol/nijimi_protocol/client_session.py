@@ -1,0 +1,232 @@
+"""The server's messages enter the client's end; events, an assembled picture and bytes leave."""
+
+from __future__ import annotations
+
+from .codec import decode, encode
+from .errors import (
+    LocalProtocolError,
+    MalformedMessage,
+    OutOfOrder,
+    RemoteProtocolError,
+)
+from .geometry import Extent
+from .limits import Limits
+from .messages import (
+    Ack,
+    Cancel,
+    DropPlane,
+    ErrorReport,
+    Frame,
+    Hello,
+    Message,
+    Progress,
+    SetControls,
+    SetParams,
+    SetPlane,
+    SetPose,
+    Status,
+    UpdateTiles,
+    Welcome,
+)
+from .pixels import Encoding, PixelFormat, Tile, paste, unpack_tile
+from .session_state import SessionState
+from .version import MIN_PROTOCOL, PROTOCOL
+
+__all__ = ["ClientSession", "JpegDecoder"]
+
+
+class JpegDecoder:
+    """What an end gives a session that accepts JPEG tiles."""
+
+    def decode(self, tile: Tile) -> bytes:
+        """Raw pixels of exactly ``tile.raw_bytes`` bytes, or ``MalformedMessage``."""
+        raise NotImplementedError
+
+
+class ClientSession:
+    """The client's end: numbers the changes, assembles frames, checks what the server sends."""
+
+    def __init__(
+        self,
+        *,
+        token: str,
+        client: str,
+        encodings: tuple[Encoding, ...] = (Encoding.RAW, Encoding.ZLIB),
+        jpeg: JpegDecoder | None = None,
+        limits: Limits | None = None,
+        first_revision: int = 0,
+    ) -> None:
+        self._token = token
+        self._client = client
+        self._encodings = encodings
+        self._jpeg = jpeg
+        self._own_limits = limits or Limits()
+        self.limits = self._own_limits
+        self.state = SessionState.HANDSHAKE
+        self.revision = first_revision
+        self.encodings: tuple[Encoding, ...] = ()
+        self.welcome: Welcome | None = None
+        self._planes: dict[str, tuple[Extent, PixelFormat]] = {}
+        self._frame_id = 0
+        self._picture = bytearray()
+        self._picture_extent = Extent(0, 0)
+
+    @property
+    def picture(self) -> tuple[bytearray, Extent]:
+        """The newest frame, BGRA8, assembled; its size is 0 x 0 before the first."""
+        return self._picture, self._picture_extent
+
+    def hello(self) -> bytes:
+        """The first message to send."""
+        return encode(
+            Hello(
+                token=self._token,
+                client=self._client,
+                protocol=PROTOCOL,
+                min_protocol=MIN_PROTOCOL,
+                encodings=self._encodings,
+                max_message_bytes=self._own_limits.max_message_bytes,
+            )
+        )
+
+    def receive(self, data: bytes | bytearray | memoryview) -> Message:
+        """The event in one binary WebSocket message. A Frame is pasted into ``picture`` first."""
+        if self.state is SessionState.CLOSED:
+            raise OutOfOrder("A message came after the end of the session.")
+        try:
+            message = decode(data, self._own_limits)
+            self._check(message)
+        except RemoteProtocolError:
+            self.state = SessionState.CLOSED
+            raise
+        return message
+
+    def ack(self, frame_id: int) -> bytes:
+        """Tell the server that a frame is shown; 0 asks for a whole one."""
+        self._require_open()
+        return encode(Ack(frame_id=frame_id))
+
+    def cancel(self) -> bytes:
+        self._require_open()
+        return encode(Cancel())
+
+    def set_plane(self, plane: str, extent: Extent, format: PixelFormat) -> bytes:
+        """Begin a plane. Raises ``RejectedChange`` for an extent that is out of bounds."""
+        self._require_open()
+        self.limits.check_extent(extent)
+        self._planes[plane] = (extent, format)
+        return encode(SetPlane(revision=self._next(), plane=plane, extent=extent, format=format))
+
+    def drop_plane(self, plane: str) -> bytes:
+        self._require_open()
+        if self._planes.pop(plane, None) is None:
+            raise LocalProtocolError(f"The plane {plane!r} was never begun.")
+        return encode(DropPlane(revision=self._next(), plane=plane))
+
+    def plane_extent(self, plane: str) -> Extent | None:
+        """The extent of a plane that was begun."""
+        known = self._planes.get(plane)
+        return known[0] if known else None
+
+    def update_tiles(self, plane: str, tiles: list[Tile]) -> list[bytes]:
+        """One change as one or more messages, each within the agreed size; [] for no tiles."""
+        self._require_open()
+        known = self._planes.get(plane)
+        if known is None:
+            raise LocalProtocolError(f"The plane {plane!r} was never begun.")
+        budget = self.limits.max_message_bytes - 4096
+        groups: list[list[Tile]] = []
+        size = budget + 1
+        for tile in tiles:
+            if not known[0].bounds.contains(tile.bounds) or tile.format is not known[1]:
+                raise LocalProtocolError("A tile does not fit its plane.")
+            cost = len(tile.data) + 32
+            if cost > budget:
+                raise LocalProtocolError("A tile is larger than a message may be.")
+            if size + cost > budget:
+                groups.append([])
+                size = 0
+            groups[-1].append(tile)
+            size += cost
+        return [
+            encode(
+                UpdateTiles(
+                    revision=self._next(),
+                    plane=plane,
+                    tiles=tuple(group),
+                    more=n + 1 < len(groups),
+                )
+            )
+            for n, group in enumerate(groups)
+        ]
+
+    def set_params(self, message: SetParams) -> bytes:
+        """Send settings; ``message.revision`` is replaced. ``RejectedChange`` for bad values."""
+        self._require_open()
+        message.params.checked(self.limits)
+        return encode(SetParams(revision=self._next(), params=message.params))
+
+    def set_controls(self, message: SetControls) -> bytes:
+        self._require_open()
+        return encode(SetControls(revision=self._next(), controls=message.controls))
+
+    def set_pose(self, message: SetPose) -> bytes:
+        self._require_open()
+        return encode(SetPose(revision=self._next(), id=message.id, people=message.people))
+
+    def _next(self) -> int:
+        self.revision += 1
+        return self.revision
+
+    def _require_open(self) -> None:
+        if self.state is not SessionState.OPEN:
+            raise LocalProtocolError("The session is not open.")
+
+    def _check(self, message: Message) -> None:
+        if isinstance(message, ErrorReport):
+            if message.fatal:
+                self.state = SessionState.CLOSED
+            return
+        if self.state is SessionState.HANDSHAKE:
+            if not isinstance(message, Welcome):
+                raise OutOfOrder("The server's first message must be Welcome.")
+            self.welcome = message
+            self.encodings = tuple(e for e in message.encodings if e in self._encodings)
+            self.limits = message.limits
+            self.state = SessionState.OPEN
+            return
+        if isinstance(message, Frame):
+            self._paste(message)
+        elif not isinstance(message, (Status, Progress)):
+            raise OutOfOrder("A server must not send that message now.")
+
+    def _paste(self, frame: Frame) -> None:
+        extent = frame.extent
+        if extent.width < 1 or extent.height < 1 or extent.pixels > self._own_limits.max_pixels:
+            raise MalformedMessage("A frame has no size, or one beyond the agreed bound.")
+        if frame.revision > self.revision:
+            raise MalformedMessage("A frame shows a change that was never made.")
+        if frame.base_frame_id not in (0, self._frame_id):
+            raise OutOfOrder("A frame is based on one that was not acknowledged.")
+        whole = frame.base_frame_id == 0
+        if not whole and extent != self._picture_extent:
+            raise MalformedMessage("A frame's size differs from the one it is based on.")
+        pixels: list[tuple[Tile, bytes]] = []
+        for tile in frame.tiles:
+            if not extent.bounds.contains(tile.bounds) or tile.format is not PixelFormat.BGRA8:
+                raise MalformedMessage("A tile does not fit its frame.")
+            if tile.encoding is not Encoding.RAW and tile.encoding not in self.encodings:
+                raise MalformedMessage("A tile travels in an encoding that was not negotiated.")
+            if tile.encoding is Encoding.JPEG:
+                if self._jpeg is None:
+                    raise MalformedMessage("A JPEG tile came, and this end has no decoder.")
+                pixels.append((tile, self._jpeg.decode(tile)))
+            else:
+                pixels.append((tile, unpack_tile(tile)))
+        if whole:
+            if sum(tile.bounds.extent.pixels for tile in frame.tiles) != extent.pixels:
+                raise MalformedMessage("A whole frame does not cover its own size.")
+            self._picture, self._picture_extent = bytearray(extent.pixels * 4), extent
+        for tile, data in pixels:
+            paste(self._picture, extent, tile.bounds, data, PixelFormat.BGRA8)
+        self._frame_id = frame.frame_id
