@@ -143,8 +143,6 @@ class Flow(QtCore.QObject):
         self._is_waiting_to_apply = True
         self._rest_turn()
 
-    # Live on and off -----------------------------------------------------------------------
-
     def _go_live(self) -> None:
         self._room.watcher.start()
         self._document_changed()
@@ -178,8 +176,6 @@ class Flow(QtCore.QObject):
             self._show_on_canvas()
             if self._settings.get(name) != SHOW_LAYER:
                 self._remove_preview()
-
-    # Sending -------------------------------------------------------------------------------
 
     def _send_everything(self) -> None:
         """A fresh session knows nothing of us."""
@@ -249,8 +245,6 @@ class Flow(QtCore.QObject):
         for data in session.update_tiles(CANVAS, tiles):
             self._connection.send(data)
         self.metrics.change(session.revision, seen_s)
-
-    # Receiving -----------------------------------------------------------------------------
 
     def _receive(self, event: Message) -> None:
         if isinstance(event, Frame):
@@ -328,8 +322,6 @@ class Flow(QtCore.QObject):
     def _problem(self, sentence: str, action: str, can_retry: bool = True) -> None:
         self._live_state.update(problem=sentence, hint=action, can_retry=can_retry)
 
-    # Documents -----------------------------------------------------------------------------
-
     def _document_changed(self) -> None:
         document = self._room.active_document()
         identity = self._room.document_id(document) if document is not None else ""
@@ -352,8 +344,6 @@ class Flow(QtCore.QObject):
             if self._live_state.state in ("ready", "waiting"):
                 self._live_state.update(state="waiting" if document is None else "ready")
         self._look()
-
-    # At rest -------------------------------------------------------------------------------
 
     def _rest_turn(self) -> None:
         """What must not disturb a stroke: layers. Tried again until Krita is at rest."""
