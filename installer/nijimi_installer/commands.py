@@ -87,7 +87,7 @@ def _start_krita(python: Path, archive: Path, args: argparse.Namespace) -> int:
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("PYTHON", "VIRTUAL"))}
     if platform.system() == "Linux":
         # Krita's embedded Python takes the first python3 of PATH for its own.
-        environment["PATH"] = "/usr/local/bin:/usr/bin:/bin"
+        environment["PATH"] = "/usr/bin:/bin"
     krita = subprocess.Popen([found, "--nosplash"], env=environment)
     try:
         return krita.wait()

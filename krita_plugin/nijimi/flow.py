@@ -109,6 +109,7 @@ class Flow(QtCore.QObject):
         self._again.stop()
         self._room.overlay.clear()
         self._room.overlay.detach()
+        self._remove_preview()
         self._connection.stop()
         if path := os.environ.get("NIJIMI_METRICS"):
             Path(path).write_text(json.dumps(self.metrics_report()), encoding="utf-8")
@@ -328,6 +329,7 @@ class Flow(QtCore.QObject):
         if identity == self._document_id and document is not None:
             self._document = document
             return
+        self._remove_preview()
         self._document, self._document_id = document, identity
         self._frame = None
         self._room.capture.reset()

@@ -17,11 +17,11 @@ from nijimi.model.settings import DEFAULTS, Settings
 def test_settings_tell_of_real_changes_only() -> None:
     settings, heard = Settings(), []
     settings.changed.connect(heard.append)
-    settings.set("strength", 0.3)
-    settings.set("strength", 0.3)
+    settings.set("strength", 0.9)
+    settings.set("strength", 0.9)
     settings.set("prompt", "a boat")
     assert heard == ["strength", "prompt"]
-    assert settings.params().strength == 0.3
+    assert settings.params().strength == 0.9
     assert settings.params().prompt == "a boat"
 
 

@@ -28,7 +28,7 @@ _DISPLAYRC = """\
 OpenGLRenderer=none
 """
 
-_SYSTEM_PATH = "/usr/local/bin:/usr/bin:/bin"
+_SYSTEM_PATH = "/usr/bin:/bin"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,7 +78,7 @@ class KritaProfile:
         PATH holds the system's folders only: Krita's embedded Python looks for its prefix at the
         first python3 there, and a virtual environment's has no PyQt5.
         """
-        unwanted = ("QT_", "PYTHON", "VIRTUAL_ENV", "LD_", "XDG_", "PYENV", "CONDA")
+        unwanted = ("QT_", "PYTHON", "VIRTUAL_ENV", "LD_", "XDG_", "PYENV", "CONDA", "NIJIMI_")
         kept = {k: v for k, v in os.environ.items() if not k.startswith(unwanted)}
         return {
             **kept,

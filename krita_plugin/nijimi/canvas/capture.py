@@ -9,7 +9,7 @@ from nijimi_protocol.geometry import Bounds, Extent, merge_tiles
 from nijimi_protocol.pixels import PixelFormat, changed_tiles, copy_out, paste
 
 from ..qt import QtGui
-from .document import change_token, document_extent, document_id, is_at_rest
+from .document import change_token, document_extent, document_id, is_at_rest, is_plain_srgb
 from .layers import find_preview
 
 __all__ = ["Capture", "CaptureResult"]
@@ -54,7 +54,9 @@ class Capture:
             return None
         identity = document_id(document)
         known = identity == self._id and extent == self._extent
-        token = change_token(document) if extent.pixels > _TOKEN_ABOVE_PIXELS else 0
+        # Comparing is cheaper than asking, but for large canvases and for converted ones.
+        is_cheap = extent.pixels <= _TOKEN_ABOVE_PIXELS and is_plain_srgb(document)
+        token = 0 if is_cheap else change_token(document)
         if known and token and token == self._token:
             return CaptureResult(extent, [], False)
         pixels = self._read(document, extent)
@@ -102,7 +104,7 @@ class Capture:
 
 
 def _projection(document: Any, extent: Extent) -> bytes:
-    if document.colorDepth() == "U8" and document.colorModel() == "RGBA":
+    if is_plain_srgb(document):
         pixels = bytes(document.pixelData(0, 0, extent.width, extent.height))
         if len(pixels) == extent.pixels * 4:
             return pixels

@@ -18,6 +18,7 @@ __all__ = [
     "icon",
     "is_at_rest",
     "is_open",
+    "is_plain_srgb",
     "main_window",
 ]
 
@@ -43,6 +44,15 @@ def is_open(document: Any) -> bool:
 
 def document_extent(document: Any) -> Extent:
     return Extent(document.width(), document.height())
+
+
+def is_plain_srgb(document: Any) -> bool:
+    """Whether the document's pixels are 8-bit sRGB with alpha, as they travel."""
+    return bool(
+        document.colorDepth() == "U8"
+        and document.colorModel() == "RGBA"
+        and document.colorProfile().lower().startswith("srgb")
+    )
 
 
 def change_token(document: Any) -> int:

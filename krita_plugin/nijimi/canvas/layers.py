@@ -7,6 +7,7 @@ from typing import Any
 from nijimi_protocol.geometry import Bounds, Extent
 
 from ..qt import QtCore, QtGui
+from .document import is_plain_srgb
 
 __all__ = ["PREVIEW_NAME", "PreviewLayer", "apply_picture", "find_preview", "scaled_pixels"]
 
@@ -52,7 +53,7 @@ def _filled_layer(
     document: Any, pixels: bytes | bytearray, extent: Extent, area: Bounds, name: str
 ) -> Any:
     layer = document.createNode(name, "paintlayer")
-    if document.colorDepth() != "U8" or document.colorModel() != "RGBA":
+    if not is_plain_srgb(document):
         layer.setColorSpace("RGBA", "U8", _SRGB)
     data = QtCore.QByteArray(scaled_pixels(pixels, extent, area.extent))
     layer.setPixelData(data, area.x, area.y, area.width, area.height)

@@ -8,10 +8,18 @@ Signals:
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 from ..qt import QtCore, Signal, is_deleted
-from .document import active_document, canvas_widget, change_token, document_id, main_window
+from .document import (
+    active_document,
+    canvas_widget,
+    change_token,
+    document_id,
+    is_at_rest,
+    main_window,
+)
 
 __all__ = ["PEN_POLL_MS", "REST_POLL_MS", "CanvasWatcher"]
 
@@ -20,6 +28,9 @@ PEN_POLL_MS = 16
 
 REST_POLL_MS = 150
 """At rest this finds what fires no signal: layer opacity, scripts, other plugins."""
+
+_LOST_PEN_S = 1.0
+"""A pen that is down but silent for so long, while Krita is at rest, was lifted unseen."""
 
 _MODELS = ("KisUndoModel", "KisNodeModel")
 
@@ -35,6 +46,7 @@ class CanvasWatcher(QtCore.QObject):
     def __init__(self, parent: Any = None) -> None:
         super().__init__(parent)
         self.is_pen_down = False
+        self._pen_seen_s = 0.0
         self._canvas: Any = None
         self._id = ""
         self._token = 0
@@ -60,10 +72,14 @@ class CanvasWatcher(QtCore.QObject):
         self._id = ""
 
     def _turn(self) -> None:
+        document = active_document()
         if self.is_pen_down:
             self.changed.emit()
+            # A release can go elsewhere: to a popup, or with the pen out of range.
+            silent_s = time.monotonic() - self._pen_seen_s
+            if silent_s > _LOST_PEN_S and document is not None and is_at_rest(document):
+                self._lift()
             return
-        document = active_document()
         identity = document_id(document) if document is not None else ""
         if identity != self._id:
             self._id = identity
@@ -125,6 +141,8 @@ class CanvasWatcher(QtCore.QObject):
     def eventFilter(self, watched: Any, event: Any) -> bool:
         kind = event.type()
         types = QtCore.QEvent.Type
+        if kind in (types.MouseMove, types.TabletMove, types.MouseButtonPress, types.TabletPress):
+            self._pen_seen_s = time.monotonic()
         if kind in (types.MouseButtonPress, types.TabletPress):
             if event.button() == QtCore.Qt.MouseButton.LeftButton and not self.is_pen_down:
                 self.is_pen_down = True
