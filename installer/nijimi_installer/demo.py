@@ -51,6 +51,8 @@ _STEPS = DRIVER_DIR / "steps.py"
 _NIJIMI = DRIVER_DIR / "nijimi_steps.py"
 _STEP_MS = 16.0
 
+_OUTPUTS = ("before.png", "after.png", "screenshot.png", "canvas.kra", "report.json")
+
 
 def run_demo(
     python: Path, archive: Path, profile_dir: Path, output: Path, *, model: str, device: str
@@ -61,6 +63,9 @@ def run_demo(
     unpack_plugin(archive, profile.pykrita_dir)
     write_config(profile.nijimi_config, python, live=True, model=model, device=device)
     output.mkdir(parents=True, exist_ok=True)
+    for name in _OUTPUTS:
+        # What an earlier run left must not stand for what this one failed to do.
+        (output / name).unlink(missing_ok=True)
     with ExitStack() as open_things:
         with stage("Starting Krita on a screen of its own"):
             screen = open_things.enter_context(VirtualScreen())
@@ -127,7 +132,7 @@ def _check(report: dict[str, Any], output: Path) -> None:
         raise DemoFailed("The newest stroke was not shown.", f"State: {report.get('state')}")
     if len(report["layers"]) != 3:
         raise DemoFailed(f"Apply did not add one layer: {report['layers']}.")
-    for name in ("before.png", "after.png", "screenshot.png", "canvas.kra"):
+    for name in _OUTPUTS:
         if not (output / name).exists() or (output / name).stat().st_size < 500:
             raise DemoFailed(f"{name} was not written.")
     if not zipfile.is_zipfile(output / "canvas.kra"):

@@ -49,7 +49,9 @@ def ensure_environment(
     if python.exists() and acceptable & set(known):
         say("==> Python packages are up to date")
         return python
-    if not python.exists():
+    if not _has_pip(python):
+        # Not there yet, or cut off while it was made.
+        shutil.rmtree(venv, ignore_errors=True)
         with stage("Making .venv"):
             _make_venv(venv)
     has_gpu = shutil.which("nvidia-smi") is not None if gpu is None else gpu
@@ -61,6 +63,15 @@ def ensure_environment(
         _pip(python, "install", "-c", str(root / "constraints.txt"), "-e", target, cwd=root)
     stamp_file.write_text(stamp_of(root, extras) + "\n")
     return python
+
+
+def _has_pip(python: Path) -> bool:
+    if not python.exists():
+        return False
+    asked = subprocess.run(
+        [str(python), "-m", "pip", "--version"], capture_output=True, check=False
+    )
+    return asked.returncode == 0
 
 
 def _make_venv(venv: Path) -> None:
