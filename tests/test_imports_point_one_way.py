@@ -31,7 +31,8 @@ PLUGIN_ALLOWED = {
     "ui": {"qt", "model", "ui"},
     "link": {"qt", "link"},
     "canvas": {"qt", "canvas"},
-    "flow": {"qt", "model", "link", "canvas.room"},
+    "live": {"qt", "model", "link", "canvas.room", "live"},
+    "flow": {"qt", "model", "link", "live", "canvas.room"},
     "contents": {"canvas.room", "flow", "link", "model", "ui"},
     "__init__": {"vendoring", "canvas.registration", "contents"},
 }

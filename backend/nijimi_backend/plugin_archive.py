@@ -1,8 +1,9 @@
 """The plugin's source enters; the archive that Krita's own importer takes leaves.
 
 Tools, Scripts, Import Python Plugin from File wants a zip with ``nijimi.desktop`` and the package
-beside it. Inside the package, ``vendor`` carries what Krita's Python lacks: our protocol and the
-sans-IO core of ``websockets``.
+beside it. Inside the package travels what Krita's Python lacks: our protocol in ``vendor``, which
+goes on the path, and the sans-IO core of ``websockets`` in ``third_party``, which does not: another
+plugin's ``import websockets`` must never find ours.
 """
 
 from __future__ import annotations
@@ -52,8 +53,8 @@ def plugin_files() -> Iterator[tuple[str, bytes]]:
         yield f"nijimi/vendor/nijimi_protocol/{path.name}", path.read_bytes()
     library = Path(websockets.__file__).parent
     for name in _WEBSOCKETS_MODULES:
-        yield f"nijimi/vendor/websockets/{name}.py", (library / f"{name}.py").read_bytes()
-    yield "nijimi/vendor/websockets/LICENSE", _licence()
+        yield f"nijimi/third_party/websockets/{name}.py", (library / f"{name}.py").read_bytes()
+    yield "nijimi/third_party/websockets/LICENSE", _licence()
 
 
 def build_archive(output: Path) -> None:
@@ -62,6 +63,8 @@ def build_archive(output: Path) -> None:
         raise BadInput(f"{output} cannot be written.", "Name a file in a folder that exists.")
     beside = output.with_name(output.name + ".part")
     with zipfile.ZipFile(beside, "w", zipfile.ZIP_DEFLATED) as archive:
+        # Krita's importer looks for this entry: without it no plugin is found in the archive.
+        archive.writestr(zipfile.ZipInfo("nijimi/", _TIMESTAMP), b"")
         for name, content in plugin_files():
             info = zipfile.ZipInfo(name, _TIMESTAMP)
             info.compress_type = zipfile.ZIP_DEFLATED

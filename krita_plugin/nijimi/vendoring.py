@@ -1,7 +1,7 @@
-"""Nothing enters; the packages that travel inside the plugin become importable.
+"""Nothing enters; our protocol, which travels inside the plugin, becomes importable.
 
-Krita's Python has neither our protocol nor ``websockets``. The plugin's archive carries both in
-``vendor``; in a source tree that folder is absent, and the installed packages are used.
+The plugin's archive carries it in ``vendor``, and nothing else there: what other plugins import
+must stay theirs. In a source tree that folder is absent, and the installed package is used.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ __all__ = ["use_vendored_packages"]
 
 
 def use_vendored_packages() -> None:
-    """Put ``vendor`` first on the path: another plugin's older copy must not win."""
+    """Put ``vendor`` first on the path: an older copy of ours must not win."""
     vendor = str(Path(__file__).resolve().parent / "vendor")
     if Path(vendor).is_dir() and vendor not in sys.path:
         sys.path.insert(0, vendor)

@@ -181,7 +181,7 @@ def overlay_agreement(zoom=1.0, rotation=0.0, mirror=False):
     inverse = bytearray(bytes(pixels).translate(bytes(255 - n for n in range(256))))
     inverse[3::4] = b"\xff" * extent.pixels
     overlay.set_opacity(1.0)
-    overlay.show_picture(inverse, extent, Bounds(0, 0, *extent), extent)
+    overlay.show_picture(bytes(inverse), extent, Bounds(0, 0, *extent), extent)
     yield 300
     covered = grab()
     overlay.clear()

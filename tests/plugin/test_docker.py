@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from nijimi.model.live_state import LiveState
+from nijimi.model.picture import Picture
 from nijimi.model.settings import Settings
 from nijimi.qt import QtGui, QtWidgets
 from nijimi.ui.docker import DockerPanel
@@ -82,13 +83,13 @@ def test_an_unlocked_seed_changes_with_apply(panel: DockerPanel) -> None:
 def test_a_problem_is_told_and_can_be_retried(panel: DockerPanel) -> None:
     clicks: list[bool] = []
     panel.retry_clicked.connect(lambda: clicks.append(True))
-    panel.test_state.update(problem="The backend ended.", hint="Press Retry.", can_retry=True)
+    panel.test_state.tell("link", "The backend ended.", "Press Retry.", can_retry=True)
     assert _child(panel, "status").text() == "The backend ended. Press Retry."
     retry = _child(panel, "retry")
     assert not retry.isHidden()
     retry.click()
     assert clicks == [True]
-    panel.test_state.update(problem="", can_retry=False)
+    panel.test_state.forget("link")
     assert retry.isHidden()
 
 
@@ -102,10 +103,20 @@ def test_the_negative_prompt_is_folded_away_until_it_is_asked_for(panel: DockerP
 def test_the_preview_keeps_the_aspect_of_the_picture(application: Any) -> None:
     preview = Preview()
     preview.resize(200, 200)
-    preview.set_picture(bytearray(b"\x00\xff\x00\xff" * (64 * 32)), Extent(64, 32))
+    extent = Extent(64, 32)
+    green = Picture(
+        pixels=b"\x00\xff\x00\xff" * extent.pixels,
+        extent=extent,
+        area=extent.bounds,
+        canvas=extent,
+        document_id="A",
+        revision=1,
+        is_final=True,
+    )
+    preview.set_picture(green)
     seen = preview.grab().toImage()
     middle, above = (round(n * seen.devicePixelRatio()) for n in (100, 20))
     assert seen.pixelColor(middle, middle).getRgb()[:3] == (0, 255, 0)
     assert seen.pixelColor(middle, above).getRgb()[:3] != (0, 255, 0)
-    preview.set_picture(None, Extent(0, 0))
+    preview.set_picture(None)
     assert preview.image() is None

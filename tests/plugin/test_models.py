@@ -69,9 +69,9 @@ def test_a_problem_comes_before_everything_in_the_status_line() -> None:
     state.update(state="ready", device="CPU", model="mini", frame_ms=120.0, fps=6.5)
     assert "120 ms" in state.line()
     assert "6.5 fps" in state.line()
-    state.update(problem="The prompt is too long.", hint="Shorten it.")
+    state.tell("params", "The prompt is too long.", "Shorten it.")
     assert heard[-1] == "The prompt is too long. Shorten it."
-    state.update(problem="The prompt is too long.")
+    state.tell("params", "The prompt is too long.", "Shorten it.")
     assert len(heard) == 2
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 from nijimi_protocol.geometry import Bounds, Extent, merge_tiles
@@ -11,23 +10,12 @@ from nijimi_protocol.pixels import PixelFormat, changed_tiles, copy_out, paste
 from ..qt import QtGui
 from .document import change_token, document_extent, document_id, is_at_rest, is_plain_srgb
 from .layers import find_preview
+from .room import CaptureResult
 
-__all__ = ["Capture", "CaptureResult"]
+__all__ = ["Capture"]
 
 _TOKEN_ABOVE_PIXELS = 1_000_000
 """Above this a change token is asked before the pixels are compared."""
-
-
-@dataclass(frozen=True)
-class CaptureResult:
-    """Changed areas with their raw BGRA8 pixels.
-
-    ``has_more`` says that the budget was spent: the next grab finds the rest.
-    """
-
-    extent: Extent
-    tiles: list[tuple[Bounds, bytes]]
-    has_more: bool
 
 
 class Capture:

@@ -80,7 +80,10 @@ def canvas_widget() -> Any | None:
         return None
     from ..qt import QtWidgets
 
-    for widget in window.findChildren(QtWidgets.QWidget):
+    # Side by side or in tabs, every view has a canvas of its own.
+    area = window.findChild(QtWidgets.QMdiArea)
+    view = area.currentSubWindow() if area is not None else None
+    for widget in (view or window).findChildren(QtWidgets.QWidget):
         if widget.metaObject().className() in _CANVAS_CLASSES and widget.isVisible():
             return widget
     return None

@@ -41,6 +41,7 @@ class _Sheet(QtWidgets.QWidget):
         self.setAttribute(QtCore.Qt.WidgetAttribute.WA_NoSystemBackground)
         self.setFocusPolicy(QtCore.Qt.FocusPolicy.NoFocus)
         self.image: Any = None
+        self.pixels = b""
         self.area = Bounds(0, 0, 0, 0)
         self.extent = Extent(0, 0)
         self.opacity = 1.0
@@ -136,15 +137,14 @@ class Overlay:
             sheet.opacity = opacity
             sheet.update()
 
-    def show_picture(self, pixels: bytearray, extent: Extent, area: Bounds, canvas: Extent) -> None:
+    def show_picture(self, pixels: bytes, extent: Extent, area: Bounds, canvas: Extent) -> None:
         """Show BGRA8 ``pixels`` of ``extent`` over ``area`` of a document of ``canvas`` pixels."""
         sheet = self._on_active_canvas()
         if sheet is None:
             return
-        # A copy: the session pastes the next frame into the same buffer.
-        sheet.image = QtGui.QImage(
-            bytes(pixels), extent.width, extent.height, QtGui.QImage.Format.Format_RGB32
-        ).copy()
+        # The image does not own its pixels: both are kept.
+        sheet.pixels = pixels
+        sheet.image = QtGui.QImage(pixels, *extent, QtGui.QImage.Format.Format_RGB32)
         self._frames += 1
         sheet.area, sheet.extent, sheet.frames = area, canvas, self._frames
         sheet.opacity = self._opacity
@@ -172,8 +172,6 @@ class Overlay:
 
     def _on_active_canvas(self) -> _Sheet | None:
         sheet = self._alive()
-        if sheet is not None and sheet.parent().isVisible():
-            return sheet
         canvas = canvas_widget()
         if canvas is None:
             return None

@@ -6,9 +6,21 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from nijimi_protocol.geometry import Extent
+from nijimi_protocol.geometry import Bounds, Extent
 
-__all__ = ["CanvasRoom"]
+__all__ = ["CanvasRoom", "CaptureResult"]
+
+
+@dataclass(frozen=True)
+class CaptureResult:
+    """Changed areas with their raw BGRA8 pixels.
+
+    ``has_more`` says that the budget was spent: the next grab finds the rest.
+    """
+
+    extent: Extent
+    tiles: list[tuple[Bounds, bytes]]
+    has_more: bool
 
 
 @dataclass(frozen=True)

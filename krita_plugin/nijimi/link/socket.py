@@ -15,14 +15,17 @@ import time
 from typing import Any
 
 from nijimi_protocol.version import SUBPROTOCOL
-from websockets.client import ClientProtocol
-from websockets.exceptions import InvalidState
-from websockets.frames import Frame, Opcode
-from websockets.http11 import Response
-from websockets.protocol import State
-from websockets.uri import parse_uri
 
 from ..qt import QtCore, QtNetwork, Signal
+from .websocket_core import (
+    ClientProtocol,
+    Frame,
+    InvalidState,
+    Opcode,
+    Response,
+    State,
+    parse_uri,
+)
 
 __all__ = ["LinkSocket"]
 

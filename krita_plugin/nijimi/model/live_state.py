@@ -6,15 +6,32 @@ Signals:
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 from ..qt import QtCore, Signal
 
-__all__ = ["LiveState"]
+__all__ = ["LiveState", "Problem"]
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A sentence and what to do."""
+
+    sentence: str
+    action: str
+    can_retry: bool = False
+
+    def line(self) -> str:
+        return f"{self.sentence} {self.action}".strip()
 
 
 class LiveState(QtCore.QObject):
-    """The state of the live link in words and numbers."""
+    """The state of the live link in words and numbers.
+
+    Each source (link, backend, params, canvas, apply) has one problem at most and takes back only
+    its own; the newest is told.
+    """
 
     changed = Signal()
 
@@ -26,10 +43,21 @@ class LiveState(QtCore.QObject):
         self.frame_ms = 0.0
         self.fps = 0.0
         self.progress = ""
-        self.problem = ""
-        self.hint = ""
-        self.can_retry = False
         self.has_picture = False
+        self._problems: dict[str, Problem] = {}
+
+    @property
+    def problem(self) -> str:
+        """What is wrong, in a sentence, or nothing."""
+        return self._newest().sentence
+
+    @property
+    def hint(self) -> str:
+        return self._newest().action
+
+    @property
+    def can_retry(self) -> bool:
+        return self._newest().can_retry
 
     def update(self, **values: Any) -> None:
         """Set some values; observers hear of it once, and only if one is another."""
@@ -39,10 +67,28 @@ class LiveState(QtCore.QObject):
                 setattr(self, name, value)
             self.changed.emit()
 
+    def tell(self, source: str, sentence: str, action: str, can_retry: bool = False) -> None:
+        """``source`` has a problem."""
+        problem = Problem(sentence, action, can_retry)
+        if self._problems.get(source) != problem:
+            self._problems.pop(source, None)
+            self._problems[source] = problem
+            self.changed.emit()
+
+    def forget(self, source: str) -> None:
+        """``source`` has none any more."""
+        if self._problems.pop(source, None) is not None:
+            self.changed.emit()
+
+    def forget_all(self) -> None:
+        if self._problems:
+            self._problems.clear()
+            self.changed.emit()
+
     def line(self) -> str:
         """The status line, in plain words."""
-        if self.problem:
-            return f"{self.problem} {self.hint}".strip()
+        if self._problems:
+            return self._newest().line()
         words = {
             "off": "Live is off.",
             "starting": "Starting the backend…",
@@ -57,3 +103,6 @@ class LiveState(QtCore.QObject):
         if self.frame_ms:
             parts += [f"{self.frame_ms:.0f} ms", f"{self.fps:.1f} fps"]
         return "  ·  ".join(part for part in parts if part)
+
+    def _newest(self) -> Problem:
+        return next(reversed(self._problems.values()), Problem("", ""))

@@ -23,10 +23,11 @@ def percentile(values: Sequence[float], part: float) -> float:
 class Metrics:
     """Bounded memory of what happened since ``reset``.
 
-    ``stroke_to_frame``: from when a change was seen on the canvas until the first frame that
-    shows it is handed to the screen. ``overhead`` is that less the time in which the engine
-    computed: this frame's networks, and the frame before it that had to finish first (``queue``,
-    told by the backend).
+    ``stroke_to_frame``: from when a change of the canvas could be seen (at the latest; where it
+    could not be sent at once, from the first look) until the first frame that shows it is handed
+    to the screen. Changes of settings are no strokes. ``overhead`` is that less the time in which
+    the engine computed: this frame's networks, and the frame before it that had to finish first
+    (``queue``, told by the backend). ``overhead_with_queue`` is less this frame's networks only.
     """
 
     def __init__(self) -> None:
@@ -37,6 +38,7 @@ class Metrics:
         self._shown_at: deque[float] = deque(maxlen=_KEPT)
         self._stroke_ms: deque[float] = deque(maxlen=_KEPT)
         self._overhead_ms: deque[float] = deque(maxlen=_KEPT)
+        self._overhead_with_queue_ms: deque[float] = deque(maxlen=_KEPT)
         self._queue_ms: deque[float] = deque(maxlen=_KEPT)
         self._model_ms: deque[float] = deque(maxlen=_KEPT)
         self._stall_ms: deque[float] = deque(maxlen=_KEPT)
@@ -44,12 +46,10 @@ class Metrics:
             kind: deque(maxlen=_KEPT) for kind in ("look", "show", "paint")
         }
         self._last_revision = 0
-        self._newest = 0
 
     def change(self, revision: int, seen_s: float) -> None:
         """A change of the canvas, seen at ``seen_s``, was sent as ``revision``."""
         self._seen.append((revision, seen_s))
-        self._newest = max(self._newest, revision)
 
     def frame(self, revision: int, shown_s: float, model_ms: float, queue_ms: float) -> None:
         """A frame was handed to the screen."""
@@ -65,6 +65,7 @@ class Metrics:
         self._stroke_ms.append(stroke_ms)
         self._model_ms.append(model_ms)
         self._queue_ms.append(queue_ms)
+        self._overhead_with_queue_ms.append(max(0.0, stroke_ms - model_ms))
         self._overhead_ms.append(max(0.0, stroke_ms - model_ms - queue_ms))
 
     def stall(self, kind: str, spent_ms: float) -> None:
@@ -89,6 +90,7 @@ class Metrics:
             "frames": len(self._shown_at),
             "stroke_to_frame_ms": _summary(stroke, ("p50", "p95", "max")),
             "overhead_ms": _summary(overhead, ("p50", "p95")),
+            "overhead_with_queue_ms": _summary(self._overhead_with_queue_ms, ("p50", "p95")),
             "queue_ms": _summary(self._queue_ms, ("p50", "p95")),
             "model_ms": _summary(self._model_ms, ("p50", "p95")),
             "ui_stall_ms": _summary(stall, ("p50", "p99", "max")),

@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from nijimi_protocol.geometry import Extent
 from nijimi_protocol.params import MAX_SEED
 
 from ..model.live_state import LiveState
+from ..model.picture import Picture
 from ..model.settings import SHOW_LAYER, SHOW_NOTHING, SHOW_OVERLAY, Settings
 from ..qt import QtCore, QtGui, QtWidgets, Signal
 from .preview import Preview
@@ -54,8 +54,8 @@ class DockerPanel(QtWidgets.QWidget):
         live_state.changed.connect(self._state_changed)
         self._state_changed()
 
-    def show_picture(self, pixels: bytearray | None, extent: Extent) -> None:
-        self._preview.set_picture(pixels, extent)
+    def show_picture(self, picture: Picture | None) -> None:
+        self._preview.set_picture(picture)
 
     # Building ------------------------------------------------------------------------------
 

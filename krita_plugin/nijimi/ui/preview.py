@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from nijimi_protocol.geometry import Extent
-
+from ..model.picture import Picture
 from ..qt import QtCore, QtGui, QtWidgets
 
 __all__ = ["Preview"]
@@ -22,17 +21,18 @@ class Preview(QtWidgets.QWidget):
         self.setMinimumSize(160, 120)
         policy = QtWidgets.QSizePolicy.Policy
         self.setSizePolicy(policy.Expanding, policy.Expanding)
+        self._picture: Picture | None = None
         self._image: Any = None
 
-    def set_picture(self, pixels: bytearray | None, extent: Extent) -> None:
-        """BGRA8 pixels, or None for nothing."""
-        if pixels is None or extent.pixels == 0:
-            self._image = None
-        else:
-            # A copy: the next frame is pasted into the same buffer.
+    def set_picture(self, picture: Picture | None) -> None:
+        """The newest picture, or None for nothing."""
+        # Kept beside the image, which does not own its pixels.
+        self._picture = picture
+        self._image = None
+        if picture is not None:
             self._image = QtGui.QImage(
-                bytes(pixels), extent.width, extent.height, QtGui.QImage.Format.Format_RGB32
-            ).copy()
+                picture.pixels, *picture.extent, QtGui.QImage.Format.Format_RGB32
+            )
         self.update()
 
     def image(self) -> Any:

@@ -1,0 +1,167 @@
+"""Pictures enter; an overlay, a preview layer or an applied layer of the document leaves.
+
+Layers are written only when Krita is at rest; what cannot be done now is tried again until it
+can, or until the document is gone.
+
+Signals:
+    refused(str, str)  Apply is not possible: a sentence and what to do
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..canvas.room import CanvasRoom
+from ..model.picture import Picture
+from ..model.settings import SHOW_LAYER, SHOW_NOTHING, Settings
+from ..qt import QtCore, Signal
+
+__all__ = ["Presenter"]
+
+_REST_TURN_MS = 60
+
+
+class Presenter(QtCore.QObject):
+    """Shows the newest picture of the document in front while it is switched on."""
+
+    refused = Signal(str, str)
+
+    def __init__(self, room: CanvasRoom, settings: Settings, parent: Any = None) -> None:
+        super().__init__(parent)
+        self.is_on = False
+        self.picture: Picture | None = None
+        self._room = room
+        self._settings = settings
+        self._document: Any = None
+        self._to_clean: list[Any] = []
+        self._to_apply: tuple[Any, Picture, str] | None = None
+        self._written: tuple[Picture, float] | None = None
+        self._rest = QtCore.QTimer(self)
+        self._rest.setSingleShot(True)
+        self._rest.setInterval(_REST_TURN_MS)
+        self._rest.timeout.connect(self._rest_turn)
+
+    def set_document(self, document: Any | None) -> None:
+        """Another document is in front, or none."""
+        self._leave()
+        self._document = document
+        self.picture = None
+        self._room.overlay.clear()
+
+    def follow(self, document: Any) -> None:
+        """The same document by a newer wrapper of Krita's."""
+        self._document = document
+
+    def start(self) -> None:
+        self.is_on = True
+
+    def stop(self) -> None:
+        """Live off: the canvas is free of us. The picture stays, to be applied."""
+        self.is_on = False
+        self._room.overlay.clear()
+        self._leave()
+
+    def end(self) -> None:
+        """Krita ends: the last chance to leave nothing behind."""
+        self.stop()
+        self._rest_turn()
+        self._rest.stop()
+        self._room.overlay.detach()
+
+    def show(self, picture: Picture) -> None:
+        self.picture = picture
+        self._show_on_canvas()
+        if not self._room.watcher.is_pen_down:
+            self._rest.start()
+
+    def refresh(self) -> None:
+        """Where or how the picture shows is another now."""
+        self._room.overlay.set_opacity(self._settings.get("overlay_opacity"))
+        self._show_on_canvas()
+        if self.is_on and self._settings.get("show_on_canvas") == SHOW_LAYER:
+            self._rest.start()
+        else:
+            self._leave()
+
+    def apply(self) -> None:
+        """Put the newest picture into a layer of its own, as soon as Krita is at rest."""
+        picture = self.picture
+        if picture is None:
+            return
+        document = self._room.active_document()
+        if document is None or self._room.document_id(document) != picture.document_id:
+            self.refused.emit(
+                "This picture belongs to another document.",
+                "Bring that one to the front, or paint here with Live on.",
+            )
+            return
+        words = " ".join(self._settings.get("prompt").split())[:40] or "picture"
+        self._to_apply = (document, picture, f"Nijimi: {words}")
+        self._rest_turn()
+
+    def _leave(self) -> None:
+        """Have our preview layer removed from this document."""
+        if self._document is None:
+            return
+        self._to_clean.append(self._document)
+        self._rest_turn()
+
+    def _show_on_canvas(self) -> None:
+        overlay, picture = self._room.overlay, self.picture
+        how = self._settings.get("show_on_canvas")
+        hidden = how == SHOW_NOTHING or (how == SHOW_LAYER and not self._room.watcher.is_pen_down)
+        if picture is None or not self.is_on or hidden:
+            overlay.clear()
+        else:
+            overlay.show_picture(picture.pixels, picture.extent, picture.area, picture.canvas)
+
+    def _rest_turn(self) -> None:
+        """What must not disturb a stroke: layers."""
+        self._rest.stop()
+        self._to_clean = [document for document in self._to_clean if not self._clean(document)]
+        if self._to_apply is not None and self._apply_now(*self._to_apply):
+            self._to_apply = None
+        is_shown = self._update_preview()
+        if self._to_clean or self._to_apply is not None or not is_shown:
+            self._rest.start()
+
+    def _may_write(self, document: Any) -> bool:
+        return not self._room.watcher.is_pen_down and self._room.is_at_rest(document)
+
+    def _clean(self, document: Any) -> bool:
+        """Whether nothing is left to clean in that document."""
+        if not self._room.is_open(document):
+            return True
+        if not self._may_write(document):
+            return False
+        self._room.preview_layer(document).remove()
+        self._written = None
+        return True
+
+    def _apply_now(self, document: Any, picture: Picture, name: str) -> bool:
+        """Whether that is over and done with."""
+        if not self._room.is_open(document):
+            return True
+        if not self._may_write(document):
+            return False
+        area = picture.area_in_canvas
+        self._room.apply_picture(document, picture.pixels, picture.extent, area, name)
+        return True
+
+    def _update_preview(self) -> bool:
+        """Whether the preview layer, where one is wanted, holds the newest picture."""
+        document, picture = self._document, self.picture
+        is_wanted = self.is_on and self._settings.get("show_on_canvas") == SHOW_LAYER
+        if not is_wanted or picture is None or document is None or not self._room.is_open(document):
+            return True
+        wanted = (picture, self._settings.get("overlay_opacity"))
+        if not picture.is_final or wanted == self._written:
+            return True
+        if not self._may_write(document):
+            return False
+        self._show_on_canvas()
+        self._room.preview_layer(document).show(
+            picture.pixels, picture.extent, picture.area, wanted[1]
+        )
+        self._written = wanted
+        return True

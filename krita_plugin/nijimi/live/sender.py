@@ -1,0 +1,146 @@
+"""Looks at the canvas enter; updates with what changed since the last look leave.
+
+While the last update is still in the socket, or nothing is open, changes wait on the canvas
+itself, and the next look finds them all: the newest state wins, and nothing queues.
+
+Signals:
+    refused(str, str)  the canvas cannot be sent: a sentence and what to do
+    accepted()         the canvas can be sent (again)
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from nijimi_protocol.errors import ProtocolError, RejectedChange
+from nijimi_protocol.geometry import Extent
+from nijimi_protocol.messages import CANVAS
+from nijimi_protocol.pixels import Encoding, PixelFormat, pack_tile
+
+from ..canvas.room import CanvasRoom
+from ..link.connection import Connection
+from ..model.metrics import Metrics
+from ..qt import QtCore, Signal
+
+__all__ = ["MAX_PENDING_BYTES", "CanvasSender"]
+
+MAX_PENDING_BYTES = 512 * 1024
+"""With more than this unsent, canvas changes wait."""
+
+PEN_DOWN_BUDGET_BYTES = 192 * 1024
+REST_BUDGET_BYTES = 1024 * 1024
+"""Pixels sent in one turn. Copying and masking them (RFC 6455, 5.3, in plain Python) is most of
+a turn's work, about 5 ms a megabyte."""
+
+_AGAIN_MS = 10
+_UNREADABLE_AGAIN_MS = 60
+
+
+class CanvasSender(QtCore.QObject):
+    """Mirrors one document to the backend while it is switched on."""
+
+    refused = Signal(str, str)
+    accepted = Signal()
+
+    def __init__(
+        self, room: CanvasRoom, connection: Connection, metrics: Metrics, parent: Any = None
+    ) -> None:
+        super().__init__(parent)
+        self.is_on = False
+        self._room = room
+        self._connection = connection
+        self._metrics = metrics
+        self._document: Any = None
+        self._sent_extent: Extent | None = None
+        self._waiting_since_s: float | None = None
+        self._again = QtCore.QTimer(self)
+        self._again.setSingleShot(True)
+        self._again.timeout.connect(self.look)
+
+    @property
+    def extent(self) -> Extent | None:
+        """Of the canvas as the backend knows it."""
+        return self._sent_extent
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether something seen on the canvas is not sent yet."""
+        return self._again.isActive()
+
+    def stop(self) -> None:
+        self.is_on = False
+        self._again.stop()
+        self._waiting_since_s = None
+
+    def begin_session(self) -> None:
+        """A fresh session knows nothing of the canvas."""
+        self._room.capture.reset()
+        self._sent_extent = None
+        self._waiting_since_s = None
+
+    def set_document(self, document: Any | None) -> None:
+        """Another document is in front, or none: the backend forgets the one before."""
+        self._document = document
+        self._waiting_since_s = None
+        self._room.capture.reset()
+        session = self._connection.session
+        if session is not None and self._connection.is_open and self._sent_extent is not None:
+            self._connection.send(session.drop_plane(CANVAS))
+        self._sent_extent = None
+
+    def look(self) -> None:
+        """Look at the canvas and send what changed since the last look."""
+        if not self.is_on or not self._connection.is_open or self._document is None:
+            return
+        started = time.perf_counter()
+        if self._connection.pending_bytes > MAX_PENDING_BYTES:
+            self._wait(_AGAIN_MS, started)
+            return
+        try:
+            self._send_canvas(started)
+        except ProtocolError as error:
+            self.refused.emit(error.sentence, error.action)
+        if self._room.watcher.is_pen_down:
+            self._metrics.stall("look", (time.perf_counter() - started) * 1000)
+
+    def _wait(self, ms: int, since_s: float) -> None:
+        """What may have changed by now is as old as the first look that could not send it."""
+        if self._waiting_since_s is None:
+            self._waiting_since_s = since_s
+        self._again.start(ms)
+
+    def _send_canvas(self, started_s: float) -> None:
+        session = self._connection.session
+        if session is None or not self._room.is_open(self._document):
+            return
+        # Asked before anything of that size is read.
+        session.limits.check_extent(self._room.document_extent(self._document))
+        pen_down = self._room.watcher.is_pen_down
+        budget = PEN_DOWN_BUDGET_BYTES if pen_down else REST_BUDGET_BYTES
+        result = self._room.capture.grab(self._document, budget)
+        if result is None:
+            self._wait(_UNREADABLE_AGAIN_MS, started_s)
+            return
+        if result.extent != self._sent_extent:
+            try:
+                data = session.set_plane(CANVAS, result.extent, PixelFormat.BGRA8)
+            except RejectedChange:
+                self._room.capture.reset()
+                raise
+            self._connection.send(data)
+            self._sent_extent = result.extent
+        seen_s = self._waiting_since_s if self._waiting_since_s is not None else started_s
+        self._waiting_since_s = None
+        if result.has_more:
+            self._wait(_AGAIN_MS, seen_s)
+        self.accepted.emit()
+        if not result.tiles:
+            return
+        tiles = [
+            pack_tile(area, PixelFormat.BGRA8, pixels, Encoding.RAW)
+            for area, pixels in result.tiles
+        ]
+        for data in session.update_tiles(CANVAS, tiles):
+            self._connection.send(data)
+        self._metrics.change(session.revision, seen_s)

@@ -1,0 +1,473 @@
+"""The flow between a stand-in canvas and a real session pair: the newest state wins, and nothing
+of ours stays where the painter did not want it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from nijimi.canvas.room import CanvasRoom, CaptureResult
+from nijimi.flow import Flow
+from nijimi.live.sender import MAX_PENDING_BYTES
+from nijimi.model.live_state import LiveState
+from nijimi.model.settings import SHOW_LAYER, SHOW_NOTHING, SHOW_OVERLAY, Settings
+from nijimi.qt import QtCore, Signal
+from nijimi_protocol.geometry import Bounds, Extent
+from nijimi_protocol.messages import (
+    DropPlane,
+    ErrorReport,
+    Frame,
+    Message,
+    SetParams,
+    UpdateTiles,
+)
+from nijimi_protocol.pixels import Encoding, PixelFormat, pack_tile
+from nijimi_protocol.session import ClientSession, ServerSession
+
+SIZE = Extent(64, 64)
+Wait = Callable[..., None]
+
+
+class Watcher(QtCore.QObject):
+    """Tells what the test tells it to."""
+
+    changed, document_changed = Signal(), Signal()
+    pen_down, pen_up = Signal(), Signal()
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.is_pen_down = False
+
+    def start(self) -> None: ...
+
+    def stop(self) -> None: ...
+
+
+class Link(QtCore.QObject):
+    """A client and a server session back to back; what the server understood is kept."""
+
+    opened, received = Signal(), Signal(object)
+    state_changed, problem = Signal(str), Signal(str, str)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pending_bytes = 0
+        self.receiving_since_s = 0.0
+        self.session: ClientSession | None = None
+        self.server: ServerSession | None = None
+        self.heard: list[Message] = []
+        self.revision = 0
+
+    @property
+    def is_open(self) -> bool:
+        return self.session is not None
+
+    def start(self) -> None:
+        self.server = ServerSession(token="t", device="cpu", models=())
+        self.session = ClientSession(token="t", client="test", first_revision=self.revision)
+        self.server.receive(self.session.hello())
+        self.session.receive(self.server.welcome())
+        self.opened.emit()
+
+    def stop(self) -> None:
+        if self.session is not None:
+            self.revision = self.session.revision
+        self.session = self.server = None
+
+    def send(self, data: bytes) -> None:
+        assert self.server is not None
+        self.heard.append(self.server.receive(data))
+
+    def note_success(self) -> None: ...
+
+    def tiles_sent(self) -> list[Bounds]:
+        return [
+            tile.bounds for event in self.heard if isinstance(event, UpdateTiles)
+            for tile in event.tiles
+        ]  # fmt: skip
+
+
+@dataclass
+class Canvas:
+    """Documents by name, what was drawn on each, and what was done to them."""
+
+    watcher: Watcher = field(default_factory=Watcher)
+    front: str | None = "A"
+    open: set[str] = field(default_factory=lambda: {"A", "B"})
+    extents: dict[str, Extent] = field(default_factory=lambda: {"A": SIZE, "B": SIZE})
+    at_rest: bool = True
+    dirty: list[Bounds] = field(default_factory=list)
+    bands: list[Bounds] = field(default_factory=list)
+    """What one grab after another gives, for as long as there are any."""
+    is_readable: bool = True
+    grabs: int = 0
+    shown: bool = False
+    preview: dict[str, str] = field(default_factory=dict)
+    applied: list[tuple[str, Bounds]] = field(default_factory=list)
+    on_paint: Any = None
+
+    # The overlay -------------------------------------------------------------------------
+    def set_opacity(self, opacity: float) -> None: ...
+
+    def show_picture(self, pixels: bytes, extent: Extent, area: Bounds, canvas: Extent) -> None:
+        assert len(pixels) == extent.pixels * 4
+        self.shown = True
+
+    def clear(self) -> None:
+        self.shown = False
+
+    def detach(self) -> None:
+        self.shown = False
+
+    # The capture -------------------------------------------------------------------------
+    def reset(self) -> None:
+        self.dirty = [SIZE.bounds]
+
+    def grab(self, document: str, budget_bytes: int) -> CaptureResult | None:
+        self.grabs += 1
+        if not self.is_readable:
+            return None
+        if self.bands:
+            areas, self.dirty = [self.bands.pop(0)], []
+        else:
+            areas, self.dirty = self.dirty, []
+        tiles = [(area, bytes(area.extent.pixels * 4)) for area in areas]
+        return CaptureResult(self.extents[document], tiles, bool(self.bands))
+
+    # Layers ------------------------------------------------------------------------------
+    def apply_picture(
+        self, document: str, pixels: bytes, extent: Extent, area: Bounds, _name: str
+    ) -> None:
+        assert self.at_rest
+        assert len(pixels) == extent.pixels * 4
+        self.applied.append((document, area))
+
+    def preview_layer(self, document: str) -> Any:
+        canvas = self
+
+        class Layer:
+            def show(self, *_: Any) -> None:
+                assert canvas.at_rest
+                canvas.preview[document] = "shown"
+
+            def remove(self) -> None:
+                assert canvas.at_rest
+                canvas.preview.pop(document, None)
+
+        return Layer()
+
+    def room(self) -> CanvasRoom:
+        return CanvasRoom(
+            watcher=self.watcher,
+            capture=self,
+            overlay=self,
+            active_document=lambda: self.front,
+            document_id=str,
+            document_extent=lambda document: self.extents[document],
+            is_open=lambda document: document in self.open,
+            is_at_rest=lambda _: self.at_rest,
+            apply_picture=self.apply_picture,
+            preview_layer=self.preview_layer,
+            icon=lambda _: None,
+        )
+
+
+class World:
+    """A flow with live on, and a backend that answers when it is told to."""
+
+    def __init__(self, **values: Any) -> None:
+        self.canvas, self.link = Canvas(), Link()
+        self._frame_id = 0
+        self.settings, self.state = Settings(), LiveState()
+        for name, value in values.items():
+            self.settings.set(name, value)
+        self.flow = Flow(self.canvas.room(), self.link, self.settings, self.state)
+        self.flow.begin()
+        self.settings.set("live", True)
+
+    def draw(self, *areas: Bounds) -> None:
+        self.canvas.dirty += areas
+        self.canvas.watcher.changed.emit()
+
+    def frame(self, revision: int | None = None) -> None:
+        """The backend shows that revision, or the newest."""
+        session, server = self.link.session, self.link.server
+        assert session is not None
+        assert server is not None
+        tile = pack_tile(SIZE.bounds, PixelFormat.BGRA8, bytes(SIZE.pixels * 4), Encoding.RAW)
+        self._frame_id += 1
+        frame = Frame(
+            frame_id=self._frame_id,
+            base_frame_id=0,
+            revision=session.revision if revision is None else revision,
+            extent=SIZE,
+            area=SIZE.bounds,
+            tiles=(tile,),
+            final=True,
+            model_ms=5.0,
+            timings_ms={"queue": 1.0},
+        )
+        self.link.received.emit(session.receive(server.send_frame(frame)))
+
+    def go_to(self, document: str | None) -> None:
+        self.canvas.front = document
+        self.canvas.watcher.document_changed.emit()
+
+    def params(self) -> list[Any]:
+        return [event.params for event in self.link.heard if isinstance(event, SetParams)]
+
+
+@pytest.fixture
+def world(application: Any) -> World:
+    return World()
+
+
+def _spin(application: Any, ms: float) -> None:
+    end = time.monotonic() + ms / 1000
+    while time.monotonic() < end:
+        application.processEvents()
+        time.sleep(0.002)
+
+
+def test_many_changes_while_the_socket_is_full_become_one_update(world: World, wait: Wait) -> None:
+    world.frame()
+    before = len(world.link.tiles_sent())
+    world.link.pending_bytes = MAX_PENDING_BYTES + 1
+    for x in range(10):
+        world.draw(Bounds(x, 0, 1, 1))
+    assert len(world.link.tiles_sent()) == before
+    assert not world.flow.shows_newest
+    world.link.pending_bytes = 0
+    wait(lambda: len(world.link.tiles_sent()) > before)
+    updates = [event for event in world.link.heard if isinstance(event, UpdateTiles)]
+    assert [tile.bounds.x for tile in updates[-1].tiles] == list(range(10))
+    assert not world.flow.shows_newest
+    world.frame()
+    assert world.flow.shows_newest
+
+
+def test_a_change_beyond_the_budget_follows_in_further_turns(world: World, wait: Wait) -> None:
+    world.frame()
+    bands = [Bounds(0, y, 64, 8) for y in range(0, 64, 8)]
+    world.canvas.bands = list(bands)
+    world.canvas.watcher.changed.emit()
+    assert not world.flow.shows_newest
+    wait(lambda: not world.canvas.bands)
+    assert world.link.tiles_sent()[-8:] == bands
+
+
+def test_waiting_to_be_sent_counts_as_our_time(application: Any, world: World, wait: Wait) -> None:
+    """Neither back pressure, nor bands, nor a busy Krita makes a change younger."""
+    world.frame()
+    metrics = world.flow.metrics
+
+    def waited_ms() -> float:
+        return metrics.report()["stroke_to_frame_ms"]["max"]
+
+    metrics.reset()
+    world.link.pending_bytes = MAX_PENDING_BYTES + 1
+    world.draw(Bounds(0, 0, 1, 1))
+    _spin(application, 80)
+    world.link.pending_bytes = 0
+    wait(lambda: not world.flow._sender.is_waiting)
+    world.frame()
+    assert waited_ms() >= 80
+
+    metrics.reset()
+    world.canvas.bands = [Bounds(0, y, 64, 8) for y in range(0, 64, 8)]
+    started = time.perf_counter()
+    world.canvas.watcher.changed.emit()
+    wait(lambda: not world.flow._sender.is_waiting)
+    world.frame()
+    assert waited_ms() >= 0.9 * (time.perf_counter() - started) * 1000
+
+    metrics.reset()
+    world.canvas.is_readable = False
+    world.draw(Bounds(0, 0, 1, 1))
+    _spin(application, 80)
+    world.canvas.is_readable = True
+    wait(lambda: not world.flow._sender.is_waiting)
+    world.frame()
+    assert waited_ms() >= 80
+
+
+def test_a_changed_setting_is_no_stroke(world: World) -> None:
+    world.frame()
+    world.flow.metrics.reset()
+    world.settings.set("prompt", "a boat")
+    world.frame()
+    report = world.flow.metrics.report()
+    assert report["frames"] == 1
+    assert report["stroke_to_frame_ms"]["max"] == 0.0
+
+
+def test_a_picture_of_the_document_before_is_dropped(world: World) -> None:
+    session = world.link.session
+    assert session is not None
+    old = session.revision
+    world.go_to("B")
+    assert any(isinstance(event, DropPlane) for event in world.link.heard)
+    world.frame(revision=old)
+    assert not world.canvas.shown
+    assert not world.state.has_picture
+    world.frame()
+    assert world.canvas.shown
+    assert world.state.has_picture
+
+
+def test_without_a_document_the_painter_is_told_to_open_one(world: World) -> None:
+    world.state.update(state="ready")
+    world.go_to(None)
+    assert world.state.line() == "Open a document and paint."
+    world.go_to("B")
+    assert world.state.state == "ready"
+
+
+def test_a_huge_canvas_is_refused_in_a_sentence_before_it_is_read(world: World) -> None:
+    world.frame()
+    world.canvas.extents["B"] = Extent(20000, 20000)
+    grabs = world.canvas.grabs
+    world.go_to("B")
+    for _ in range(3):
+        world.canvas.watcher.changed.emit()
+    assert world.canvas.grabs == grabs
+    assert "20000" in world.state.line()
+    assert world.state.hint
+    world.go_to("A")
+    assert world.state.problem == ""
+    world.frame()
+    assert world.canvas.shown
+
+
+def test_a_canvas_made_smaller_is_accepted_again(world: World) -> None:
+    world.canvas.extents["B"] = Extent(20000, 20000)
+    world.go_to("B")
+    assert world.state.problem
+    world.canvas.extents["B"] = SIZE
+    world.draw(SIZE.bounds)
+    assert world.state.problem == ""
+
+
+def test_live_off_frees_the_canvas_whatever_is_changed_then(application: Any, world: World) -> None:
+    world.frame()
+    assert world.canvas.shown
+    world.settings.set("live", False)
+    for how in (SHOW_LAYER, SHOW_NOTHING, SHOW_OVERLAY):
+        world.settings.set("show_on_canvas", how)
+        world.settings.set("overlay_opacity", world.settings.get("overlay_opacity") - 0.1)
+        _spin(application, 80)
+        assert not world.canvas.shown, how
+        assert world.canvas.preview == {}, how
+    world.frame()
+    assert not world.canvas.shown
+
+
+def test_a_preview_layer_is_written_at_rest_only_and_once(application: Any) -> None:
+    world = World(show_on_canvas=SHOW_LAYER)
+    world.canvas.at_rest = False
+    world.frame()
+    _spin(application, 150)
+    assert world.canvas.preview == {}
+    world.canvas.at_rest = True
+    _spin(application, 150)
+    assert world.canvas.preview == {"A": "shown"}
+    world.canvas.preview.clear()
+    _spin(application, 150)
+    assert world.canvas.preview == {}, "the same picture was written twice"
+
+
+@pytest.mark.parametrize("how", ["live off", "another document", "overlay"])
+def test_a_preview_layer_is_removed_as_soon_as_krita_lets_us(
+    application: Any, wait: Wait, how: str
+) -> None:
+    world = World(show_on_canvas=SHOW_LAYER)
+    world.frame()
+    wait(lambda: world.canvas.preview == {"A": "shown"})
+    world.canvas.at_rest = False
+    if how == "live off":
+        world.settings.set("live", False)
+    elif how == "overlay":
+        world.settings.set("show_on_canvas", SHOW_OVERLAY)
+    else:
+        world.go_to("B")
+    _spin(application, 150)
+    assert world.canvas.preview == {"A": "shown"}
+    world.canvas.at_rest = True
+    wait(lambda: world.canvas.preview == {})
+
+
+def test_a_closed_document_is_left_alone(application: Any, wait: Wait) -> None:
+    world = World(show_on_canvas=SHOW_LAYER)
+    world.frame()
+    wait(lambda: world.canvas.preview == {"A": "shown"})
+    world.canvas.open.remove("A")
+    world.go_to("B")
+    _spin(application, 150)
+    assert world.canvas.preview == {"A": "shown"}, "a closed document was touched"
+
+
+def test_apply_waits_until_krita_is_at_rest(world: World, wait: Wait) -> None:
+    world.frame()
+    world.canvas.at_rest = False
+    world.flow.apply()
+    assert world.canvas.applied == []
+    world.canvas.at_rest = True
+    wait(lambda: world.canvas.applied == [("A", SIZE.bounds)])
+
+
+def test_apply_works_while_the_backend_is_gone_and_before_its_next_frame(
+    world: World, wait: Wait
+) -> None:
+    world.frame()
+    world.link.stop()
+    world.flow.apply()
+    wait(lambda: len(world.canvas.applied) == 1)
+    world.link.start()
+    world.flow.apply()
+    wait(lambda: len(world.canvas.applied) == 2)
+    assert not world.flow.shows_newest
+
+
+def test_a_picture_is_never_applied_to_another_document(application: Any, world: World) -> None:
+    world.frame()
+    world.settings.set("live", False)
+    # With live off nobody tells of the switch.
+    world.canvas.front = "B"
+    world.flow.apply()
+    _spin(application, 100)
+    assert world.canvas.applied == []
+    assert "another document" in world.state.line()
+    world.canvas.front = "A"
+    world.flow.apply()
+    assert world.canvas.applied == [("A", SIZE.bounds)]
+    assert world.state.problem == ""
+
+
+def test_live_off_reaches_the_backend_in_spite_of_a_bad_prompt(world: World) -> None:
+    world.settings.set("prompt", "a boat")
+    world.settings.set("prompt", "x" * 10_000)
+    assert "prompt" in world.state.line()
+    assert world.params()[-1].prompt == "a boat"
+    world.settings.set("live", False)
+    assert world.params()[-1].live is False
+    assert world.params()[-1].prompt == "a boat"
+    assert world.state.problem == ""
+    world.settings.set("live", True)
+    assert "prompt" in world.state.line()
+    world.settings.set("prompt", "a ship")
+    assert world.params()[-1].live is True
+    assert world.state.problem == ""
+
+
+def test_what_the_backend_complained_of_is_forgotten_with_its_next_frame(world: World) -> None:
+    server, session = world.link.server, world.link.session
+    assert server is not None
+    assert session is not None
+    told = ErrorReport(code="no_model", sentence="It is gone.", action="Put it back.")
+    world.link.received.emit(session.receive(server.send(told)))
+    assert world.state.line() == "It is gone. Put it back."
+    world.frame()
+    assert world.state.problem == ""
