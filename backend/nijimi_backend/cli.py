@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -39,6 +40,8 @@ def main(words: Sequence[str] | None = None) -> int:
     build.add_argument("-o", "--output", type=Path, default=Path("nijimi.zip"))
     build.set_defaults(run=_build_plugin)
     args = parser.parse_args(words)
+    # Nothing that we load may ask a model hub: everything is on this machine.
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")
     logging.basicConfig(
         level=logging.DEBUG if args.verbose else logging.INFO,
         stream=sys.stderr,

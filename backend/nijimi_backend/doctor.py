@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import importlib.metadata
 import json
-import os
 import platform
 import shutil
 import sys
@@ -144,7 +143,6 @@ def _model(model: ModelInfo, *, render: bool) -> Finding:
     size = sum(path.stat().st_size for path in files)
     value = f"{model.family}, {model.native_px} px, {size / 1e6:.1f} MB in {len(files)} files"
     if render:
-        os.environ.setdefault("HF_HUB_OFFLINE", "1")
         from .engine.engine import open_engine
 
         try:

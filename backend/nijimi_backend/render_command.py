@@ -77,14 +77,27 @@ def run(args: argparse.Namespace) -> int:
     image = Image.fromarray(rgb)
     if image.size != tuple(extent):
         image = image.resize((extent.width, extent.height), Image.Resampling.LANCZOS)
-    beside = args.output.with_name(args.output.name + ".part")
-    image.save(beside, "PNG")
-    beside.replace(args.output)
+    _save(image, args.output)
     sys.stderr.write(
         f"{args.output}: {extent.width} x {extent.height} px, seed {args.seed}, "
         f"{picture.num_inference_steps} steps in {picture.model_ms:.0f} ms on {engine.device}\n"
     )
     return 0
+
+
+def _save(image: Image.Image, output: Path) -> None:
+    """The whole file or none."""
+    beside = output.with_name(output.name + ".part")
+    try:
+        image.save(beside, "PNG")
+        beside.replace(output)
+    except OSError as error:
+        if beside.is_file():
+            beside.unlink()
+        raise BadInput(
+            f"{output} cannot be written ({error.strerror or error}).",
+            "Name a file in a folder that you may write to, on a disk with room.",
+        ) from error
 
 
 def read_canvas(path: Path) -> Pixels:

@@ -45,7 +45,8 @@ log = logging.getLogger(__name__)
 PATH = "/nijimi"
 HELLO_TIMEOUT_S = 5.0
 MAX_TOLD = 64
-"""Status and progress messages that may wait for a slow reader; older ones are dropped."""
+"""States and errors that may wait for a slow reader; older ones are dropped, and of progress
+all but the newest."""
 
 CLOSE_CODES = {
     "malformed": 4400,
@@ -67,7 +68,8 @@ class _Connection:
         self._worker = worker
         self._loop = asyncio.get_running_loop()
         self._finished: Mailbox[Finished] = Mailbox()
-        self._told: deque[Status | Progress | ErrorReport] = deque(maxlen=MAX_TOLD)
+        self._told: deque[Status | ErrorReport] = deque(maxlen=MAX_TOLD)
+        self._progress: deque[Progress] = deque(maxlen=1)
         self._frames = FrameMaker()
         self._last_sent: Finished | None = None
         self._wake = asyncio.Event()
@@ -140,7 +142,10 @@ class _Connection:
 
     def _tell(self, message: Status | Progress | ErrorReport) -> None:
         """Called by the worker's thread, too; a deque's append is atomic."""
-        self._told.append(message)
+        if isinstance(message, Progress):
+            self._progress.append(message)
+        else:
+            self._told.append(message)
         self._notify()
 
     def _notify(self) -> None:
@@ -155,8 +160,9 @@ class _Connection:
             while True:
                 await self._wake.wait()
                 self._wake.clear()
-                while self._told:
-                    await self._socket.send(self._session.send(self._told.popleft()))
+                while self._progress or self._told:
+                    waiting = self._progress or self._told
+                    await self._socket.send(self._session.send(waiting.popleft()))
                 if self._session.ready_for_frame and (finished := self._finished.take()):
                     self._last_sent = finished
                     frame = self._frames.make(finished, self._session.encodings)

@@ -14,9 +14,10 @@ from pathlib import Path
 
 from .demo import run_demo
 from .environment import ensure_environment
-from .errors import InstallError, MissingProgram
+from .errors import InstallError, KritaRunning, MissingProgram
 from .paths import krita_paths, repository_root
 from .plugin_install import build_archive, enable_plugin, unpack_plugin, write_config
+from .processes import is_running
 from .progress import say, stage
 from .system_packages import DEBIAN_PACKAGES, ensure_system_packages, install_command
 from .test_command import run_tests
@@ -50,6 +51,11 @@ def main(words: Sequence[str] | None = None) -> int:
     except InstallError as error:
         say(f"\nNijimi: {error.sentence}\n{error.action}".rstrip())
         return 1
+    except OSError as error:
+        where = f" {error.filename}" if error.filename else ""
+        say(f"\nNijimi: {error.strerror or error}:{where}")
+        say("Check that the disk has room and that you may write there, then run this again.")
+        return 1
     except KeyboardInterrupt:
         say("\nended")
         return 130
@@ -74,6 +80,11 @@ def _run(args: argparse.Namespace) -> int:
 
 def _start_krita(python: Path, archive: Path, args: argparse.Namespace) -> int:
     paths = krita_paths(platform.system(), os.environ, str(Path.home()))
+    if is_running("krita"):
+        raise KritaRunning(
+            "Krita is running: at its end it would overwrite the settings that we make.",
+            "Save your work, close Krita and run this again.",
+        )
     with stage("Installing the plugin into Krita"):
         unpack_plugin(archive, Path(paths.pykrita))
         enable_plugin(Path(paths.kritarc))

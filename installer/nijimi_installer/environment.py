@@ -17,28 +17,28 @@ from pathlib import Path
 from .errors import CommandFailed
 from .paths import venv_python
 from .progress import say, stage
+from .torch_build import has_nvidia_gpu, install_torch, is_built_for_cuda
 
 __all__ = ["ensure_environment", "stamp_of"]
 
 _STAMP = "nijimi-stamp.txt"
 
 
-def stamp_of(root: Path, extras: tuple[str, ...]) -> str:
+def stamp_of(root: Path, extras: tuple[str, ...], torch_index: str = "") -> str:
     """What the environment must have been made from to be the right one."""
     digest = hashlib.sha256()
     for name in ("pyproject.toml", "constraints.txt"):
         digest.update((root / name).read_bytes())
     digest.update(f"{sys.version_info[:3]} {','.join(sorted(extras))} {root}".encode())
+    digest.update(torch_index.encode())
     return digest.hexdigest()
 
 
-def ensure_environment(
-    root: Path, *, extras: tuple[str, ...] = (), torch_index: str = "", gpu: bool | None = None
-) -> Path:
+def ensure_environment(root: Path, *, extras: tuple[str, ...] = (), torch_index: str = "") -> Path:
     """The interpreter of ``.venv``, made or brought up to date first.
 
     torch comes first and by its exact version, so that no looser requirement draws another
-    build. ``torch_index`` names a package index with the build that suits the machine.
+    build. ``torch_index`` names a package index whose build is to be taken.
     """
     venv = root / ".venv"
     python = Path(venv_python(venv, platform.system()))
@@ -46,32 +46,48 @@ def ensure_environment(
     known = stamp_file.read_text().split() if stamp_file.exists() else []
     # An environment with more in it serves as well: the tests' one also runs the program.
     acceptable = {stamp_of(root, extras), stamp_of(root, tuple({*extras, "dev"}))}
+    if torch_index:
+        acceptable = {stamp_of(root, extras, torch_index)}
     if python.exists() and acceptable & set(known):
         say("==> Python packages are up to date")
         return python
-    if not _has_pip(python):
-        # Not there yet, or cut off while it was made.
+    if not _is_usable(python):
+        # Not there yet, cut off while it was made, or of another Python.
         shutil.rmtree(venv, ignore_errors=True)
         with stage("Making .venv"):
             _make_venv(venv)
-    has_gpu = shutil.which("nvidia-smi") is not None if gpu is None else gpu
-    with stage(f"Installing torch ({'CUDA' if has_gpu else 'CPU'} machine)"):
-        index = ["--extra-index-url", torch_index] if torch_index else []
-        _pip(python, "install", *index, "-c", str(root / "constraints.txt"), "torch==2.13.0")
-    with stage("Installing the other packages"):
-        target = f".[{','.join(extras)}]" if extras else "."
-        _pip(python, "install", "-c", str(root / "constraints.txt"), "-e", target, cwd=root)
-    stamp_file.write_text(stamp_of(root, extras) + "\n")
+
+    def pip(*words: str, quiet: bool = False) -> bool:
+        return _pip_install(python, root, *words, quiet=quiet)
+
+    done = install_torch(
+        pip, lambda: is_built_for_cuda(python), has_gpu=has_nvidia_gpu(), index=torch_index
+    )
+    if done:
+        with stage("Installing the other packages"):
+            done = pip("-e", f".[{','.join(extras)}]" if extras else ".")
+    if not done:
+        raise CommandFailed(
+            "pip could not install the packages.",
+            "See its message above; check the network and the free disk, then run this again.",
+        )
+    # With an index of its own it serves whoever names none, too.
+    stamps = {stamp_of(root, extras), stamp_of(root, extras, torch_index)}
+    stamp_file.write_text("\n".join(sorted(stamps)) + "\n")
     return python
 
 
-def _has_pip(python: Path) -> bool:
+def _is_usable(python: Path) -> bool:
+    """Whether it runs, has pip and is of the Python that runs us."""
     if not python.exists():
         return False
     asked = subprocess.run(
-        [str(python), "-m", "pip", "--version"], capture_output=True, check=False
+        [str(python), "-c", "import pip, sys; print(*sys.version_info[:2])"],
+        capture_output=True,
+        text=True,
+        check=False,
     )
-    return asked.returncode == 0
+    return asked.returncode == 0 and asked.stdout.split() == [str(n) for n in sys.version_info[:2]]
 
 
 def _make_venv(venv: Path) -> None:
@@ -94,13 +110,14 @@ def _make_venv(venv: Path) -> None:
     )
 
 
-def _pip(python: Path, *words: str, cwd: Path | None = None) -> None:
-    """pip with its own progress shown where there is a terminal."""
-    quiet = [] if sys.stdout.isatty() else ["-q"]
-    command = [str(python), "-m", "pip", *words, *quiet, "--disable-pip-version-check"]
-    done = subprocess.run(command, cwd=cwd, stdin=subprocess.DEVNULL, check=False)
-    if done.returncode:
-        raise CommandFailed(
-            "pip could not install the packages.",
-            "See its message above; check the network and the free disk, then run this again.",
-        )
+def _pip_install(python: Path, root: Path, *words: str, quiet: bool) -> bool:
+    """pip with its own progress shown; a line a package where there is no terminal."""
+    command = [str(python), "-m", "pip", "install", "-c", "constraints.txt", *words]
+    done = subprocess.run(
+        [*command, "--disable-pip-version-check"],
+        cwd=root,
+        stdin=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL if quiet else None,
+        check=False,
+    )
+    return done.returncode == 0

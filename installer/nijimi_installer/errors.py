@@ -2,13 +2,14 @@
 
 InstallError
 ├── MissingProgram     a program of the system is not there
+├── KritaRunning      Krita is open while its settings are to be changed
 ├── CommandFailed      a command that we ran failed
 └── DemoFailed         Krita ran, but did not do what it must
 """
 
 from __future__ import annotations
 
-__all__ = ["CommandFailed", "DemoFailed", "InstallError", "MissingProgram"]
+__all__ = ["CommandFailed", "DemoFailed", "InstallError", "KritaRunning", "MissingProgram"]
 
 
 class InstallError(Exception):
@@ -22,6 +23,10 @@ class InstallError(Exception):
 
 class MissingProgram(InstallError):
     """A program of the system is not there."""
+
+
+class KritaRunning(InstallError):
+    """Krita is open while its settings are to be changed."""
 
 
 class CommandFailed(InstallError):

@@ -39,8 +39,17 @@ def unpack_plugin(archive: Path, pykrita: Path) -> None:
         if old.is_symlink():
             # A developer's link to a checkout: what it points to is not ours to replace.
             old.unlink()
-        shutil.rmtree(old, ignore_errors=True)
-        files.extractall(pykrita)
+        # Whole or not at all: unpacked beside it, then put in its place.
+        beside, before = pykrita / ".nijimi-new", pykrita / ".nijimi-old"
+        for leftover in (beside, before):
+            shutil.rmtree(leftover, ignore_errors=True)
+        files.extractall(beside)
+        if old.exists():
+            old.replace(before)
+        (beside / "nijimi").replace(old)
+        (beside / "nijimi.desktop").replace(pykrita / "nijimi.desktop")
+        for leftover in (beside, before):
+            shutil.rmtree(leftover, ignore_errors=True)
 
 
 def enable_plugin(kritarc: Path) -> None:

@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import os
+import platform
 import shutil
 import subprocess
+from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from .errors import CommandFailed, MissingProgram
 from .progress import say, stage
 
-__all__ = ["DEBIAN_PACKAGES", "ensure_system_packages", "install_command", "missing_packages"]
+__all__ = [
+    "DEBIAN_PACKAGES",
+    "ensure_system_packages",
+    "install_command",
+    "missing_packages",
+    "progress_of",
+]
 
 DEBIAN_PACKAGES = ("krita", "xvfb", "openbox", "xdotool", "python3-pyqt5")
 
@@ -22,6 +30,8 @@ _EVIDENCE = {
     "xdotool": "/usr/bin/xdotool",
     "python3-pyqt5": "/usr/lib/python3/dist-packages/PyQt5/QtCore.pyi",
 }
+
+_PROGRAMS = {"krita": "krita", "xvfb": "Xvfb", "openbox": "openbox", "xdotool": "xdotool"}
 
 _OTHER_COMMANDS = {
     "dnf": "sudo dnf install krita xorg-x11-server-Xvfb openbox xdotool python3-qt5",
@@ -40,10 +50,10 @@ def missing_packages(exists: Callable[[str], bool] = os.path.exists) -> list[str
     return missing
 
 
-def install_command(which: Callable[[str], str | None] = shutil.which) -> str:
+def install_command(which: Callable[[str], str | None] | None = None) -> str:
     """What a user has to type on a system where we do not install by ourselves."""
     for manager, command in _OTHER_COMMANDS.items():
-        if which(manager):
+        if (which or shutil.which)(manager):
             return command
     return f"sudo apt-get install {' '.join(DEBIAN_PACKAGES)}"
 
@@ -51,8 +61,7 @@ def install_command(which: Callable[[str], str | None] = shutil.which) -> str:
 def ensure_system_packages(needed: Sequence[str] = DEBIAN_PACKAGES) -> None:
     """Install what is missing with apt; elsewhere say the exact command and stop."""
     if not Path("/usr/bin/apt-get").exists():
-        if shutil.which("krita") is None:
-            raise MissingProgram("Krita is not installed.", f"Run: {install_command()}")
+        _check_programs(needed)
         return
     missing = [name for name in missing_packages() if name in needed]
     if not missing:
@@ -65,24 +74,71 @@ def ensure_system_packages(needed: Sequence[str] = DEBIAN_PACKAGES) -> None:
         )
     with stage(f"Installing {', '.join(missing)} (a few minutes)"):
         environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-        for words in (
-            ["apt-get", "update", "-q"],
-            ["apt-get", "install", "-y", "-q", "--no-install-recommends", *missing],
-        ):
-            done = subprocess.run(
-                [*prefix, *words],
-                env=environment,
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                text=True,
-                check=False,
+        # A list that cannot be refreshed may still be good enough.
+        _apt([*prefix, "apt-get", "update", "-q"], environment)
+        words = ["apt-get", "install", "-y", "-q", "--no-install-recommends", *missing]
+        code, tail = _apt([*prefix, *words], environment)
+        if code:
+            say("\n".join(tail))
+            raise CommandFailed(
+                "apt-get could not install them.",
+                f"Try by hand: sudo apt-get install {' '.join(missing)}",
             )
-            if done.returncode and "install" in words:
-                say(done.stdout[-2000:] + done.stderr[-2000:])
-                raise CommandFailed(
-                    "apt-get could not install them.",
-                    f"Try by hand: sudo apt-get install {' '.join(missing)}",
-                )
+
+
+def progress_of(line: str) -> tuple[int, str] | None:
+    """Percent and words of one of apt's status lines, or None for any other line.
+
+    They read ``dlstatus:1:12.5:Retrieving file`` and ``pmstatus:krita:40.0:Unpacking krita``
+    (apt's README.progress-reporting).
+    """
+    parts = line.split(":", 3)
+    if len(parts) != 4 or parts[0] not in ("dlstatus", "pmstatus"):
+        return None
+    try:
+        return int(float(parts[2])), parts[3].strip()
+    except ValueError:
+        return None
+
+
+def _apt(command: Sequence[str], environment: dict[str, str]) -> tuple[int, list[str]]:
+    """Run apt; say how far it is at every tenth. Exit status and the last lines come back."""
+    process = subprocess.Popen(
+        [*command, "-o", "APT::Status-Fd=1"],
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+    )
+    tail: deque[str] = deque(maxlen=25)
+    told = ""
+    try:
+        for line in process.stdout or ():
+            progress = progress_of(line)
+            if progress is None:
+                tail.append(line.rstrip())
+            elif (step := f"{line[:2]}{progress[0] // 10}") != told:
+                told = step
+                say(f"    {progress[0]:3d} %  {progress[1]}")
+        return process.wait(), list(tail)
+    except BaseException:
+        process.terminate()
+        process.wait()
+        raise
+
+
+def _check_programs(needed: Sequence[str]) -> None:
+    """Without apt nothing is installed by us: say what is missing, and the command for it."""
+    missing = [
+        name for name in needed if name in _PROGRAMS and shutil.which(_PROGRAMS[name]) is None
+    ]
+    if missing and not (missing == ["krita"] and platform.system() != "Linux"):
+        verb = "is" if len(missing) == 1 else "are"
+        raise MissingProgram(
+            f"{' and '.join(missing)} {verb} not installed.", f"Run: {install_command()}"
+        )
 
 
 def _root_prefix() -> list[str] | None:

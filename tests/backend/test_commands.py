@@ -85,6 +85,18 @@ def test_doctor_says_what_is_there_and_what_is_broken(
     assert "->" in text
 
 
+def test_a_picture_that_cannot_be_written_is_told(
+    models_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = tmp_path / "out.png"
+    # A folder in the way of the file that is written first: true for root, too.
+    (tmp_path / "out.png.part").mkdir()
+    words = ["render", "--model", "tiny", "--models-dir", str(models_dir), "--prompt", "a boat"]
+    assert main([*words, "--steps", "1", "-o", str(output)]) == 2
+    assert "cannot be written" in capsys.readouterr().err
+    assert not output.exists()
+
+
 def _python(version: str) -> str:
     """An interpreter of that version, or a skip."""
     found = shutil.which(f"python{version}")

@@ -10,7 +10,7 @@ import pytest
 import torch
 from nijimi_backend.errors import BadInput, ModelCorrupt, ModelMissing
 from nijimi_backend.models.catalog import find_model, list_models
-from nijimi_backend.models.device import choose_device
+from nijimi_backend.models.device import choose_device, is_out_of_memory
 from nijimi_backend.models.loader import load_model
 from safetensors.torch import load_file, save_file
 
@@ -60,6 +60,25 @@ def test_weights_that_are_not_numbers_are_refused(broken: Path) -> None:
     save_file(weights, _weights(broken), metadata={"format": "pt"})
     with pytest.raises(ModelCorrupt, match="not finite"):
         _load(broken)
+
+
+@pytest.mark.parametrize("part", ["text_encoder", "vae"])
+def test_no_network_may_hold_what_is_no_number(broken: Path, part: str) -> None:
+    path = next((broken / part).glob("*.safetensors"))
+    weights = load_file(path)
+    name = max(weights, key=lambda key: weights[key].numel())
+    weights[name] = torch.full_like(weights[name], float("inf"))
+    save_file(weights, path, metadata={"format": "pt"})
+    with pytest.raises(ModelCorrupt, match=part):
+        _load(broken)
+
+
+def test_a_failed_allocation_is_known_on_the_cpu_too() -> None:
+    with pytest.raises(RuntimeError) as caught:
+        torch.empty(1 << 60, dtype=torch.uint8)
+    assert is_out_of_memory(caught.value)
+    assert is_out_of_memory(MemoryError())
+    assert not is_out_of_memory(RuntimeError("shapes do not match"))
 
 
 def test_weights_of_another_shape_are_refused(broken: Path) -> None:

@@ -3,20 +3,31 @@
 from __future__ import annotations
 
 import json
+import platform
+import sys
 import zipfile
+import zlib
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from nijimi_installer import commands, system_packages
 from nijimi_installer.commands import main
-from nijimi_installer.environment import stamp_of
-from nijimi_installer.errors import CommandFailed
+from nijimi_installer.environment import _is_usable, stamp_of
+from nijimi_installer.errors import CommandFailed, MissingProgram
 from nijimi_installer.paths import krita_paths, venv_python
 from nijimi_installer.plugin_install import enable_plugin, unpack_plugin, write_config
+from nijimi_installer.processes import is_running
 from nijimi_installer.settings_file import set_key
 from nijimi_installer.sketch import sketch_strokes
-from nijimi_installer.system_packages import install_command, missing_packages
+from nijimi_installer.system_packages import (
+    DEBIAN_PACKAGES,
+    install_command,
+    missing_packages,
+    progress_of,
+)
+from nijimi_installer.torch_build import advice, install_torch
 
 
 def test_linux_paths_follow_the_xdg_folders() -> None:
@@ -178,3 +189,152 @@ def test_an_unknown_word_is_refused() -> None:
     with pytest.raises(SystemExit) as caught:
         main(["run", "--nonsense"])
     assert caught.value.code == 2
+
+
+class Pip:
+    """Says yes to every word but those of ``refused``; remembers what it was asked."""
+
+    def __init__(self, refused: str = "") -> None:
+        self.refused = refused
+        self.asked: list[tuple[str, ...]] = []
+
+    def __call__(self, *words: str, quiet: bool = False) -> bool:
+        self.asked.append(words)
+        return words[-1] != self.refused
+
+
+def test_a_machine_without_a_gpu_asks_for_the_cpu_build_first() -> None:
+    pip = Pip()
+    assert install_torch(pip, lambda: False, has_gpu=False, index="")
+    assert pip.asked == [("torch==2.13.0+cpu",)]
+
+
+def test_where_there_is_no_cpu_build_the_default_comes_and_is_told(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    pip = Pip(refused="torch==2.13.0+cpu")
+    assert install_torch(pip, lambda: True, has_gpu=False, index="")
+    assert pip.asked[-1] == ("torch==2.13.0",)
+    assert "--torch-index" in capsys.readouterr().out
+
+
+def test_a_machine_with_a_gpu_takes_no_cpu_build_in_silence(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    pip = Pip()
+    assert install_torch(pip, lambda: False, has_gpu=True, index="")
+    assert pip.asked == [("torch==2.13.0",)]
+    assert "NVIDIA GPU" in capsys.readouterr().out
+    assert advice(has_gpu=True, for_cuda=True) == ""
+    assert advice(has_gpu=False, for_cuda=False) == ""
+
+
+def test_a_named_index_replaces_the_build_that_is_there() -> None:
+    pip = Pip()
+    assert install_torch(pip, lambda: True, has_gpu=True, index="file:///wheels")
+    assert "--force-reinstall" in pip.asked[0]
+    assert "file:///wheels" in pip.asked[0]
+
+
+def test_a_failed_install_of_torch_is_told() -> None:
+    assert not install_torch(Pip("torch==2.13.0"), lambda: False, has_gpu=True, index="")
+
+
+def test_an_environment_made_with_another_index_is_made_again(tmp_path: Path) -> None:
+    for name in ("pyproject.toml", "constraints.txt"):
+        (tmp_path / name).write_text("a")
+    assert stamp_of(tmp_path, (), "file:///a") != stamp_of(tmp_path, ())
+    assert stamp_of(tmp_path, (), "file:///a") != stamp_of(tmp_path, (), "file:///b")
+
+
+def test_an_environment_of_another_python_is_not_usable(tmp_path: Path) -> None:
+    assert _is_usable(Path(sys.executable))
+    assert not _is_usable(tmp_path / "python")
+    other = tmp_path / "other"
+    other.write_text("#!/bin/sh\necho 3 9\n")
+    other.chmod(0o755)
+    assert not _is_usable(other)
+
+
+@pytest.mark.parametrize(
+    ("line", "progress"),
+    [
+        ("pmstatus:krita:40.5:Unpacking krita (amd64)\n", (40, "Unpacking krita (amd64)")),
+        ("dlstatus:3:9.99:Retrieving file 3 of 9: 2 min\n", (9, "Retrieving file 3 of 9: 2 min")),
+        ("Reading package lists...\n", None),
+        ("pmstatus:krita:much:Unpacking\n", None),
+        ("E: Unable: to: locate\n", None),
+    ],
+)
+def test_the_progress_of_apt_is_read(line: str, progress: tuple[int, str] | None) -> None:
+    assert progress_of(line) == progress
+
+
+def test_without_apt_every_missing_program_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        system_packages.shutil,
+        "which",
+        lambda name: f"/usr/bin/{name}" if name in ("krita", "dnf") else None,
+    )
+    with pytest.raises(MissingProgram) as caught:
+        system_packages._check_programs(DEBIAN_PACKAGES)
+    assert caught.value.sentence == "xvfb and openbox and xdotool are not installed."
+    assert "dnf install" in caught.value.action
+    system_packages._check_programs(("krita",))
+
+
+def test_a_running_krita_is_noticed(tmp_path: Path) -> None:
+    for number, name, state in ((1, "bash", "S"), (22, "krita", "Z")):
+        (tmp_path / str(number)).mkdir()
+        (tmp_path / str(number) / "comm").write_text(f"{name}\n")
+        (tmp_path / str(number) / "stat").write_text(f"{number} ({name}) {state} 1")
+    if platform.system() != "Linux":
+        pytest.skip("only Linux has /proc")
+    assert not is_running("krita", tmp_path)
+    (tmp_path / "22" / "stat").write_text("22 (krita) S 1")
+    assert is_running("krita", tmp_path)
+
+
+def test_nothing_is_changed_while_krita_runs(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(commands, "is_running", lambda name: name == "krita")
+    monkeypatch.setattr(commands, "ensure_environment", lambda *_, **__: Path(sys.executable))
+    monkeypatch.setattr(commands, "ensure_system_packages", lambda _needed: None)
+    monkeypatch.setattr(commands, "build_archive", lambda *_: None)
+    monkeypatch.setattr(commands, "_has_no_display", lambda: False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("XDG_DATA_HOME", raising=False)
+    monkeypatch.delenv("XDG_CONFIG_HOME", raising=False)
+    assert main(["run"]) == 1
+    assert "close Krita" in capsys.readouterr().out
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_full_disk_is_told_in_a_sentence(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(*_: object, **__: object) -> Path:
+        raise OSError(28, "No space left on device", "/somewhere")
+
+    monkeypatch.setattr(commands, "ensure_environment", fail)
+    assert main(["run"]) == 1
+    told = capsys.readouterr().out
+    assert "No space left on device: /somewhere" in told
+    assert "disk has room" in told
+
+
+def test_a_plugin_that_cannot_be_unpacked_leaves_the_older_one(tmp_path: Path) -> None:
+    old = tmp_path / "pykrita" / "nijimi"
+    old.mkdir(parents=True)
+    (old / "here.py").write_text("old")
+    archive = tmp_path / "broken.zip"
+    with zipfile.ZipFile(archive, "w") as files:
+        files.writestr("nijimi/x.py", "new " * 200)
+        files.writestr("nijimi.desktop", "d")
+    data = bytearray(archive.read_bytes())
+    data[60:80] = bytes(20)
+    archive.write_bytes(bytes(data))
+    with pytest.raises((zipfile.BadZipFile, zlib.error)):
+        unpack_plugin(archive, old.parent)
+    assert (old / "here.py").read_text() == "old"

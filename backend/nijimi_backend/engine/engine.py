@@ -14,7 +14,7 @@ from nijimi_protocol.params import RenderMode, RenderParams
 
 from ..errors import BadInput, OutOfMemory, RenderCancelled
 from ..models.catalog import ModelInfo, find_model
-from ..models.device import choose_device
+from ..models.device import choose_device, is_out_of_memory
 from ..models.loader import LoadProgress, ModelBundle, load_model
 from .cache import StageCache
 from .frozen import UNetFunction, frozen_unet
@@ -81,7 +81,9 @@ class Engine:
         try:
             with torch.inference_mode():
                 return self._render(request, should_stop, on_step)
-        except (torch.OutOfMemoryError, MemoryError) as error:
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
             self.encodings.clear()
             raise OutOfMemory(
                 "The picture does not fit into the device's memory.",

@@ -9,7 +9,7 @@ import torch
 
 from ..errors import BadInput
 
-__all__ = ["Device", "choose_device"]
+__all__ = ["Device", "choose_device", "is_out_of_memory"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +41,16 @@ def choose_device(wish: str = "auto") -> Device:
     name = str(dtype).removeprefix("torch.")
     title = f"CPU, {torch.get_num_threads()} threads, {name}"
     return Device(torch_device=torch.device("cpu"), dtype=dtype, title=title)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether it is a failed allocation: on the CPU torch raises a plain RuntimeError for it."""
+    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
+        return True
+    text = str(error)
+    return isinstance(error, RuntimeError) and (
+        "DefaultCPUAllocator" in text or "not enough memory" in text
+    )
 
 
 def _faster_on_cpu() -> torch.dtype:

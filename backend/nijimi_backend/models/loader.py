@@ -16,7 +16,7 @@ from transformers import CLIPTextModel, CLIPTokenizer
 
 from ..errors import ModelCorrupt, OutOfMemory
 from .catalog import ModelInfo
-from .device import Device
+from .device import Device, is_out_of_memory
 
 __all__ = ["ModelBundle", "load_model"]
 
@@ -66,17 +66,23 @@ def load_model(
             "Copy or download it again, or choose another model.",
         ) from error
     except (torch.OutOfMemoryError, MemoryError) as error:
-        raise OutOfMemory(
-            f"The model {info.name} does not fit into memory.",
-            "Close other programs or choose a smaller model.",
-        ) from error
+        raise _too_large(info) from error
     except RuntimeError as error:
+        if is_out_of_memory(error):
+            raise _too_large(info) from error
         # torch reports weights of another shape than the configuration so.
         log.warning("loading %s failed", info.path, exc_info=True)
         raise ModelCorrupt(
             f"The model {info.name} does not match its own description ({_first_line(error)}).",
             "Copy or download it again, or choose another model.",
         ) from error
+
+
+def _too_large(info: ModelInfo) -> OutOfMemory:
+    return OutOfMemory(
+        f"The model {info.name} does not fit into memory.",
+        "Close other programs or choose a smaller model.",
+    )
 
 
 def _load(info: ModelInfo, device: Device, progress: LoadProgress) -> ModelBundle:
@@ -97,7 +103,6 @@ def _load(info: ModelInfo, device: Device, progress: LoadProgress) -> ModelBundl
     )
     progress("UNet", 1, _PARTS)
     unet = UNet2DConditionModel.from_pretrained(info.path / "unet", **options)
-    _check_weights(unet, info, "unet")
     progress("autoencoder", 2, _PARTS)
     tiny = "encoder_block_out_channels" in (info.path / "vae" / "config.json").read_text()
     vae_class = AutoencoderTiny if tiny else AutoencoderKL
@@ -109,7 +114,8 @@ def _load(info: ModelInfo, device: Device, progress: LoadProgress) -> ModelBundl
     scheduler: Any = LCMScheduler.from_pretrained(info.path / "scheduler", local_files_only=True)
     progress("moving to the device", 4, _PARTS)
     networks: tuple[Any, ...] = (text_encoder, unet, vae)
-    for network in networks:
+    for network, part in zip(networks, ("text_encoder", "unet", "vae"), strict=True):
+        _check_weights(network, info, part)
         network.requires_grad_(False)
         network.eval()
         network.to(device.torch_device)
@@ -138,8 +144,8 @@ def fuse_lora(unet: UNet2DConditionModel, path: Path, scale: float = 1.0) -> Non
     unet.unload_lora()
 
 
-def _check_weights(unet: UNet2DConditionModel, info: ModelInfo, part: str) -> None:
-    for parameter in unet.parameters():
+def _check_weights(network: torch.nn.Module, info: ModelInfo, part: str) -> None:
+    for parameter in network.parameters():
         if not torch.isfinite(parameter).all():
             raise ModelCorrupt(
                 f"The {part} of the model {info.name} holds numbers that are not finite.",

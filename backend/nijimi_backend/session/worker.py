@@ -19,6 +19,7 @@ from ..errors import NijimiError, RenderCancelled
 from .canvas_state import CanvasState, Snapshot
 from .frames import Finished
 from .pace import Pace, Work
+from .refusals import Refusals
 
 __all__ = ["EngineLike", "EngineOpener", "RenderClient", "Worker"]
 
@@ -86,10 +87,11 @@ class Worker:
         self._default_model = model_name
         self._engine: EngineLike | None = None
         self._wanted = model_name
-        self._refused: str | None = None
+        self._refusals = Refusals()
         self._clients: list[RenderClient] = []
         self._changed = threading.Condition()
         self._stopping = False
+        self._changes = 0
         self._status = Status(state="starting", device="", model="", text="Starting.")
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
 
@@ -126,6 +128,7 @@ class Worker:
             client.pace.live = params.live
             client.pace.refine = params.refine
             client.pace.change(time.monotonic())
+            self._changes += 1
             self._changed.notify_all()
 
     def cancel(self, client: RenderClient) -> None:
@@ -135,26 +138,34 @@ class Worker:
     def _run(self) -> None:
         while not self._stopping:
             if self._engine is None and not self._load(self._default_model):
-                with self._changed:
-                    # Nothing works without a model: wait until a client names another one.
-                    self._changed.wait_for(
-                        lambda: self._stopping or self._other_model() is not None
-                    )
-                    self._default_model = self._other_model() or self._default_model
+                self._wait_for_another_model()
                 continue
             job = self._wait_for_job()
             if job is not None:
                 self._serve(job)
 
-    def _other_model(self) -> str | None:
+    def _wait_for_another_model(self) -> None:
+        """Nothing works without a model: wait until a client's change asks for one to be tried."""
+        with self._changed:
+            seen = self._changes
+            self._changed.wait_for(
+                lambda: self._stopping or (self._changes > seen and self._loadable() is not None)
+            )
+            self._default_model = self._loadable() or self._default_model
+
+    def _loadable(self) -> str | None:
+        """A model that a client wants, or the default one, if it may be tried (again)."""
+        now = time.monotonic()
         for client in self._clients:
-            name = client.state.params.model
-            if client.pace.changes and name and name != self._refused:
+            name = client.state.params.model or self._default_model
+            if client.pace.changes and self._refusals.may_try(name, now):
                 return name
         return None
 
     def _wait_for_job(self) -> _Job | None:
         with self._changed:
+            if self._stopping:
+                return None
             now = time.monotonic()
             for n, client in enumerate(self._clients):
                 work = client.pace.next_work(now)
@@ -179,7 +190,12 @@ class Worker:
         wanted = snapshot.params.model or self._wanted
         engine = self._engine
         if engine is not None and wanted and wanted != engine.model.name:
-            if wanted == self._refused or not self._load(wanted):
+            if not self._refusals.may_try(wanted, time.monotonic()):
+                self._rest(job)
+                if report := self._refusals.report(wanted):
+                    client.tell(report)
+                return
+            if not self._load(wanted):
                 self._rest(job)
                 return
             engine = self._engine
@@ -258,14 +274,15 @@ class Worker:
             return False
         self._engine = engine
         self._wanted = engine.model.name
-        self._refused = None
+        self._refusals.forget(name)
         self._say(Status(state="ready", device=engine.device, model=engine.model.name))
         return True
 
     def _refuse(self, name: str, code: str, sentence: str, action: str) -> None:
-        self._refused = name
+        report = ErrorReport(code=code, sentence=sentence, action=action)
+        self._refusals.note(name, report, time.monotonic())
         engine = self._engine
-        self._tell_all(ErrorReport(code=code, sentence=sentence, action=action))
+        self._tell_all(report)
         if engine is None:
             self._say(Status(state="failed", device="", model=name, text=sentence))
         else:

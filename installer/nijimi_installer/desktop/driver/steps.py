@@ -110,18 +110,21 @@ def save_png(path):
     """The document as it is seen, as PNG."""
     document = Krita.instance().activeDocument()
     image = document.projection(0, 0, document.width(), document.height())
-    return image.save(path, "PNG")
+    if not image.save(path, "PNG"):
+        raise OSError(f"{path} could not be written")
 
 
 def save_document(path):
     document = Krita.instance().activeDocument()
     document.setBatchmode(True)
-    return document.saveAs(path)
+    if not document.saveAs(path):
+        raise OSError(f"{path} could not be written")
 
 
 def screenshot(path):
     """The whole screen as PNG."""
-    return QApplication.primaryScreen().grabWindow(0).save(path, "PNG")
+    if not QApplication.primaryScreen().grabWindow(0).save(path, "PNG"):
+        raise OSError(f"{path} could not be written")
 
 
 def close_documents():
