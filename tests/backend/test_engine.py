@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -85,7 +86,7 @@ def test_rendering_stops_between_steps_when_asked(engine: Engine) -> None:
 
 def test_a_refining_pass_takes_more_steps(engine: Engine) -> None:
     request = _request()
-    refined = FrameRequest(**{**vars(request), "full_quality": True})
+    refined = replace(request, full_quality=True)
     assert engine.render(request).num_inference_steps == 4
     assert engine.render(refined).num_inference_steps == REFINE_STEPS
 

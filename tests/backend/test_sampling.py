@@ -70,12 +70,12 @@ def test_a_run_of_steps_equals_the_reference(prediction_type: str) -> None:
         noise = torch.randn(ours.shape, generator=torch.Generator().manual_seed(n))
         previous = -1 if is_last else timesteps[n + 1]
         ours = lcm_step(ours, output, timestep, previous, None if is_last else noise, schedule)
-        theirs = reference.step(output, timestep, theirs, generator=generator).prev_sample
+        theirs = reference.step(output, timestep, theirs, generator=generator, return_dict=False)[0]
         assert torch.allclose(ours, theirs, atol=1e-4)
 
 
 def test_noise_is_added_as_the_reference_adds_it() -> None:
     torch.manual_seed(0)
     latents, noise = torch.randn(2, 1, 4, 8, 8)
-    expected = _reference().add_noise(latents, noise, torch.tensor([499]))
+    expected = _reference().add_noise(latents, noise, torch.tensor([499]))  # pyright: ignore[reportArgumentType]
     assert torch.allclose(add_noise(latents, noise, 499, SCHEDULE), expected, atol=1e-5)

@@ -1,5 +1,6 @@
 """The worker's thread: a model that cannot be loaded is told, left alone, and tried again."""
 
+# pyright: reportPrivateUsage=false
 from __future__ import annotations
 
 import time

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from nijimi_protocol.codec import encode
 from nijimi_protocol.geometry import Bounds, Extent
-from nijimi_protocol.messages import CANVAS, Hello, SetParams, SetPlane
+from nijimi_protocol.messages import CANVAS, Frame, Hello, SetParams, SetPlane
 from nijimi_protocol.params import RenderParams
 from nijimi_protocol.pixels import PixelFormat
 from nijimi_protocol.version import SUBPROTOCOL
@@ -43,6 +43,11 @@ def client(backend: BackendProcess) -> Iterator[LiveClient]:
         yield client
 
 
+def _close_code(closed: ConnectionClosed) -> int:
+    assert closed.rcvd is not None
+    return closed.rcvd.code
+
+
 def _begin(client: LiveClient, **params: object) -> None:
     client.open_canvas(Extent(512, 512))
     client.set(RenderParams(**{"prompt": "a house", "num_inference_steps": 1, **params}))  # type: ignore[arg-type]
@@ -60,6 +65,9 @@ def test_the_newest_of_many_strokes_is_shown_and_then_refined(client: LiveClient
     refined = client.wait_for_frame(newest, final=True)
     assert refined.num_inference_steps == 8
     assert refined.base_frame_id == live.frame_id
+    revisions = [event.revision for event in client.seen if isinstance(event, Frame)]
+    assert revisions == sorted(revisions), "an older picture followed a newer one"
+    assert len(revisions) < 40, "every stroke was rendered, instead of the newest"
 
 
 def test_a_change_that_alters_no_pixel_is_still_shown_as_newest(client: LiveClient) -> None:
@@ -132,8 +140,7 @@ def test_a_wrong_token_is_told_and_the_connection_ends(backend: BackendProcess) 
     assert report.fatal
     with pytest.raises(ConnectionClosed) as caught:
         client.socket.recv(timeout=5)
-    assert caught.value.rcvd is not None
-    assert caught.value.rcvd.code == 4401
+    assert _close_code(caught.value) == 4401
 
 
 def test_a_later_dialect_is_told_to_update(backend: BackendProcess) -> None:
@@ -145,6 +152,9 @@ def test_a_later_dialect_is_told_to_update(backend: BackendProcess) -> None:
     other.send(encode(Hello(token=backend.token, client="x", protocol=99, min_protocol=99)))
     data = other.recv(timeout=5)
     assert b"Update plugin and backend" in (data if isinstance(data, bytes) else b"")
+    with pytest.raises(ConnectionClosed) as caught:
+        other.recv(timeout=5)
+    assert _close_code(caught.value) == 4406
 
 
 @pytest.mark.parametrize("data", [b"", b"NJ\x07", b"nonsense" * 9, "text"])
@@ -155,6 +165,9 @@ def test_nonsense_ends_only_its_own_connection(
     bad.wait_for_state("ready")
     bad.socket.send(data)
     assert bad.wait_for_error().code == "malformed"
+    with pytest.raises(ConnectionClosed) as caught:
+        bad.socket.recv(timeout=5)
+    assert _close_code(caught.value) == 4400
     _begin(client)
     assert client.wait_for_frame(2)
 
@@ -198,5 +211,18 @@ def test_a_client_brings_its_whole_state_to_a_new_backend(models_dir: Path) -> N
     with BackendProcess("--model", "tiny", models_dir=models_dir) as backend:
         again = LiveClient(backend.port, backend.token, first_revision=reached)
         again.wait_for_state("ready")
-        _begin(again)
-        assert again.wait_for_frame(reached + 2).revision == reached + 2
+        _begin(again, seed=5, refine=False)
+        again.paint(Bounds(64, 64, 128, 128), 200)
+        newest = again.session.revision
+        assert newest > reached
+        assert again.wait_for_frame(newest).revision == newest
+        resumed = bytes(again.session.picture[0])
+        again.close()
+        # The same state from the beginning: nothing of it was lost on the way.
+        fresh = LiveClient(backend.port, backend.token)
+        fresh.wait_for_state("ready")
+        _begin(fresh, seed=5, refine=False)
+        fresh.paint(Bounds(64, 64, 128, 128), 200)
+        fresh.wait_for_frame(fresh.session.revision)
+        assert bytes(fresh.session.picture[0]) == resumed
+        fresh.close()

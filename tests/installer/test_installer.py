@@ -1,5 +1,6 @@
 """Installer: paths of three systems, settings touched in one line, packages, plugin, sketch."""
 
+# pyright: reportPrivateUsage=false
 from __future__ import annotations
 
 import json

@@ -2,15 +2,16 @@
 
 import os
 import signal
+import time
 
 from krita import Krita, Selection
 
 try:
     from PyQt5.QtCore import QByteArray
-    from PyQt5.QtWidgets import QApplication
+    from PyQt5.QtWidgets import QAbstractScrollArea, QApplication
 except ImportError:
     from PyQt6.QtCore import QByteArray
-    from PyQt6.QtWidgets import QApplication
+    from PyQt6.QtWidgets import QAbstractScrollArea, QApplication
 
 
 def contents():
@@ -153,7 +154,7 @@ def quadrants():
     return True
 
 
-def overlay_agreement(zoom=1.0, rotation=0.0, mirror=False):
+def overlay_agreement(zoom=1.0, rotation=0.0, mirror=False, pan=(0, 0)):
     """How exactly the overlay covers the document in this view, as parts of sampled points.
 
     The overlay shows the inverse of the document: over the document every point must be
@@ -167,6 +168,12 @@ def overlay_agreement(zoom=1.0, rotation=0.0, mirror=False):
     view.setRotation(rotation)
     view.setMirror(mirror)
     yield 400
+    area = canvas_widget().parent()
+    while not isinstance(area, QAbstractScrollArea):
+        area = area.parent()
+    for bar, by in ((area.horizontalScrollBar(), pan[0]), (area.verticalScrollBar(), pan[1])):
+        bar.setValue(bar.value() + by)
+    yield 200
     extent = Extent(document().width(), document().height())
     overlay = contents().flow._room.overlay
     overlay.clear()
@@ -209,6 +216,45 @@ def overlay_agreement(zoom=1.0, rotation=0.0, mirror=False):
     view.setZoomLevel(1.0)
     yield 200
     return {"inside": inside, "outside": outside, "wrong": wrong}
+
+
+def turn_of_the_watcher_ms():
+    """How long Krita stands still for one look at the document in front."""
+    watcher = contents().flow._room.watcher
+    started = time.perf_counter()
+    watcher._turn()
+    return (time.perf_counter() - started) * 1000
+
+
+def set_opacity(name, opacity):
+    """By the scripting interface, which fires no signal."""
+    document().nodeByName(name).setOpacity(opacity)
+    document().refreshProjection()
+    yield 50
+    return True
+
+
+def remove_layer(name):
+    document().nodeByName(name).remove()
+    document().refreshProjection()
+    yield 50
+    return layer_names()
+
+
+def add_filled_layer(name):
+    layer = document().createNode(name, "paintlayer")
+    layer.setPixelData(QByteArray(b"\x10\x80\xf0\xff" * 6400), 30, 30, 80, 80)
+    document().rootNode().addChildNode(layer, None)
+    yield 50
+    return layer_names()
+
+
+def active_layer():
+    return document().activeNode().name()
+
+
+def problem():
+    return contents().live_state.problem
 
 
 def settle():

@@ -14,7 +14,7 @@ _STEPS = DRIVER_DIR / "steps.py"
 _NIJIMI = DRIVER_DIR / "nijimi_steps.py"
 _TESTS = Path(__file__).with_name("inside.py")
 
-STROKE = [(60 + 10 * n, 200 + (n * 37) % 90) for n in range(40)]
+STROKE: list[tuple[float, float]] = [(60 + 10 * n, 200 + (n * 37) % 90) for n in range(40)]
 """Forty points, in document pixels."""
 
 

@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
 import pytest
 
 from .session import STROKE, Session
+
+
+def _wait_for(session: Session, predicate: Callable[[], bool], timeout_s: float = 15.0) -> None:
+    end = time.monotonic() + timeout_s
+    while not predicate():
+        assert time.monotonic() < end, session.nijimi("status_line")
+        time.sleep(0.1)
 
 
 def _ink_of_a_stroke(session: Session) -> dict[str, object]:
@@ -57,8 +65,20 @@ def test_the_last_stroke_is_shown_when_the_pen_rests(session: Session) -> None:
         lambda s: s.inside("toggle_visibility", name="paint"),
         lambda s: s.inside("apply_filter", name="invert", layer="paint"),
         lambda s: s.inside("action", name="mirrorNodeX"),
+        lambda s: s.inside("set_opacity", name="paint", opacity=90),
+        lambda s: s.inside("remove_layer", name="paint"),
+        lambda s: s.inside("add_filled_layer", name="more"),
     ],
-    ids=["undo", "fill", "layer hidden", "filter", "transform"],
+    ids=[
+        "undo",
+        "fill",
+        "layer hidden",
+        "filter",
+        "transform",
+        "opacity",
+        "layer removed",
+        "layer added",
+    ],
 )
 def test_every_kind_of_change_is_noticed(session: Session, change: object) -> None:
     session.stroke()
@@ -67,6 +87,16 @@ def test_every_kind_of_change_is_noticed(session: Session, change: object) -> No
     assert callable(change)
     change(session)
     session.wait_for_new_revision(before)
+
+
+def test_undo_and_redo_are_noticed(session: Session) -> None:
+    session.stroke()
+    session.go_live()
+    before = session.revision()
+    session.inside("action", name="edit_undo")
+    undone = session.wait_for_new_revision(before)
+    session.inside("action", name="edit_redo")
+    session.wait_for_new_revision(undone)
 
 
 def test_cut_and_paste_are_noticed(session: Session) -> None:
@@ -205,6 +235,38 @@ def test_bad_input_gives_a_sentence_and_live_goes_on(
     assert not report["problem"]
 
 
+def test_a_huge_document_gives_a_sentence_and_no_standstill(session: Session) -> None:
+    session.go_live()
+    opened = session.inside("open_second_document", width=20000, height=20000)
+    assert opened["width"] == 20000
+    _wait_for(session, lambda: "20000" in session.inside("problem"))
+    assert "20000" in session.nijimi("status_line")
+    turns = sorted(session.inside("turn_of_the_watcher_ms") for _ in range(5))
+    assert turns[2] < 100, turns
+    assert session.inside("show_document", width=512) == 512
+    session.nijimi("wait_until_shown")
+    assert not session.inside("problem")
+    session.inside("show_document", width=20000)
+    assert session.inside("close_active_document") == 1
+    before = session.revision()
+    session.stroke()
+    session.wait_for_new_revision(before)
+
+
+def test_the_preview_layer_does_not_stay_the_active_one(session: Session) -> None:
+    """Krita makes the new layer the active one, as for every layer that is added by hand."""
+    session.stroke()
+    session.go_live()
+    layers = session.nijimi("press_apply")
+    assert session.inside("active_layer") == layers[-1]
+    session.nijimi("set_values", show_on_canvas="layer")
+    _wait_for(session, lambda: "Nijimi preview" in session.layers())
+    _wait_for(session, lambda: session.inside("active_layer") == layers[-1], timeout_s=1.0)
+    session.nijimi("set_values", live=False)
+    _wait_for(session, lambda: "Nijimi preview" not in session.layers())
+    assert session.layers() == layers
+
+
 @pytest.mark.parametrize(
     "view",
     [
@@ -214,6 +276,7 @@ def test_bad_input_gives_a_sentence_and_live_goes_on(
         {"zoom": 1.0, "rotation": 30.0},
         {"zoom": 0.8, "mirror": True},
         {"zoom": 1.2, "rotation": -75.0, "mirror": True},
+        {"zoom": 1.3, "pan": [60, -40]},
     ],
     ids=str,
 )
@@ -225,4 +288,15 @@ def test_the_overlay_lies_exactly_over_the_document(
     assert seen["inside"] > 500
     assert seen["outside"] > 500
     # Points on an edge between two colours are blended differently: a thin line of them.
+    assert seen["wrong"] < 0.02 * (seen["inside"] + seen["outside"])
+
+
+@pytest.mark.parametrize("resolution", [100.0, 300.0])
+def test_the_overlay_fits_documents_of_any_resolution(session: Session, resolution: float) -> None:
+    session.step("close_documents")
+    session.step("new_document", width=400, height=300, resolution=resolution)
+    session.inside("quadrants")
+    seen = session.inside("overlay_agreement", zoom=1.0)
+    assert seen["inside"] > 500
+    assert seen["outside"] > 500
     assert seen["wrong"] < 0.02 * (seen["inside"] + seen["outside"])

@@ -1,6 +1,7 @@
 """The flow between a stand-in canvas and a real session pair: the newest state wins, and nothing
 of ours stays where the painter did not want it."""
 
+# pyright: reportPrivateUsage=false
 from __future__ import annotations
 
 import time

@@ -45,9 +45,9 @@ def echo() -> Iterator[tuple[Server, int]]:
         handle,
         "127.0.0.1",
         0,
-        subprotocols=[SUBPROTOCOL],
+        subprotocols=[SUBPROTOCOL],  # type: ignore[list-item]
         compression=None,
-        max_size=None,  # type: ignore[list-item]
+        max_size=None,
     )
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield server, server.socket.getsockname()[1]

@@ -1,5 +1,7 @@
 """A folder enters; a model of the real layout with small random weights is written into it."""
 
+# diffusers types its configuration and its outputs too narrowly.
+# pyright: reportArgumentType=false, reportAttributeAccessIssue=false
 from __future__ import annotations
 
 import json

@@ -1,5 +1,7 @@
 """The tokenizer has CLIP's own layout, and takes any text."""
 
+# diffusers types its configuration and its outputs too narrowly.
+# pyright: reportArgumentType=false, reportAttributeAccessIssue=false
 from __future__ import annotations
 
 from pathlib import Path

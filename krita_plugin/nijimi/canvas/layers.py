@@ -88,8 +88,12 @@ class PreviewLayer:
     def __init__(self, document: Any) -> None:
         self._document = document
 
-    def show(self, pixels: bytes | bytearray, extent: Extent, area: Bounds, opacity: float) -> None:
-        """Put the picture into the layer, which is made at first use."""
+    def show(self, pixels: bytes | bytearray, extent: Extent, area: Bounds, opacity: float) -> Any:
+        """Put the picture into the layer, which is made at first use.
+
+        Krita makes a new layer the active one, a moment later: then the layer that the painter
+        had active comes back, for ``give_back``; else None.
+        """
         layer = find_preview(self._document)
         if layer is None:
             active = self._document.activeNode()
@@ -97,13 +101,18 @@ class PreviewLayer:
             layer.setOpacity(round(255 * opacity))
             layer.setLocked(True)
             self._document.rootNode().addChildNode(layer, None)
-            if active is not None:
-                self._document.setActiveNode(active)
-            return
+            return active
         layer.setOpacity(round(255 * opacity))
         data = QtCore.QByteArray(scaled_pixels(pixels, extent, area.extent))
         layer.setPixelData(data, area.x, area.y, area.width, area.height)
         self._document.refreshProjection()
+        return None
+
+    def give_back(self, node: Any) -> None:
+        """Make ``node`` the active one again if ours has become it."""
+        layer, active = find_preview(self._document), self._document.activeNode()
+        if layer is not None and active is not None and active == layer:
+            self._document.setActiveNode(node)
 
     def remove(self) -> None:
         layer = find_preview(self._document)

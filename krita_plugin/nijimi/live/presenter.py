@@ -9,6 +9,7 @@ Signals:
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from ..canvas.room import CanvasRoom
@@ -19,6 +20,10 @@ from ..qt import QtCore, Signal
 __all__ = ["Presenter"]
 
 _REST_TURN_MS = 60
+
+_GIVE_BACK_MS = 10
+_GIVE_BACK_TURNS = 50
+"""Krita makes a new layer the active one within this time, and tells nobody."""
 
 
 class Presenter(QtCore.QObject):
@@ -40,9 +45,15 @@ class Presenter(QtCore.QObject):
         self._rest.setSingleShot(True)
         self._rest.setInterval(_REST_TURN_MS)
         self._rest.timeout.connect(self._rest_turn)
+        self._give_back: Callable[[], None] | None = None
+        self._give_back_turns = 0
+        self._soon = QtCore.QTimer(self)
+        self._soon.setInterval(_GIVE_BACK_MS)
+        self._soon.timeout.connect(self._give_back_turn)
 
     def set_document(self, document: Any | None) -> None:
         """Another document is in front, or none."""
+        self._give_back = None
         self._leave()
         self._document = document
         self.picture = None
@@ -64,6 +75,7 @@ class Presenter(QtCore.QObject):
     def end(self) -> None:
         """Krita ends: the last chance to leave nothing behind."""
         self.stop()
+        self._soon.stop()
         self._rest_turn()
         self._rest.stop()
         self._room.overlay.detach()
@@ -160,8 +172,21 @@ class Presenter(QtCore.QObject):
         if not self._may_write(document):
             return False
         self._show_on_canvas()
-        self._room.preview_layer(document).show(
-            picture.pixels, picture.extent, picture.area, wanted[1]
-        )
+        layer = self._room.preview_layer(document)
+        painters = layer.show(picture.pixels, picture.extent, picture.area, wanted[1])
         self._written = wanted
+        if painters is not None:
+            self._give_back = lambda: layer.give_back(painters)
+            self._give_back_turns = _GIVE_BACK_TURNS
+            self._soon.start()
         return True
+
+    def _give_back_turn(self) -> None:
+        """The painter goes on on the layer that was active before ours was made."""
+        self._give_back_turns -= 1
+        document, give_back = self._document, self._give_back
+        if give_back is None or self._give_back_turns < 0 or document is None:
+            self._give_back = None
+            self._soon.stop()
+        elif self._room.is_open(document):
+            give_back()
