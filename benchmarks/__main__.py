@@ -24,6 +24,7 @@ ROWS = (
     ("frames a second, pen down", "fps", None),
     ("stroke to frame, ms", "stroke_to_frame_ms", ("p50", "p95", "max")),
     ("of it not the model's, ms", "overhead_ms", ("p50", "p95")),
+    ("the same with waiting, ms", "overhead_with_queue_ms", ("p50", "p95")),
     ("waiting for the frame before, ms", "queue_ms", ("p50", "p95")),
     ("the model's, ms", "model_ms", ("p50", "p95")),
     ("our turns on Krita's thread, ms", "ui_stall_ms", ("p50", "p99", "max")),
