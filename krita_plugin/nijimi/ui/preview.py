@@ -9,7 +9,7 @@ from ..qt import QtCore, QtGui, QtWidgets
 
 __all__ = ["Preview"]
 
-_EMPTY = "Switch Live on and paint:\nthe picture appears here."
+_EMPTY = "Paint with Live on:\nthe picture appears here."
 
 
 class Preview(QtWidgets.QWidget):
