@@ -1,54 +1,85 @@
-"""Seeds enter; packed pictures and captions leave: ``python -m training.build_data``."""
+"""Seeds enter; packed pictures, sketches and what is true of them leave.
+
+``python -m training.build_data`` writes ``train.npy``, ``train_sketch.npy`` and ``train.json``, and
+the same three of ``held_out``. It goes on where it was interrupted.
+"""
 
 from __future__ import annotations
 
 import json
 import multiprocessing
-import random
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from .scenes import caption_of, draw_scene, random_scene
+from .scenes import make_example
+from .scenes.subjects import missing_sources
 from .workspace import arguments
 
 CAPTIONS_A_PICTURE = 4
 HELD_OUT_SEED = 10_000_000
-"""Scenes from this seed on are never trained on."""
+"""Examples from this seed on are never trained on."""
+
+Rendered = tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8], dict[str, Any]]
 
 
-def render(seed: int) -> tuple[npt.NDArray[np.uint8], list[str]]:
-    """One picture, 256 x 256 x 3, and its captions."""
-    scene = random_scene(seed)
-    captions = [caption_of(scene, random.Random(seed * 31 + n)) for n in range(CAPTIONS_A_PICTURE)]
-    return np.asarray(draw_scene(scene)), captions
+def render(seed: int) -> Rendered:
+    """Picture and sketch, 256 x 256 x 3 each, and the truth about them."""
+    example = make_example(seed, CAPTIONS_A_PICTURE)
+    truth = {
+        "seed": seed,
+        "captions": example.captions,
+        "subject": example.subject,
+        "colour": example.colour,
+        "people": [person.joints for person in example.people],
+    }
+    return np.asarray(example.picture), np.asarray(example.sketch), truth
+
+
+def build(folder: Path, name: str, first: int, count: int, processes: int) -> None:
+    """Render ``count`` examples into ``folder``, those that are not there yet."""
+    shape = (count, 256, 256, 3)
+    paths = [folder / f"{name}.npy", folder / f"{name}_sketch.npy"]
+    lines = folder / f"{name}.jsonl"
+    known = lines.read_text().splitlines() if lines.exists() else []
+    mode = "r+" if known and all(path.exists() for path in paths) else "w+"
+    if mode == "w+":
+        known = []
+    pictures, sketches = (
+        np.lib.format.open_memmap(path, mode=mode, dtype=np.uint8, shape=shape) for path in paths
+    )
+    # The last line may have been cut off, and its pictures with it.
+    known = known[:-1]
+    lines.write_text("".join(line + "\n" for line in known))
+    with multiprocessing.Pool(processes) as pool, lines.open("a") as file:
+        seeds = range(first + len(known), first + count)
+        for n, (picture, sketch, truth) in enumerate(
+            pool.imap(render, seeds, chunksize=16), len(known)
+        ):
+            pictures[n], sketches[n] = picture, sketch
+            file.write(json.dumps(truth) + "\n")
+            if n % 1000 == 0:
+                file.flush()
+                print(f"{name} {n} of {count}", flush=True)
+    pictures.flush()
+    sketches.flush()
+    truths = [json.loads(line) for line in lines.read_text().splitlines()]
+    (folder / f"{name}.json").write_text(json.dumps(truths))
 
 
 def main() -> None:
-    parser = arguments("Render the scenes that everything is trained on.", 0)
-    parser.add_argument("--count", type=int, default=8000)
-    parser.add_argument("--held-out", type=int, default=200)
+    parser = arguments("Render the examples that everything is trained on.", 0)
+    parser.add_argument("--count", type=int, default=20_000)
+    parser.add_argument("--held-out", type=int, default=1_000)
     options = parser.parse_args()
+    if missing := missing_sources():
+        raise SystemExit(f"Install first: {', '.join(missing)}.")
     options.work.mkdir(parents=True, exist_ok=True)
-    for name, first, count in (
-        ("train", options.seed * 1_000_000, options.count),
-        ("held_out", HELD_OUT_SEED, options.held_out),
-    ):
-        shape = (count, 256, 256, 3)
-        pictures = np.lib.format.open_memmap(
-            options.work / f"{name}.npy", mode="w+", dtype=np.uint8, shape=shape
-        )
-        captions: list[list[str]] = []
-        with multiprocessing.Pool(options.threads) as pool:
-            for n, (pixels, texts) in enumerate(
-                pool.imap(render, range(first, first + count), chunksize=16)
-            ):
-                pictures[n] = pixels
-                captions.append(texts)
-                if n % 1000 == 0:
-                    print(f"{name} {n} of {count}", flush=True)
-        pictures.flush()
-        (options.work / f"{name}.json").write_text(json.dumps(captions))
+    build(options.work, "held_out", HELD_OUT_SEED, options.held_out, options.threads)
+    first = options.seed * 1_000_000
+    build(options.work, "train", first, options.count, options.threads)
 
 
 if __name__ == "__main__":

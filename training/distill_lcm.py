@@ -85,7 +85,7 @@ def main() -> None:
     base = load_checkpoint(options.work / "base.pt")
     if base is None:
         raise SystemExit("Train the base model first.")
-    sketches = torch.load(options.work / "sketches.pt", weights_only=True)["sketches"]
+    sketches = data["sketches"]
     from_sketch = round(options.batch * options.sketches)
     consistent = options.batch - from_sketch
     teacher = make_unet()
@@ -118,14 +118,13 @@ def main() -> None:
     skip = 1000 // SOLVER_STEPS
     while not log.is_over:
         rows = torch.randint(len(latents), (options.batch,))
-        # Row 2n is picture n, row 2n + 1 its mirror; sketches have no mirrors.
-        rows[consistent:] = rows[consistent:] // 2 * 2
+        # Row 2n is picture n, row 2n + 1 its mirror; so are the sketches.
         clean = latents[rows].to(device).float() * data["scale"]
         words = tokens[rows // 2, torch.randint(tokens.shape[1], (options.batch,))].long()
         start = torch.randint(1, SOLVER_STEPS + 1, (options.batch,), device=device) * skip - 1
         start[consistent:] = start[consistent:] * 3 // 4
         origin = clean.clone()
-        rough = sketches[rows[consistent:] // 2].to(device).float() * data["scale"]
+        rough = sketches[rows[consistent:]].to(device).float() * data["scale"]
         origin[consistent:] = rough
         alpha = (signal[start] ** 0.5).view(-1, 1, 1, 1)
         sigma = (1 - alpha**2) ** 0.5

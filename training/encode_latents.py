@@ -1,4 +1,4 @@
-"""Pictures and captions enter; latents and token rows leave.
+"""Pictures, sketches and captions enter; latents and token rows leave.
 
 ``python -m training.encode_latents``
 """
@@ -6,6 +6,8 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,36 +17,44 @@ from .tokens import make_tokenizer, token_rows
 from .workspace import arguments, device_of, load_checkpoint
 
 
+def encode_file(model: Any, path: Path, device: torch.device) -> torch.Tensor:
+    """N pictures become 2N x 4 x 32 x 32: row 2n is picture n, row 2n + 1 its mirror."""
+    pictures = np.load(path, mmap_mode="r")
+    found: list[torch.Tensor] = []
+    with torch.inference_mode():
+        for start in range(0, len(pictures), 16):
+            batch = torch.from_numpy(np.array(pictures[start : start + 16])).to(device)
+            images = batch.permute(0, 3, 1, 2).float() / 127.5 - 1  # N x 3 x 256 x 256
+            both = torch.stack([images, images.flip(-1)], 1).flatten(0, 1)  # 2N x 3 x 256 x 256
+            found.append(model.encode(both).latents.half().cpu())
+            if start % 1600 == 0:
+                print(f"encoded {start} of {len(pictures)} of {path.name}", flush=True)
+    return torch.cat(found)
+
+
 def main() -> None:
-    options = arguments("Encode each picture and its mirror once.", 0).parse_args()
+    parser = arguments("Encode each picture, each sketch and their mirrors once.", 0)
+    options = parser.parse_args()
     device = device_of(options.threads)
     model = make_autoencoder().to(device, memory_format=torch.channels_last).eval()
     saved = load_checkpoint(options.work / "autoencoder.pt")
     if saved is None:
         raise SystemExit("Train the autoencoder first.")
     model.load_state_dict(saved["model"])
-    pictures = np.load(options.work / "train.npy", mmap_mode="r")
-    found: list[torch.Tensor] = []
-    with torch.inference_mode():
-        for start in range(0, len(pictures), 16):
-            batch = torch.from_numpy(np.array(pictures[start : start + 16])).to(device)
-            images = batch.permute(0, 3, 1, 2).float() / 127.5 - 1  # N x 3 x 256 x 256
-            both = torch.stack([images, images.flip(-1)], 1).flatten(0, 1)  # 2N: straight, mirrored
-            found.append(model.encode(both).latents.half().cpu())
-            if start % 800 == 0:
-                print(f"encoded {start} of {len(pictures)}", flush=True)
-    latents = torch.cat(found)
+    latents = encode_file(model, options.work / "train.npy", device)
+    sketches = encode_file(model, options.work / "train_sketch.npy", device)
     scale = 1.0 / latents.float().std().item()
-    captions: list[list[str]] = json.loads((options.work / "train.json").read_text())
-    flat = [text for texts in captions for text in texts]
+    truths: list[dict[str, Any]] = json.loads((options.work / "train.json").read_text())
+    flat = [text for truth in truths for text in truth["captions"]]
     tokenizer = make_tokenizer(flat, options.work / "tokenizer")
     rows = token_rows(tokenizer, flat).to(torch.int16)  # 4N x 77
     empty = token_rows(tokenizer, [""]).to(torch.int16)
     torch.save(
         {
             "latents": latents,
+            "sketches": sketches,
             "scale": scale,
-            "tokens": rows.view(len(captions), -1, rows.shape[-1]),  # N x 4 x 77
+            "tokens": rows.view(len(truths), -1, rows.shape[-1]),  # N x 4 x 77
             "empty": empty,
             "vocab_size": len(tokenizer),
         },

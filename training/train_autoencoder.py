@@ -28,7 +28,10 @@ def main() -> None:
     device = device_of(options.threads)
     torch.manual_seed(options.seed)
     rng = np.random.default_rng(options.seed)
-    pictures = np.load(options.work / "train.npy", mmap_mode="r")
+    # Rough sketches pass through it, too: they are what live painting begins with.
+    pictures, sketches = (
+        np.load(options.work / f"{name}.npy", mmap_mode="r") for name in ("train", "train_sketch")
+    )
     model = make_autoencoder().to(device, memory_format=torch.channels_last)
     optimizer = torch.optim.AdamW(model.parameters(), lr=options.rate, weight_decay=1e-4)
     path = options.work / "autoencoder.pt"
@@ -43,7 +46,10 @@ def main() -> None:
         rows = rng.integers(0, len(pictures), options.batch)
         ys, xs = rng.integers(0, 257 - crop, (2, options.batch))
         batch = np.stack(
-            [pictures[n, y : y + crop, x : x + crop] for n, y, x in zip(rows, ys, xs, strict=True)]
+            [
+                (sketches if k % 4 == 3 else pictures)[n, y : y + crop, x : x + crop]
+                for k, (n, y, x) in enumerate(zip(rows, ys, xs, strict=True))
+            ]
         )
         images = torch.from_numpy(batch).to(device).permute(0, 3, 1, 2).float() / 127.5 - 1
         warm = min(1.0, (step + 1) / 100)

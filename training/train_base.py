@@ -2,11 +2,16 @@
 
 v-prediction (Salimans and Ho, arXiv 2202.00512, section 4) with min-SNR weighting (Hang et al.,
 arXiv 2303.09556, equation 8 in its form for v), and 10 % of captions dropped for guidance.
+
+We depart from plain diffusion training in one point, because it is what live painting asks: in part
+of each batch the noised latents are those of the rough sketch of the scene, and the velocity to be
+predicted is the one that leads to the finished picture.
 """
 
 from __future__ import annotations
 
 import time
+from pathlib import Path
 
 import torch
 from diffusers import DDPMScheduler
@@ -17,16 +22,21 @@ from .workspace import Log, arguments, device_of, load_checkpoint, save_checkpoi
 
 SNR_GAMMA = 5.0
 CAPTION_DROP = 0.1
+SKETCH_FROM = 150
+"""Below this timestep a noised sketch would have to jump too far in one velocity."""
 
 
 def main() -> None:
     parser = arguments("Train the base model.", 45)
     parser.add_argument("--rate", type=float, default=7e-4)
+    parser.add_argument("--sketches", type=float, default=0.3, help="part of each batch")
+    parser.add_argument("--start", type=Path, help="a base.pt whose UNet to begin with")
     options = parser.parse_args()
     device = device_of(options.threads)
     torch.manual_seed(options.seed)
     data = torch.load(options.work / "latents.pt", weights_only=True)
     latents, tokens, empty = data["latents"], data["tokens"], data["empty"]
+    rough = round(options.batch * options.sketches)
     unet = make_unet().to(device, memory_format=torch.channels_last)
     text = make_text_encoder(data["vocab_size"], data["vocab_size"] - 1).to(device)
     parameters = [*unet.parameters(), *text.parameters()]
@@ -42,6 +52,9 @@ def main() -> None:
         optimizer.load_state_dict(saved["optimizer"])
         ema.load_state_dict(saved["ema"])
         step = saved["step"]
+    elif options.start and (other := load_checkpoint(options.start)):
+        unet.load_state_dict(other["unet"])
+        ema = EMAModel(parameters, decay=0.998, use_ema_warmup=True, inv_gamma=1.0, power=0.75)
     log = Log(options.work, "base", options.minutes)
     started = saved_at = time.monotonic()
     while not log.is_over:
@@ -53,8 +66,16 @@ def main() -> None:
         embeds = text(words.to(device)).last_hidden_state  # N x 77 x 192
         noise = torch.randn_like(clean)
         timesteps = torch.randint(1000, (options.batch,), device=device)
+        if rough:
+            timesteps[:rough] = torch.randint(SKETCH_FROM, 1000, (rough,), device=device)
         noisy = scheduler.add_noise(clean, noise, timesteps)
         target = scheduler.get_velocity(clean, noise, timesteps)
+        if rough:
+            sketch = data["sketches"][rows[:rough]].to(device).float() * data["scale"]
+            noisy[:rough] = scheduler.add_noise(sketch, noise[:rough], timesteps[:rough])
+            alpha = signal[timesteps[:rough]].sqrt().view(-1, 1, 1, 1)
+            # x0 = alpha * noisy - sigma * v, solved for v.
+            target[:rough] = (alpha * noisy[:rough] - clean[:rough]) / (1 - alpha**2).sqrt()
         predicted = unet(noisy, timesteps, encoder_hidden_states=embeds).sample
         snr = signal[timesteps] / (1 - signal[timesteps])
         weight = snr.clamp(max=SNR_GAMMA) / (snr + 1)
@@ -70,7 +91,13 @@ def main() -> None:
         optimizer.step()
         ema.step(parameters)
         step += 1
-        log.add(step, step * options.batch, loss=loss.item(), v_error=error.mean().item())
+        log.add(
+            step,
+            step * options.batch,
+            loss=loss.item(),
+            v_error=error[rough:].mean().item(),
+            sketch_error=error[:rough].mean().item() if rough else 0.0,
+        )
         if time.monotonic() - saved_at > 120 or log.is_over:
             saved_at = time.monotonic()
             state = {"unet": unet.state_dict(), "text": text.state_dict(), "step": step}

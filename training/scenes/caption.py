@@ -6,7 +6,7 @@ import random
 
 from .spec import Scene
 
-__all__ = ["caption_of"]
+__all__ = ["caption_of", "place_of"]
 
 _TIMES = {
     "day": ["in daylight", "on a sunny day", "blue sky", "day"],
@@ -23,6 +23,8 @@ _GROUNDS = {
     "autumn": ["autumn hills", "an autumn landscape", "brown fields"],
     "sandy": ["sand", "a beach", "a sandy beach", "desert sand"],
 }
+
+_BY_THE_SEA = ["by the sea", "at the sea"]
 
 _TREES = {
     "pine": (["a pine tree", "a fir tree"], ["pine trees", "fir trees", "pines"]),
@@ -75,3 +77,17 @@ def caption_of(scene: Scene, rng: random.Random) -> str:
     if rng.random() < 0.8:
         text += f", {scene.style}"
     return text
+
+
+def place_of(scene: Scene, rng: random.Random) -> str:
+    """Where something stands: a few words on ground, water, mountains and time of day."""
+    words: list[str] = []
+    if scene.water and rng.random() < 0.6:
+        words.append("by a lake" if scene.water == "lake" else rng.choice(_BY_THE_SEA))
+    elif rng.random() < 0.85:
+        words.append(f"on {rng.choice(_GROUNDS[scene.ground])}")
+    if scene.mountains and rng.random() < 0.35:
+        words.append(f"in front of {scene.mountains}")
+    if rng.random() < 0.7:
+        words.append(rng.choice(_TIMES[scene.time]))
+    return " ".join(words[:2]) + "".join(f", {word}" for word in words[2:])

@@ -7,31 +7,30 @@ import random
 from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFilter
 
 from .spec import GROUNDS, HOUSE_COLOURS, PALETTES, RGB, Item, Palette, Scene
+from .style import SIZE_PX, in_style, warp
 
-__all__ = ["SIZE_PX", "draw_scene", "draw_sketch"]
+__all__ = ["SIZE_PX", "draw_plain", "draw_scene", "draw_sketch"]
 
-SIZE_PX = 256
 _SUPER = 2
 _S = SIZE_PX * _SUPER
 
 
 def draw_scene(scene: Scene) -> Image.Image:
     """The finished picture, RGB, 256 x 256."""
+    return in_style(draw_plain(scene), scene.style, random.Random(scene.seed * 7 + 2))
+
+
+def draw_plain(scene: Scene) -> Image.Image:
+    """The picture before any hand's style, RGB, 256 x 256."""
     rng = random.Random(scene.seed * 7 + 1)
     palette = PALETTES[scene.time]
     image = _sky(scene, palette, rng)
     draw = ImageDraw.Draw(image)
     _land(draw, scene, palette, detail=True)
-    small = image.resize((SIZE_PX, SIZE_PX), Image.Resampling.BOX)
-    if scene.style == "painterly":
-        return _paint(small, rng)
-    if scene.style == "ink outlined":
-        return _ink(small)
-    return small
+    return image.resize((SIZE_PX, SIZE_PX), Image.Resampling.BOX)
 
 
 def draw_sketch(scene: Scene) -> Image.Image:
@@ -45,7 +44,7 @@ def draw_sketch(scene: Scene) -> Image.Image:
         draw.ellipse(_box(x, y, size, size * 0.4), fill=palette.cloud)
     _land(draw, scene, palette, detail=False)
     small = image.resize((SIZE_PX, SIZE_PX), Image.Resampling.BOX)
-    return _warp(small, rng, 5.0, 24)
+    return warp(small, rng, 5.0, 24)
 
 
 def _rng(scene: Scene, part: int) -> random.Random:
@@ -339,38 +338,3 @@ def _house(
     door = _lit(RGB(84, 56, 40), palette, 1.0, haze)
     draw.rectangle(_box(x - s * 0.04, y - s * 0.13, s * 0.12, s * 0.26), fill=door)
     draw.rectangle(_box(x + half * 0.5, y - s * 0.9, s * 0.09, s * 0.22), fill=roof)
-
-
-def _noise(rng: random.Random, cells: int) -> npt.NDArray[np.float32]:
-    """Smooth noise about [-1, 1], 256 x 256."""
-    grid = np.random.default_rng(rng.getrandbits(32)).uniform(-1, 1, (cells, cells))
-    scaled = Image.fromarray(grid.astype(np.float32)).resize(
-        (SIZE_PX, SIZE_PX), Image.Resampling.BICUBIC
-    )
-    return np.asarray(scaled)
-
-
-def _warp(image: Image.Image, rng: random.Random, reach_px: float, cells: int) -> Image.Image:
-    """Push every pixel aside by smooth noise: a hand's edge instead of a ruler's."""
-    rows, columns = np.mgrid[0:SIZE_PX, 0:SIZE_PX]
-    dy, dx = (_noise(rng, cells) * reach_px for _ in range(2))
-    y = (rows + dy).round().astype(np.intp).clip(0, SIZE_PX - 1)
-    x = (columns + dx).round().astype(np.intp).clip(0, SIZE_PX - 1)
-    return Image.fromarray(np.asarray(image)[y, x])
-
-
-def _paint(image: Image.Image, rng: random.Random) -> Image.Image:
-    """Brush texture: warped edges, tone that varies along strokes, a little canvas grain."""
-    warped = _warp(image, rng, 2.4, 40).filter(ImageFilter.ModeFilter(3))
-    pixels = np.asarray(warped, dtype=np.float32)
-    tone = (_noise(rng, 20) * 6 + _noise(rng, 56) * 5)[..., None]
-    return Image.fromarray((pixels + tone).clip(0, 255).astype(np.uint8))
-
-
-def _ink(image: Image.Image) -> Image.Image:
-    """Dark lines where the picture has edges."""
-    edges = np.asarray(image.convert("L").filter(ImageFilter.FIND_EDGES), dtype=np.float32)
-    edges[:2], edges[-2:], edges[:, :2], edges[:, -2:] = 0, 0, 0, 0
-    line = (edges / 60).clip(0, 0.85)[..., None]
-    pixels = np.asarray(image, dtype=np.float32)
-    return Image.fromarray((pixels * (1 - line) + 24 * line).astype(np.uint8))

@@ -1,0 +1,95 @@
+"""Training examples: the same seed gives the same one, and what is said of it is true."""
+
+from __future__ import annotations
+
+import random
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from training.scenes import make_example
+from training.scenes.people import ACTIONS, CLOTHES, JOINTS, draw_person, random_person
+from training.scenes.subjects import EMOJI_FONT, HUES, SUBJECTS, cut_out, recoloured
+
+needs_emoji = pytest.mark.skipif(
+    not EMOJI_FONT.exists(), reason="the package fonts-noto-color-emoji is not installed"
+)
+
+
+def test_a_seed_always_gives_the_same_example() -> None:
+    for seed in range(6):
+        first, second = make_example(seed), make_example(seed)
+        assert np.array_equal(np.asarray(first.picture), np.asarray(second.picture))
+        assert np.array_equal(np.asarray(first.sketch), np.asarray(second.sketch))
+        assert first.captions == second.captions
+        assert first.people == second.people
+
+
+@needs_emoji
+def test_captions_name_subject_and_colour_and_no_other_subject() -> None:
+    seen: set[str] = set()
+    for seed in range(200, 260):
+        example = make_example(seed)
+        if example.subject not in SUBJECTS:
+            continue
+        seen.add(example.subject)
+        wanted = SUBJECTS[example.subject].words or (example.subject,)
+        for text in example.captions:
+            assert example.subject in text or any(words in text for words in wanted)
+            assert not example.colour or example.colour in text
+    assert len(seen) > 15
+
+
+def test_people_stand_in_the_picture_where_their_skeleton_says() -> None:
+    for seed in range(40):
+        person = random_person(random.Random(seed), 0.5, 0.95, 0.8)
+        assert len(person.joints) == JOINTS
+        assert max(y for _, y in person.joints) == pytest.approx(0.95)
+        alpha = np.asarray(draw_person(person, 128))[..., 3]
+        for joint in range(14):
+            x, y = (round(value * 128) for value in person.joints[joint])
+            near = alpha[max(0, y - 4) : y + 5, max(0, x - 4) : x + 5]
+            assert near.size == 0 or near.max() > 0, (seed, joint)
+
+
+def test_a_description_is_true_of_the_person() -> None:
+    for seed in range(60):
+        rng = random.Random(seed)
+        person = random_person(rng, 0.5, 0.95, 0.8)
+        text = person.words(rng)
+        assert person.who in text.split()
+        assert any(words in text for words in ACTIONS[person.action].words)
+        clothes = text.split(" in a")[1].split()[:3] if " in a" in text else []
+        assert {word for word in clothes if word in CLOTHES} <= {person.colour}
+        assert ("behind" in text) <= person.from_behind
+
+
+def test_the_mask_covers_what_was_added_and_nothing_else() -> None:
+    for seed in range(20):
+        example = make_example(seed)
+        share = (np.asarray(example.mask) > 0).mean()
+        if example.people or example.subject in SUBJECTS:
+            assert 0.01 < share < 0.9
+        else:
+            assert share == 0
+
+
+@needs_emoji
+@pytest.mark.parametrize("hue", sorted(HUES))
+def test_a_recoloured_drawing_has_that_colour(hue: str) -> None:
+    car = cut_out("emoji:🚗")
+    assert car is not None
+    painted = recoloured(car, hue)
+    assert painted is not None
+    rgba = np.asarray(painted)
+    hsv = np.asarray(painted.convert("RGB").convert("HSV")).astype(float)
+    strong = (rgba[..., 3] > 200) & (hsv[..., 1] > 120)
+    turn = np.abs(hsv[..., 0][strong] / 255 - HUES[hue])
+    assert np.median(np.minimum(turn, 1 - turn)) < 0.04
+
+
+@needs_emoji
+def test_what_has_no_colour_is_not_said_to_have_one() -> None:
+    grey = Image.new("RGBA", (40, 40), (120, 120, 120, 255))
+    assert recoloured(grey, "red") is None
