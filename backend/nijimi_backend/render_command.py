@@ -9,14 +9,16 @@ from pathlib import Path
 import numpy as np
 from nijimi_protocol.errors import RejectedChange
 from nijimi_protocol.geometry import Extent
+from nijimi_protocol.inpaint import InitialFill, InpaintMode, InpaintParams
 from nijimi_protocol.limits import Limits
 from nijimi_protocol.params import RenderMode, RenderParams
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
-from .engine.request import FrameRequest, Pixels
-from .errors import BadImage, BadInput
+from .engine.request import FrameRequest, Picture, Pixels
+from .errors import BadInput
+from .picture_files import PictureFile, read_mask, read_picture, write_picture
 
-__all__ = ["add_arguments", "read_canvas", "run"]
+__all__ = ["add_arguments", "run"]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -33,6 +35,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--size", default="", help="WIDTHxHEIGHT; default: the picture's, or native"
     )
+    parser.add_argument("--mask", type=Path, default=None, help="repaint only where it is white")
+    parser.add_argument(
+        "--inpaint",
+        choices=[mode.value for mode in InpaintMode],
+        default="auto",
+        help="what to do with the masked part",
+    )
+    parser.add_argument("--fill", choices=[fill.value for fill in InitialFill], default="none")
+    parser.add_argument("--grow", type=int, default=8, metavar="PX")
+    parser.add_argument("--blend", type=int, default=8, metavar="PX")
+    parser.add_argument("--context", type=int, default=0, metavar="PX", help="0 chooses by rule")
+    parser.add_argument("--poisson", action="store_true", help="let colours flow in from the edge")
+    parser.add_argument("--no-match", action="store_true", help="do not match colours to the edge")
     parser.add_argument("-o", "--output", type=Path, required=True)
 
 
@@ -46,7 +61,16 @@ def run(args: argparse.Namespace) -> int:
         num_inference_steps=args.steps,
         guidance_scale=args.guidance,
         seed=args.seed,
-        mode=RenderMode.IMG2IMG if args.image else RenderMode.TXT2IMG,
+        mode=_mode_of(args),
+        inpaint=InpaintParams(
+            mode=InpaintMode(args.inpaint),
+            initial_fill=InitialFill(args.fill),
+            grow_px=args.grow,
+            blend_px=args.blend,
+            context_px=args.context,
+            match_colours=not args.no_match,
+            poisson=args.poisson,
+        ),
     )
     try:
         params.checked(Limits())
@@ -58,7 +82,11 @@ def run(args: argparse.Namespace) -> int:
         raise BadInput(f"{args.output} is a folder.", "Name a file to write, e.g. out.png.")
     if not args.output.parent.is_dir():
         raise BadInput(f"The folder {args.output.parent} does not exist.", "Create it first.")
-    canvas = read_canvas(args.image) if args.image else None
+    source = read_picture(args.image) if args.image else None
+    canvas = source.canvas if source is not None else None
+    mask = read_mask(args.mask) if args.mask else None
+    if mask is not None and extent is not None:
+        raise BadInput("A masked picture keeps its size.", "Leave --size out.")
 
     # Imported only now: bad options are told at once, torch takes seconds.
     from .engine.engine import open_engine
@@ -71,58 +99,35 @@ def run(args: argparse.Namespace) -> int:
         )
     if canvas is not None and (canvas.shape[1], canvas.shape[0]) != tuple(extent):
         canvas = _scaled(canvas, extent)
-    request = FrameRequest(params=params, extent=extent, canvas=canvas)
+    request = FrameRequest(params=params, extent=extent, canvas=canvas, mask=mask)
     picture = engine.render(request, on_step=_show_step)
+    if mask is not None and source is not None:
+        result = source.with_layer(picture.pixels, picture.area.x, picture.area.y)
+        write_picture(result, args.output)
+        _report(args, extent, picture, engine.device)
+        return 0
     rgb = np.ascontiguousarray(picture.pixels[..., 2::-1])
     image = Image.fromarray(rgb)
     if image.size != tuple(extent):
         image = image.resize((extent.width, extent.height), Image.Resampling.LANCZOS)
-    _save(image, args.output)
-    sys.stderr.write(
-        f"{args.output}: {extent.width} x {extent.height} px, seed {args.seed}, "
-        f"{picture.num_inference_steps} steps in {picture.model_ms:.0f} ms on {engine.device}\n"
-    )
+    write_picture(PictureFile(values=np.asarray(image)), args.output)
+    _report(args, extent, picture, engine.device)
     return 0
 
 
-def _save(image: Image.Image, output: Path) -> None:
-    """The whole file or none."""
-    beside = output.with_name(output.name + ".part")
-    try:
-        image.save(beside, "PNG")
-        beside.replace(output)
-    except OSError as error:
-        if beside.is_file():
-            beside.unlink()
-        raise BadInput(
-            f"{output} cannot be written ({error.strerror or error}).",
-            "Name a file in a folder that you may write to, on a disk with room.",
-        ) from error
+def _mode_of(args: argparse.Namespace) -> RenderMode:
+    if args.mask:
+        if not args.image:
+            raise BadInput("A mask needs a picture.", "Name one with --image.")
+        return RenderMode.INPAINT
+    return RenderMode.IMG2IMG if args.image else RenderMode.TXT2IMG
 
 
-def read_canvas(path: Path) -> Pixels:
-    """A picture file as BGRA, H x W x 4. Raises ``BadImage``."""
-    limits = Limits()
-    try:
-        with Image.open(path) as image:
-            if (
-                max(image.size) > limits.max_side_px
-                or image.width * image.height > limits.max_pixels
-            ):
-                raise BadImage(
-                    f"{path} is {image.width} x {image.height} px, which is too large.",
-                    f"Scale it to at most {limits.max_side_px} px a side.",
-                )
-            rgba = np.asarray(image.convert("RGBA"))
-    except FileNotFoundError:
-        raise BadImage(f"There is no file {path}.", "Check the path.") from None
-    except Image.DecompressionBombError:
-        raise BadImage(
-            f"{path} is far too large.", f"Scale it to at most {limits.max_side_px} px a side."
-        ) from None
-    except (UnidentifiedImageError, OSError, ValueError, SyntaxError) as error:
-        raise BadImage(f"{path} cannot be read as a picture ({error}).", "Use a PNG.") from None
-    return np.ascontiguousarray(rgba[..., [2, 1, 0, 3]])
+def _report(args: argparse.Namespace, extent: Extent, picture: Picture, device: str) -> None:
+    sys.stderr.write(
+        f"{args.output}: {extent.width} x {extent.height} px, seed {args.seed}, "
+        f"{picture.num_inference_steps} steps in {picture.model_ms:.0f} ms on {device}\n"
+    )
 
 
 def _scaled(canvas: Pixels, extent: Extent) -> Pixels:

@@ -15,24 +15,30 @@ from typing import Any
 
 from nijimi_protocol.errors import RejectedChange
 from nijimi_protocol.messages import ErrorReport, Frame, Message, Progress, SetParams, Status
-from nijimi_protocol.params import RenderParams
+from nijimi_protocol.params import RenderMode, RenderParams
 
 from .canvas.room import CanvasRoom
 from .link.connection import Connection
 from .live.presenter import Presenter
 from .live.sender import CanvasSender
+from .model.history import History
 from .model.live_state import LiveState
 from .model.metrics import Metrics
 from .model.picture import Picture
-from .model.settings import Settings
+from .model.settings import AREA_WHOLE, Settings
 from .qt import QtCore, Signal
 
 __all__ = ["Flow"]
 
 _RENDER_SETTINGS = {
     "prompt", "negative_prompt", "strength", "num_inference_steps", "guidance_scale", "seed",
-    "model", "live", "refine",
+    "model", "live", "refine", "inpaint_mode", "inpaint_poisson",
 }  # fmt: skip
+
+_NOTHING_SELECTED = (
+    "Nothing is selected: live waits.",
+    "Select what is to be repainted, or choose Whole picture.",
+)
 
 
 class Flow(QtCore.QObject):
@@ -60,6 +66,8 @@ class Flow(QtCore.QObject):
         self._document_id = ""
         self._first_revision_of_document = 0
         self._accepted: RenderParams | None = None
+        self._modes: History[RenderMode] = History(RenderMode.IMG2IMG)
+        self._was_selected = False
         room.overlay.on_paint = self._painted
         room.watcher.changed.connect(self._sender.look)
         room.watcher.document_changed.connect(self._document_changed)
@@ -68,6 +76,7 @@ class Flow(QtCore.QObject):
         connection.state_changed.connect(self._connection_changed)
         connection.problem.connect(self._connection_failed)
         settings.changed.connect(self._setting_changed)
+        self._sender.selection_changed.connect(self._selection_changed)
         self._sender.refused.connect(lambda what, do: live_state.tell("canvas", what, do))
         self._sender.accepted.connect(lambda: live_state.forget("canvas"))
         self._presenter.refused.connect(lambda what, do: live_state.tell("apply", what, do))
@@ -118,6 +127,7 @@ class Flow(QtCore.QObject):
 
     def _go_live(self) -> None:
         self._sender.is_on = True
+        self._sender.wants_selection = self._settings.get("area") != AREA_WHOLE
         self._presenter.start()
         self._room.watcher.start()
         self._document_changed()
@@ -143,6 +153,12 @@ class Flow(QtCore.QObject):
                 self._go_live()
             else:
                 self._go_quiet()
+        elif name == "area":
+            self._was_selected = False
+            self._live_state.forget("selection")
+            self._sender.wants_selection = self._settings.get("area") != AREA_WHOLE
+            self._send_params()
+            self._sender.look()
         elif name in _RENDER_SETTINGS:
             self._send_params()
         elif name in ("overlay_opacity", "show_on_canvas"):
@@ -156,6 +172,8 @@ class Flow(QtCore.QObject):
             self._presenter.follow(document)
             return
         self._document, self._document_id = document, identity
+        self._was_selected = False
+        self._live_state.forget("selection")
         self._presenter.set_document(document)
         self._sender.set_document(document)
         self.picture_changed.emit(None)
@@ -169,22 +187,26 @@ class Flow(QtCore.QObject):
         if self._live_state.state in ("ready", "waiting"):
             self._live_state.update(state="waiting" if document is None else "ready")
         self._sender.look()
+        if self._accepted is not None and self._params().mode is not self._accepted.mode:
+            self._send_params()
 
     # To the backend ------------------------------------------------------------------------
 
     def _send_everything(self) -> None:
         """A fresh session knows nothing of us."""
         self._accepted = None
+        self._was_selected = False
         self._sender.begin_session()
         self._live_state.forget_all()
-        self._send_params()
+        # Canvas and selection first: nothing is rendered before there are parameters.
         self._sender.look()
+        self._send_params()
 
     def _send_params(self) -> None:
         session = self._connection.session
         if session is None or not self._connection.is_open:
             return
-        params = self._settings.params()
+        params = self._params()
         try:
             data = session.set_params(SetParams(revision=0, params=params))
         except RejectedChange as error:
@@ -198,7 +220,28 @@ class Flow(QtCore.QObject):
             self._live_state.forget("params")
             self._live_state.forget("backend")
         self._accepted = params
+        self._modes.note(session.revision, params.mode)
         self._connection.send(data)
+
+    def _params(self) -> RenderParams:
+        """The docker's values; with a selection only that is repainted.
+
+        Once something was selected, losing the selection pauses: the painter did not ask for the
+        whole canvas.
+        """
+        params = self._settings.params()
+        if self._sender.has_selection or self._was_selected:
+            return replace(params, mode=RenderMode.INPAINT)
+        return params
+
+    def _selection_changed(self) -> None:
+        if self._sender.has_selection:
+            self._was_selected = True
+            self._live_state.forget("selection")
+        elif self._was_selected:
+            self._presenter.withdraw()
+            self._live_state.tell("selection", *_NOTHING_SELECTED)
+        self._send_params()
 
     # From the backend ----------------------------------------------------------------------
 
@@ -225,6 +268,11 @@ class Flow(QtCore.QObject):
         if is_stale or canvas is None or not self._settings.get("live"):
             # It shows a document that is no longer in front.
             return
+        selection = None
+        if self._modes.at(frame.revision) is RenderMode.INPAINT:
+            selection = self._sender.selection_at(frame.revision)
+            if selection is None:
+                return
         pixels, extent = session.picture
         picture = Picture(
             # A copy: the session pastes the next frame into the same buffer.
@@ -235,6 +283,8 @@ class Flow(QtCore.QObject):
             document_id=self._document_id,
             revision=frame.revision,
             is_final=frame.final,
+            selected=selection.bounds if selection is not None else None,
+            selection=selection.pixels if selection is not None else b"",
         )
         self._presenter.show(picture)
         self.picture_changed.emit(picture)

@@ -19,6 +19,7 @@ from typing import Any
 from .errors import MalformedMessage, OversizedMessage, RejectedChange
 from .fields import MAX_COUNTER, Fields, parse_object
 from .geometry import Bounds
+from .inpaint import InitialFill, InpaintMode, InpaintParams
 from .limits import Limits
 from .messages import (
     Ack,
@@ -164,8 +165,14 @@ def _meta_of(message: Message) -> dict[str, Any]:
     elif isinstance(message, SetPose):
         meta = dict(vars(message), people=[person_to_json(person) for person in message.people])
     elif isinstance(message, SetParams):
+        params = message.params
+        inpaint = dict(
+            vars(params.inpaint),
+            mode=params.inpaint.mode.value,
+            initial_fill=params.inpaint.initial_fill.value,
+        )
         meta = dict(
-            vars(message), params=dict(vars(message.params), mode=message.params.mode.value)
+            vars(message), params=dict(vars(params), mode=params.mode.value, inpaint=inpaint)
         )
     else:
         meta = dict(vars(message))
@@ -241,8 +248,18 @@ def _read_set_pose(f: Fields, _t: tuple[Tile, ...], _m: bool, limits: Limits) ->
 def _read_set_params(f: Fields, _t: tuple[Tile, ...], _m: bool, limits: Limits) -> Message:
     revision = f.integer("revision", 1)
     p = f.part("params")
+    i = p.part("inpaint")
     try:
         mode = RenderMode(p.text("mode", 32))
+        inpaint = InpaintParams(
+            mode=InpaintMode(i.text("mode", 32)),
+            initial_fill=InitialFill(i.text("initial_fill", 32)),
+            grow_px=i.integer("grow_px"),
+            blend_px=i.integer("blend_px"),
+            context_px=i.integer("context_px"),
+            match_colours=i.flag("match_colours"),
+            poisson=i.flag("poisson"),
+        )
     except ValueError:
         raise RejectedChange(
             "params", "This backend does not know that mode.", "Update the backend.", revision
@@ -258,6 +275,7 @@ def _read_set_params(f: Fields, _t: tuple[Tile, ...], _m: bool, limits: Limits) 
         model=p.text("model", 1024),
         live=p.flag("live"),
         refine=p.flag("refine"),
+        inpaint=inpaint,
     )
     return SetParams(revision=revision, params=params.checked(limits, revision))
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import enum
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from .errors import RejectedChange
+from .inpaint import InpaintParams
 from .limits import Limits
 
 __all__ = ["MAX_SEED", "MAX_STEPS", "RenderMode", "RenderParams"]
@@ -44,6 +45,7 @@ class RenderParams:
     model: str = ""
     live: bool = True
     refine: bool = True
+    inpaint: InpaintParams = field(default_factory=InpaintParams)
 
     def checked(self, limits: Limits, revision: int = 0) -> RenderParams:
         """Itself, or ``RejectedChange`` with what is wrong and what to do."""
@@ -55,6 +57,7 @@ class RenderParams:
         _check_range("seed", self.seed, 0, MAX_SEED, revision)
         if len(self.model) > 256:
             raise RejectedChange("params", "The model's name is too long.", "", revision)
+        self.inpaint.checked(revision)
         return self
 
 

@@ -9,8 +9,10 @@ import sys
 import zipfile
 from pathlib import Path
 
+import numpy as np
 import pytest
 from nijimi_backend.cli import main
+from nijimi_backend.picture_files import PictureFile, read_picture, write_picture
 from PIL import Image
 
 
@@ -85,12 +87,61 @@ def test_doctor_says_what_is_there_and_what_is_broken(
     assert "->" in text
 
 
+@pytest.mark.parametrize("depth", [np.uint8, np.uint16])
+def test_a_masked_render_keeps_every_value_beside_the_mask(
+    models_dir: Path, tmp_path: Path, depth: type
+) -> None:
+    rng = np.random.default_rng(0)
+    values = rng.integers(0, np.iinfo(depth).max, (90, 130, 3), endpoint=True).astype(depth)
+    write_picture(PictureFile(values=values), tmp_path / "in.png")
+    mask = np.zeros((90, 130), np.uint8)
+    mask[20:70, 30:90] = 255
+    mask[20:70, 25:30] = 40
+    Image.fromarray(mask).save(tmp_path / "mask.png")
+    words = ["render", "--model", "tiny", "--models-dir", str(models_dir), "--prompt", "a boat"]
+    files = ["--image", "in.png", "--mask", "mask.png", "-o", "out.png"]
+    files = [str(tmp_path / word) if word.endswith("png") else word for word in files]
+    assert main([*words, *files, "--steps", "1", "--inpaint", "fill"]) == 0
+    result = read_picture(tmp_path / "out.png").values
+    assert result.dtype == depth
+    differs = (result != values).any(axis=2)
+    assert not differs[mask == 0].any()
+    assert differs[mask == 255].mean() > 0.9
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["--mask", "small.png", "--image", "in.png"], "mask is 10 x 10"),
+        (["--mask", "black.png", "--image", "in.png"], "Nothing is selected"),
+        (["--mask", "black.png"], "needs a picture"),
+        (["--mask", "black.png", "--image", "in.png", "--grow", "9000"], "grow"),
+        (["--mask", "black.png", "--image", "in.png", "--size", "64x64"], "keeps its size"),
+    ],
+)
+def test_a_mask_that_makes_no_sense_is_told(
+    models_dir: Path,
+    tmp_path: Path,
+    picture: Path,
+    capsys: pytest.CaptureFixture[str],
+    words: list[str],
+    sentence: str,
+) -> None:
+    Image.new("L", (10, 10), 255).save(tmp_path / "small.png")
+    Image.new("L", (120, 80)).save(tmp_path / "black.png")
+    words = [str(tmp_path / word) if word.endswith("png") else word for word in words]
+    model = ["--model", "tiny", "--models-dir", str(models_dir), "--prompt", "a boat"]
+    assert main(["render", *model, *words, "-o", str(tmp_path / "out.png")]) == 2
+    assert sentence in capsys.readouterr().err
+    assert not (tmp_path / "out.png").exists()
+
+
 def test_a_picture_that_cannot_be_written_is_told(
     models_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     output = tmp_path / "out.png"
     # A folder in the way of the file that is written first: true for root, too.
-    (tmp_path / "out.png.part").mkdir()
+    (tmp_path / "out.png.part.png").mkdir()
     words = ["render", "--model", "tiny", "--models-dir", str(models_dir), "--prompt", "a boat"]
     assert main([*words, "--steps", "1", "-o", str(output)]) == 2
     assert "cannot be written" in capsys.readouterr().err

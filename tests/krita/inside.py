@@ -88,6 +88,51 @@ def select_and_fill(x, y, width, height):
     return True
 
 
+def select(x, y, width, height, feather=0):
+    """A rectangle, feathered by so many pixels; as the painter's tool would leave it."""
+    selection = Selection()
+    selection.select(x, y, width, height, 255)
+    if feather:
+        selection.feather(feather)
+    document().setSelection(selection)
+    yield 100
+    return [selection.x(), selection.y(), selection.width(), selection.height()]
+
+
+def deselect():
+    document().setSelection(None)
+    yield 100
+    return True
+
+
+def flattened(x=0, y=0, width=0, height=0):
+    """The document's own pixels at its own depth, as digest, outside and inside the selection."""
+    import hashlib
+
+    whole = document()
+    wide, high = whole.width(), whole.height()
+    size = {"U8": 1, "U16": 2, "F32": 4}[whole.colorDepth()]
+    size *= {"RGBA": 4, "GRAYA": 2}[whole.colorModel()]
+    data = bytes(whole.pixelData(0, 0, wide, high))
+    selection = whole.selection()
+    mask = bytes(selection.pixelData(0, 0, wide, high)) if selection is not None else b""
+    outside, inside = hashlib.sha256(), hashlib.sha256()
+    for n in range(wide * high):
+        part = data[n * size : (n + 1) * size]
+        (inside if mask and mask[n] else outside).update(part)
+    return {"outside": outside.hexdigest(), "inside": inside.hexdigest(), "selected": len(mask)}
+
+
+def picture_area():
+    picture = contents().flow._presenter.picture
+    return list(picture.area) if picture is not None else []
+
+
+def picture_is_of_selection():
+    picture = contents().flow._presenter.picture
+    return picture is not None and picture.selected is not None
+
+
 def kill_backend():
     pid = contents().connection.backend_pid
     os.kill(pid, signal.SIGKILL)

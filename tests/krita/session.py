@@ -36,6 +36,7 @@ class Session:
     def reset(self) -> None:
         self.nijimi("set_values", live=False, show_on_canvas="overlay", model="", prompt="")
         self.nijimi("set_values", negative_prompt="", strength=0.6, num_inference_steps=1)
+        self.nijimi("set_values", area="selection", inpaint_mode="auto")
         self.step("close_documents")
         self.step("new_document")
         self.step("choose_brush", colour=[200, 30, 30])

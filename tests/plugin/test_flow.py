@@ -10,14 +10,21 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from nijimi.canvas.room import CanvasRoom, CaptureResult
+from nijimi.canvas.room import CanvasRoom, CaptureResult, SelectionMask
 from nijimi.flow import Flow
 from nijimi.live.sender import MAX_PENDING_BYTES
 from nijimi.model.live_state import LiveState
-from nijimi.model.settings import SHOW_LAYER, SHOW_NOTHING, SHOW_OVERLAY, Settings
+from nijimi.model.settings import (
+    AREA_WHOLE,
+    SHOW_LAYER,
+    SHOW_NOTHING,
+    SHOW_OVERLAY,
+    Settings,
+)
 from nijimi.qt import QtCore, Signal
 from nijimi_protocol.geometry import Bounds, Extent
 from nijimi_protocol.messages import (
+    MASK,
     DropPlane,
     ErrorReport,
     Frame,
@@ -25,6 +32,7 @@ from nijimi_protocol.messages import (
     SetParams,
     UpdateTiles,
 )
+from nijimi_protocol.params import RenderMode
 from nijimi_protocol.pixels import Encoding, PixelFormat, pack_tile
 from nijimi_protocol.session import ClientSession, ServerSession
 
@@ -105,15 +113,20 @@ class Canvas:
     """What one grab after another gives, for as long as there are any."""
     is_readable: bool = True
     grabs: int = 0
+    selection: SelectionMask | None = None
     shown: bool = False
     preview: dict[str, str] = field(default_factory=dict)
+    applied_selection: SelectionMask | None = None
     applied: list[tuple[str, Bounds]] = field(default_factory=list)
     on_paint: Any = None
 
     # The overlay -------------------------------------------------------------------------
     def set_opacity(self, opacity: float) -> None: ...
 
-    def show_picture(self, pixels: bytes, extent: Extent, area: Bounds, canvas: Extent) -> None:
+    def show_picture(
+        self, pixels: bytes, extent: Extent, area: Bounds, canvas: Extent, *, is_opaque: bool
+    ) -> None:
+        assert is_opaque == (self.selection is None)
         assert len(pixels) == extent.pixels * 4
         self.shown = True
 
@@ -140,8 +153,15 @@ class Canvas:
 
     # Layers ------------------------------------------------------------------------------
     def apply_picture(
-        self, document: str, pixels: bytes, extent: Extent, area: Bounds, _name: str
+        self,
+        document: str,
+        pixels: bytes,
+        extent: Extent,
+        area: Bounds,
+        _name: str,
+        selection: SelectionMask | None,
     ) -> None:
+        self.applied_selection = selection
         assert self.at_rest
         assert len(pixels) == extent.pixels * 4
         self.applied.append((document, area))
@@ -170,6 +190,7 @@ class Canvas:
             document_extent=lambda document: self.extents[document],
             is_open=lambda document: document in self.open,
             is_at_rest=lambda _: self.at_rest,
+            selection_mask=lambda _: self.selection,
             apply_picture=self.apply_picture,
             preview_layer=self.preview_layer,
             icon=lambda _: None,
@@ -472,3 +493,86 @@ def test_what_the_backend_complained_of_is_forgotten_with_its_next_frame(world: 
     assert world.state.line() == "It is gone. Put it back."
     world.frame()
     assert world.state.problem == ""
+
+
+SELECTED = SelectionMask(Bounds(10, 20, 30, 10), bytes([200]) * 300)
+
+
+def test_with_a_selection_only_that_is_repainted(world: World) -> None:
+    world.frame()
+    assert world.params()[-1].mode is RenderMode.IMG2IMG
+    world.canvas.selection = SELECTED
+    world.canvas.watcher.changed.emit()
+    assert world.params()[-1].mode is RenderMode.INPAINT
+    sent = [event for event in world.link.heard if isinstance(event, UpdateTiles)][-1]
+    assert sent.plane == MASK
+    assert sent.tiles[0].bounds == SELECTED.bounds
+    world.frame()
+    assert world.canvas.shown
+    world.flow.apply()
+    assert world.canvas.applied_selection == SELECTED
+    before = len(world.link.heard)
+    world.canvas.watcher.changed.emit()
+    assert len(world.link.heard) == before, "an unchanged selection was sent again"
+
+
+def test_losing_the_selection_pauses_until_the_painter_decides(world: World) -> None:
+    world.canvas.selection = SELECTED
+    world.canvas.watcher.changed.emit()
+    world.frame()
+    world.canvas.selection = None
+    world.canvas.watcher.changed.emit()
+    assert isinstance(world.link.heard[-2], DropPlane)
+    assert world.params()[-1].mode is RenderMode.INPAINT, "the whole canvas was asked for"
+    assert "Nothing is selected" in world.state.line()
+    assert not world.canvas.shown
+    world.settings.set("area", AREA_WHOLE)
+    assert world.state.problem == ""
+    assert world.params()[-1].mode is RenderMode.IMG2IMG
+    world.frame()
+    assert world.canvas.shown
+
+
+def test_a_new_selection_goes_on_after_one_was_lost(world: World) -> None:
+    world.canvas.selection = SELECTED
+    world.canvas.watcher.changed.emit()
+    world.canvas.selection = None
+    world.canvas.watcher.changed.emit()
+    world.canvas.selection = SELECTED
+    world.canvas.watcher.changed.emit()
+    assert world.state.problem == ""
+    assert world.params()[-1].mode is RenderMode.INPAINT
+
+
+def test_a_selection_is_not_looked_at_while_the_pen_is_down(world: World) -> None:
+    world.canvas.watcher.is_pen_down = True
+    world.canvas.selection = SELECTED
+    world.canvas.watcher.changed.emit()
+    assert not any(getattr(event, "plane", "") == MASK for event in world.link.heard)
+    world.canvas.watcher.is_pen_down = False
+    world.canvas.watcher.changed.emit()
+    assert any(getattr(event, "plane", "") == MASK for event in world.link.heard)
+
+
+def test_a_reconnected_backend_gets_the_selection_before_it_may_render(world: World) -> None:
+    world.canvas.selection = SELECTED
+    world.canvas.watcher.changed.emit()
+    world.link.stop()
+    world.link.heard.clear()
+    world.link.start()
+    kinds = [type(event).__name__ for event in world.link.heard]
+    first_params = kinds.index("SetParams")
+    planes = [getattr(event, "plane", "") for event in world.link.heard[:first_params]]
+    assert MASK in planes
+    assert world.params()[0].mode is RenderMode.INPAINT
+
+
+def test_the_next_document_starts_without_the_selection_of_the_one_before(world: World) -> None:
+    world.canvas.selection = SELECTED
+    world.canvas.watcher.changed.emit()
+    world.canvas.selection = None
+    world.go_to("B")
+    assert world.state.problem == ""
+    assert world.params()[-1].mode is RenderMode.IMG2IMG
+    world.frame()
+    assert world.canvas.shown

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from hypothesis import strategies as st
 from nijimi_protocol.geometry import Bounds, Extent
+from nijimi_protocol.inpaint import MAX_REACH_PX, InitialFill, InpaintMode, InpaintParams
 from nijimi_protocol.limits import Limits
 from nijimi_protocol.messages import (
     Ack,
@@ -83,6 +84,16 @@ params = st.builds(
     model=names,
     live=st.booleans(),
     refine=st.booleans(),
+    inpaint=st.builds(
+        InpaintParams,
+        mode=st.sampled_from(InpaintMode),
+        initial_fill=st.sampled_from(InitialFill),
+        grow_px=st.integers(0, MAX_REACH_PX),
+        blend_px=st.integers(0, MAX_REACH_PX),
+        context_px=st.integers(0, MAX_REACH_PX),
+        match_colours=st.booleans(),
+        poisson=st.booleans(),
+    ),
 )
 
 controls = st.builds(

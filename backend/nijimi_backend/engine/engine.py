@@ -9,7 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from nijimi_protocol.geometry import Extent
+from nijimi_protocol.geometry import Bounds, Extent
+from nijimi_protocol.inpaint import InitialFill
 from nijimi_protocol.params import RenderMode, RenderParams
 
 from ..errors import BadInput, OutOfMemory, RenderCancelled
@@ -18,10 +19,21 @@ from ..models.device import choose_device, is_out_of_memory
 from ..models.loader import LoadProgress, ModelBundle, load_model
 from .cache import StageCache
 from .frozen import UNetFunction, frozen_unet
+from .inpaint.compose import compose
+from .inpaint.fill import fill_selection
+from .inpaint.plan import InpaintPlan, make_plan
+from .inpaint.regions import Region, make_regions
 from .request import FrameRequest, Picture, Pixels
 from .resolution import render_extent
-from .sampling import Schedule, add_noise, lcm_step, lcm_timesteps
-from .stages import decode_latents, embed_prompts, encode_canvas, resize_canvas, seeded_noise
+from .sampling import Repaint, Schedule, add_noise, lcm_step, lcm_timesteps
+from .stages import (
+    decode_latents,
+    embed_prompts,
+    encode_canvas,
+    resize_canvas,
+    resize_mask,
+    seeded_noise,
+)
 
 __all__ = ["REFINE_STEPS", "Engine", "open_engine"]
 
@@ -105,42 +117,149 @@ class Engine:
     ) -> Picture:
         bundle, params = self._bundle, request.params
         clock = _Clock(is_cuda=bundle.device.is_cuda)
+        if params.mode is RenderMode.INPAINT:
+            return self._inpaint(request, clock, should_stop, on_step)
         extent = render_extent(request.extent, self.model.native_px, bundle.size_multiple_px)
         canvas = None if params.mode is RenderMode.TXT2IMG else request.canvas
         if canvas is None and params.mode is not RenderMode.TXT2IMG:
             raise BadInput("There is no picture to start from.", "Open a document.")
         strength = params.strength if canvas is not None else 1.0
-        steps = params.num_inference_steps
-        if request.full_quality:
-            steps = max(steps, REFINE_STEPS)
-        timesteps = lcm_timesteps(steps, strength, self._schedule)
+        timesteps = lcm_timesteps(_steps_of(request), strength, self._schedule)
         if canvas is not None and not timesteps:
             with clock.stage("resize"):
                 pixels = _with_alpha(resize_canvas(canvas, extent))
             return self._picture(request, pixels, 0, clock)
+        latents = self._start(request, canvas, extent, timesteps, clock)
+        pixels = self._denoise(params, latents, extent, timesteps, clock, should_stop, on_step)
+        return self._picture(request, pixels, len(timesteps), clock)
+
+    def _denoise(
+        self,
+        params: RenderParams,
+        latents: torch.Tensor,
+        extent: Extent,
+        timesteps: tuple[int, ...],
+        clock: _Clock,
+        should_stop: Callable[[], bool],
+        on_step: Callable[[int, int], None],
+        repaint: Repaint | None = None,
+        condition: torch.Tensor | None = None,
+    ) -> Pixels:
+        """Noisy latents at the first timestep become opaque BGRA pixels of ``extent``."""
         with clock.stage("prompt"):
             prompt_embeds = self._embed(params)
-        latents = self._start(request, canvas, extent, timesteps, clock)
+        if condition is None and self._takes_masks:
+            # Such a network wants a mask always: repaint all, and nothing is known.
+            condition = torch.zeros_like(latents)
+            condition = torch.cat([torch.ones_like(latents[:, :1]), condition], dim=1)
         with clock.stage("denoise"):
-            noise = self._noise(params.seed, extent, len(timesteps))
+            count = len(timesteps)
+            noise = self._noise(params.seed, extent, count)
             for n, timestep in enumerate(timesteps):
                 if should_stop():
                     raise RenderCancelled
-                is_last = n + 1 == len(timesteps)
+                is_last = n + 1 == count
+                if repaint is not None:
+                    latents = repaint.held(latents, noise[n], timestep, n, count, self._schedule)
+                output = self._predict(
+                    latents, timestep, prompt_embeds, params.guidance_scale, condition
+                )
                 latents = lcm_step(
                     latents,
-                    self._predict(latents, timestep, prompt_embeds, params.guidance_scale),
+                    output,
                     timestep,
                     -1 if is_last else timesteps[n + 1],
                     None if is_last else noise[n + 1],
                     self._schedule,
                 )
-                on_step(n + 1, len(timesteps))
+                on_step(n + 1, count)
+            if repaint is not None:
+                latents = repaint.finished(latents)
         if should_stop():
             raise RenderCancelled
         with clock.stage("decode"):
-            pixels = decode_latents(bundle, latents.to(bundle.device.dtype))
-        return self._picture(request, pixels, len(timesteps), clock)
+            return decode_latents(self._bundle, latents.to(self._bundle.device.dtype))
+
+    def _inpaint(
+        self,
+        request: FrameRequest,
+        clock: _Clock,
+        should_stop: Callable[[], bool],
+        on_step: Callable[[int, int], None],
+    ) -> Picture:
+        """Each island of the selection by a picture of its own; one layer for all of them."""
+        canvas, selection, params = request.canvas, request.mask, request.params
+        if canvas is None or selection is None:
+            raise BadInput("Nothing is selected.", "Select what is to be repainted.")
+        if selection.shape != canvas.shape[:2]:
+            raise BadInput(
+                f"The mask is {selection.shape[1]} x {selection.shape[0]} px, the picture "
+                f"{canvas.shape[1]} x {canvas.shape[0]} px.",
+                "Give a mask of the picture's size.",
+            )
+        with clock.stage("select"):
+            plan = make_plan(canvas, selection, params)
+            wish = params.inpaint
+            native = self.model.native_px
+            regions = make_regions(plan.selection, native, wish.grow_px, wish.context_px)
+        area = regions[0].crop
+        for region in regions[1:]:
+            area = area.union(region.crop)
+        layer = np.zeros((area.height, area.width, 4), dtype=np.uint8)
+        timesteps = lcm_timesteps(_steps_of(request), plan.strength, self._schedule)
+        for n, region in enumerate(regions):
+            done = n * len(timesteps)
+            total = len(regions) * len(timesteps)
+            pixels = self._repaint(
+                request, plan, region, timesteps, clock, should_stop,
+                lambda step, _of, done=done, total=total: on_step(done + step, total),
+            )  # fmt: skip
+            y, x = region.crop.y - area.y, region.crop.x - area.x
+            target = layer[y : y + region.crop.height, x : x + region.crop.width]
+            target[...] = pixels
+        return self._picture(request, layer, len(timesteps), clock, area)
+
+    def _repaint(
+        self,
+        request: FrameRequest,
+        plan: InpaintPlan,
+        region: Region,
+        timesteps: tuple[int, ...],
+        clock: _Clock,
+        should_stop: Callable[[], bool],
+        on_step: Callable[[int, int], None],
+    ) -> Pixels:
+        """One region's part of the layer, BGRA with straight alpha, at the canvas's resolution."""
+        bundle, crop = self._bundle, region.crop
+        extent = render_extent(crop.extent, self.model.native_px, bundle.size_multiple_px)
+        assert request.canvas is not None
+        with clock.stage("resize"):
+            part = request.canvas[crop.y : crop.bottom, crop.x : crop.right]
+            before = resize_canvas(part, extent)
+            repaint_mask = resize_mask(region.repaint, extent)
+            rgb = fill_selection(before, repaint_mask, plan.initial_fill)
+        if not timesteps:
+            return compose(region, before, rgb, request.params.inpaint)
+        with clock.stage("encode"):
+            key = (request.canvas_version, request.mask_version, crop, extent, plan.initial_fill)
+            original = self.encodings.get(key, lambda: encode_canvas(bundle, rgb).float())
+            cells = Extent(*(side // bundle.latent_scale for side in extent))
+            strength_map = torch.from_numpy(resize_mask(region.repaint, cells).astype(np.float32))
+            strength_map = (strength_map / 255.0)[None, None].to(original.device)
+            condition = None
+            if self._takes_masks:
+                hidden = fill_selection(before, repaint_mask, InitialFill.NEUTRAL)
+                known = encode_canvas(bundle, hidden).float()
+                condition = torch.cat([(strength_map > 0.5).float(), known], dim=1)
+        noise = self._noise(request.params.seed, extent, len(timesteps))[0]
+        start = add_noise(original, noise, timesteps[0], self._schedule)
+        made = self._denoise(
+            request.params, start, extent, timesteps, clock, should_stop, on_step,
+            Repaint(original=original, strength_map=strength_map), condition,
+        )  # fmt: skip
+        with clock.stage("compose"):
+            opaque = np.ascontiguousarray(made[..., 2::-1])
+            return compose(region, before, opaque, request.params.inpaint)
 
     def _start(
         self,
@@ -178,7 +297,7 @@ class Engine:
 
     def _noise(self, seed: int, extent: Extent, count: int) -> torch.Tensor:
         scale = self._bundle.latent_scale
-        channels = int(self._bundle.unet.config["in_channels"])
+        channels = int(self._bundle.unet.config["out_channels"])
         shape = (1, channels, extent.height // scale, extent.width // scale)
         device = self._bundle.device.torch_device
         # The generator gives the same first noises for any count: the seed keeps its meaning.
@@ -186,10 +305,23 @@ class Engine:
             (seed, shape, count), lambda: seeded_noise(seed, shape, count).to(device)
         )
 
+    @property
+    def _takes_masks(self) -> bool:
+        """Whether this is an inpaint checkpoint: mask and known latents are inputs, too."""
+        config = self._bundle.unet.config
+        return int(config["in_channels"]) == 2 * int(config["out_channels"]) + 1
+
     def _predict(
-        self, latents: torch.Tensor, timestep: int, prompt_embeds: torch.Tensor, guidance: float
+        self,
+        latents: torch.Tensor,
+        timestep: int,
+        prompt_embeds: torch.Tensor,
+        guidance: float,
+        condition: torch.Tensor | None,
     ) -> torch.Tensor:
         batch = prompt_embeds.shape[0]
+        if condition is not None:
+            latents = torch.cat([latents, condition], dim=1)
         inputs = latents.to(self._bundle.device.dtype).expand(batch, -1, -1, -1).contiguous()
         when = torch.tensor(timestep, device=inputs.device)
         unet = self._unets.get(
@@ -201,16 +333,28 @@ class Engine:
         negative, positive = output.chunk(2)
         return negative + guidance * (positive - negative)
 
-    def _picture(self, request: FrameRequest, pixels: Pixels, steps: int, clock: _Clock) -> Picture:
+    def _picture(
+        self,
+        request: FrameRequest,
+        pixels: Pixels,
+        steps: int,
+        clock: _Clock,
+        area: Bounds | None = None,
+    ) -> Picture:
         timings = clock.timings_ms
         return Picture(
             pixels=pixels,
-            area=request.extent.bounds,
+            area=area if area is not None else request.extent.bounds,
             seed=request.params.seed,
             num_inference_steps=steps,
             model_ms=sum(timings.get(name, 0.0) for name in _NETWORK_STAGES),
             timings_ms=timings,
         )
+
+
+def _steps_of(request: FrameRequest) -> int:
+    steps = request.params.num_inference_steps
+    return max(steps, REFINE_STEPS) if request.full_quality else steps
 
 
 def _with_alpha(rgb: Pixels) -> Pixels:

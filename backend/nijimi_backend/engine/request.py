@@ -21,6 +21,7 @@ class FrameRequest:
 
     ``canvas`` is H x W x 4 BGRA with straight alpha, or None for text to image.
     ``canvas_version`` changes exactly when the pixels did: the encode stage is cached by it.
+    ``mask`` is H x W, 255 where the picture is to be repainted; ``mask_version`` as the canvas's.
     ``full_quality`` asks for the refining pass: more steps.
     """
 
@@ -29,12 +30,17 @@ class FrameRequest:
     canvas: Pixels | None = None
     canvas_version: int = 0
     mask: Pixels | None = None
+    mask_version: int = 0
     full_quality: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
 class Picture:
-    """``pixels`` is h x w x 4 BGRA, opaque, at the model's resolution; it covers ``area``."""
+    """``pixels`` is h x w x 4 BGRA and covers ``area`` of the canvas.
+
+    A whole picture is opaque and has the model's resolution. A repainted selection has the canvas's
+    resolution, straight alpha, and is fully transparent wherever nothing was selected.
+    """
 
     pixels: Pixels
     area: Bounds

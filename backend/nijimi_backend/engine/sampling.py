@@ -14,7 +14,15 @@ import torch
 
 from ..errors import ModelCorrupt
 
-__all__ = ["Schedule", "add_noise", "first_step", "lcm_step", "lcm_timesteps", "predict_x0"]
+__all__ = [
+    "Repaint",
+    "Schedule",
+    "add_noise",
+    "first_step",
+    "lcm_step",
+    "lcm_timesteps",
+    "predict_x0",
+]
 
 _SIGMA_DATA = 0.5
 
@@ -101,6 +109,38 @@ def predict_x0(
     if schedule.prediction_type == "v_prediction":
         return signal * latents - sigma * output
     return output
+
+
+@dataclass(frozen=True, kw_only=True)
+class Repaint:
+    """Which latents may change, and what the others must stay.
+
+    Differential diffusion (Levin and Fried, arXiv 2306.00950, algorithm 1): a latent of strength m
+    joins late, so that less noise was ever on it. With n steps the strengths fall into n classes:
+    in step k (from 0) those above 1 - (k + 1) / n are free, and after the last all above 0.
+
+    ``original``: clean latents, 1 x C x h x w. ``strength_map``: 1 x 1 x h x w in [0, 1].
+    """
+
+    original: torch.Tensor
+    strength_map: torch.Tensor
+
+    def held(
+        self,
+        latents: torch.Tensor,
+        noise: torch.Tensor,
+        timestep: int,
+        step: int,
+        steps: int,
+        schedule: Schedule,
+    ) -> torch.Tensor:
+        """Latents at ``timestep``, with the original, freshly noised, where nothing is free yet."""
+        free = self.strength_map > 1.0 - (step + 1) / steps
+        return torch.where(free, latents, add_noise(self.original, noise, timestep, schedule))
+
+    def finished(self, latents: torch.Tensor) -> torch.Tensor:
+        """Clean latents, with the original where nothing was ever free."""
+        return torch.where(self.strength_map > 0.0, latents, self.original)
 
 
 def lcm_step(

@@ -20,6 +20,7 @@ __all__ = [
     "encode_canvas",
     "lay_over_white",
     "resize_canvas",
+    "resize_mask",
     "seeded_noise",
 ]
 
@@ -57,6 +58,15 @@ def resize_canvas(canvas: Pixels, extent: Extent) -> Pixels:
     shrinks = extent.width <= width and extent.height <= height
     how = Image.Resampling.BOX if shrinks else Image.Resampling.BICUBIC
     return np.asarray(image.resize((extent.width, extent.height), how))
+
+
+def resize_mask(mask: Pixels, extent: Extent) -> Pixels:
+    """A mask H x W becomes h x w of ``extent``, averaged over areas."""
+    if mask.shape == (extent.height, extent.width):
+        return mask
+    shrinks = extent.width <= mask.shape[1] and extent.height <= mask.shape[0]
+    how = Image.Resampling.BOX if shrinks else Image.Resampling.BILINEAR
+    return np.asarray(Image.fromarray(mask).resize((extent.width, extent.height), how))
 
 
 def encode_canvas(bundle: ModelBundle, rgb: Pixels) -> torch.Tensor:

@@ -65,12 +65,16 @@ class Snapshot:
         """What the engine needs, or None while there is nothing to render."""
         if self.canvas is None and self.params.mode is not RenderMode.TXT2IMG:
             return None
+        if self.params.mode is RenderMode.INPAINT and (self.mask is None or not self.mask.any()):
+            # Whoever lost the selection did not ask for the whole canvas.
+            return None
         return FrameRequest(
             params=self.params,
             extent=self.extent if self.canvas is not None else _TEXT_TO_IMAGE_EXTENT,
             canvas=self.canvas,
             canvas_version=self.canvas_version,
             mask=self.mask,
+            mask_version=self.mask_version,
             full_quality=full_quality,
         )
 

@@ -7,6 +7,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 from nijimi_protocol.geometry import TILE_PX, Bounds, Extent, merge_tiles
 from nijimi_protocol.messages import Frame
@@ -15,7 +16,10 @@ from PIL import Image
 
 from ..engine.request import Picture, Pixels
 
-__all__ = ["Finished", "FrameMaker", "changed_areas"]
+__all__ = ["MAX_FRAME_PIXELS", "Finished", "FrameMaker", "changed_areas"]
+
+MAX_FRAME_PIXELS = 1_500_000
+"""A larger picture is scaled down on its way: raw it would not fit into one message."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +63,7 @@ class FrameMaker:
 
     def make(self, finished: Finished, encodings: tuple[Encoding, ...]) -> Frame:
         """The next frame, based on what the client has acknowledged."""
-        pixels = finished.picture.pixels
+        pixels = _within_limit(finished.picture.pixels)
         height, width = pixels.shape[:2]
         started = time.perf_counter()
         base_id, areas = 0, [Bounds(0, 0, width, height)]
@@ -95,10 +99,22 @@ class FrameMaker:
         self._shown = self._sent if self._sent and self._sent[0] == frame_id else None
 
 
+def _within_limit(pixels: Pixels) -> Pixels:
+    """Pixels that fit into a message. The client has the selection, and cuts the edge exactly."""
+    height, width = pixels.shape[:2]
+    scale = (MAX_FRAME_PIXELS / (width * height)) ** 0.5
+    if scale >= 1.0:
+        return pixels
+    size = (max(1, int(width * scale)), max(1, int(height * scale)))
+    return np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
+
+
 def _pack(pixels: Pixels, area: Bounds, encodings: tuple[Encoding, ...]) -> Tile:
     """RAW where the client takes it: on loopback nothing is faster than a copy."""
     part = pixels[area.y : area.bottom, area.x : area.right]
-    if Encoding.RAW in encodings or not encodings:
+    # JPEG knows no transparency; RAW is always allowed.
+    is_opaque = bool((part[..., 3] == 255).all())
+    if Encoding.RAW in encodings or not encodings or not (is_opaque or Encoding.ZLIB in encodings):
         return pack_tile(area, PixelFormat.BGRA8, part.tobytes(), Encoding.RAW)
     if Encoding.ZLIB in encodings:
         return pack_tile(area, PixelFormat.BGRA8, part.tobytes(), Encoding.ZLIB)

@@ -8,8 +8,18 @@ from nijimi_protocol.geometry import Bounds, Extent
 
 from ..qt import QtCore, QtGui
 from .document import is_plain_srgb
+from .room import SelectionMask
 
-__all__ = ["PREVIEW_NAME", "PreviewLayer", "apply_picture", "find_preview", "scaled_pixels"]
+__all__ = [
+    "PREVIEW_NAME",
+    "PreviewLayer",
+    "apply_picture",
+    "cut_to_selection",
+    "find_preview",
+    "scaled_pixels",
+]
+
+_ALL_OR_NOTHING = bytes([0, *[255] * 255])
 
 PREVIEW_NAME = "Nijimi preview"
 
@@ -35,28 +45,58 @@ def scaled_pixels(pixels: bytes | bytearray, extent: Extent, size: Extent) -> by
     return bytes(bits)
 
 
+def cut_to_selection(pixels: bytes, area: Bounds, selection: SelectionMask) -> bytes:
+    """BGRA8 of ``area``, made fully transparent wherever nothing is selected.
+
+    Scaling a picture lets its edge bleed; what was not selected must not change by one bit.
+    """
+    allowed = bytearray(area.width * area.height)
+    common = area.intersection(selection.bounds)
+    full = selection.pixels.translate(_ALL_OR_NOTHING)
+    for y in range(common.y, common.bottom):
+        start = (y - selection.bounds.y) * selection.bounds.width + common.x - selection.bounds.x
+        at = (y - area.y) * area.width + common.x - area.x
+        allowed[at : at + common.width] = full[start : start + common.width]
+    cut = bytearray(pixels)
+    both = int.from_bytes(cut[3::4], "big") & int.from_bytes(allowed, "big")
+    cut[3::4] = both.to_bytes(len(allowed), "big")
+    return bytes(cut)
+
+
 def apply_picture(
-    document: Any, pixels: bytes | bytearray, extent: Extent, area: Bounds, name: str
+    document: Any,
+    pixels: bytes | bytearray,
+    extent: Extent,
+    area: Bounds,
+    name: str,
+    selection: SelectionMask | None = None,
 ) -> Any:
     """Add one filled paint layer above the active one: one undo step. Call it at rest.
 
     The layer is filled before it is added: a write afterwards would not be undone with it
     (and would disturb the undo of strokes beside it).
     """
-    layer = _filled_layer(document, pixels, extent, area, name)
+    layer = _filled_layer(document, pixels, extent, area, name, selection)
     parent, above = _place(document)
     parent.addChildNode(layer, above)
     return layer
 
 
 def _filled_layer(
-    document: Any, pixels: bytes | bytearray, extent: Extent, area: Bounds, name: str
+    document: Any,
+    pixels: bytes | bytearray,
+    extent: Extent,
+    area: Bounds,
+    name: str,
+    selection: SelectionMask | None = None,
 ) -> Any:
     layer = document.createNode(name, "paintlayer")
     if not is_plain_srgb(document):
         layer.setColorSpace("RGBA", "U8", _SRGB)
-    data = QtCore.QByteArray(scaled_pixels(pixels, extent, area.extent))
-    layer.setPixelData(data, area.x, area.y, area.width, area.height)
+    data = scaled_pixels(pixels, extent, area.extent)
+    if selection is not None:
+        data = cut_to_selection(data, area, selection)
+    layer.setPixelData(QtCore.QByteArray(data), area.x, area.y, area.width, area.height)
     return layer
 
 
@@ -88,7 +128,14 @@ class PreviewLayer:
     def __init__(self, document: Any) -> None:
         self._document = document
 
-    def show(self, pixels: bytes | bytearray, extent: Extent, area: Bounds, opacity: float) -> Any:
+    def show(
+        self,
+        pixels: bytes | bytearray,
+        extent: Extent,
+        area: Bounds,
+        opacity: float,
+        selection: SelectionMask | None = None,
+    ) -> Any:
         """Put the picture into the layer, which is made at first use.
 
         Krita makes a new layer the active one, a moment later: then the layer that the painter
@@ -97,16 +144,27 @@ class PreviewLayer:
         layer = find_preview(self._document)
         if layer is None:
             active = self._document.activeNode()
-            layer = _filled_layer(self._document, pixels, extent, area, PREVIEW_NAME)
+            layer = _filled_layer(self._document, pixels, extent, area, PREVIEW_NAME, selection)
             layer.setOpacity(round(255 * opacity))
             layer.setLocked(True)
             self._document.rootNode().addChildNode(layer, None)
             return active
         layer.setOpacity(round(255 * opacity))
-        data = QtCore.QByteArray(scaled_pixels(pixels, extent, area.extent))
-        layer.setPixelData(data, area.x, area.y, area.width, area.height)
+        data = scaled_pixels(pixels, extent, area.extent)
+        if selection is not None:
+            data = cut_to_selection(data, area, selection)
+        # What an earlier picture left beside this one must go.
+        whole = layer.bounds()
+        if not whole.isEmpty() and self._area_of(whole) != area:
+            empty = QtCore.QByteArray(whole.width() * whole.height() * 4, b"\0")
+            layer.setPixelData(empty, whole.x(), whole.y(), whole.width(), whole.height())
+        layer.setPixelData(QtCore.QByteArray(data), area.x, area.y, area.width, area.height)
         self._document.refreshProjection()
         return None
+
+    @staticmethod
+    def _area_of(rect: Any) -> Bounds:
+        return Bounds(rect.x(), rect.y(), rect.width(), rect.height())
 
     def give_back(self, node: Any) -> None:
         """Make ``node`` the active one again if ours has become it."""

@@ -45,6 +45,7 @@ class _Sheet(QtWidgets.QWidget):
         self.area = Bounds(0, 0, 0, 0)
         self.extent = Extent(0, 0)
         self.opacity = 1.0
+        self.is_framed = False
         self.frames = 0
         self._canvas = canvas
         self._cache: Any = None
@@ -93,6 +94,11 @@ class _Sheet(QtWidgets.QWidget):
         painter.translate(-self._corner)
         painter.setTransform(transform, True)
         painter.drawImage(QtCore.QRectF(*self.area), self.image)
+        if self.is_framed:
+            pen = QtGui.QPen(QtGui.QColor(255, 255, 255, 150), 1, QtCore.Qt.PenStyle.DashLine)
+            pen.setCosmetic(True)
+            painter.setPen(pen)
+            painter.drawRect(QtCore.QRectF(*self.area).adjusted(0.5, 0.5, -0.5, -0.5))
         painter.end()
         return pixmap
 
@@ -137,14 +143,28 @@ class Overlay:
             sheet.opacity = opacity
             sheet.update()
 
-    def show_picture(self, pixels: bytes, extent: Extent, area: Bounds, canvas: Extent) -> None:
-        """Show BGRA8 ``pixels`` of ``extent`` over ``area`` of a document of ``canvas`` pixels."""
+    def show_picture(
+        self,
+        pixels: bytes,
+        extent: Extent,
+        area: Bounds,
+        canvas: Extent,
+        *,
+        is_opaque: bool = True,
+    ) -> None:
+        """Show BGRA8 ``pixels`` of ``extent`` over ``area`` of a document of ``canvas`` pixels.
+
+        A picture that is not opaque is one of a selection: its area is framed.
+        """
         sheet = self._on_active_canvas()
         if sheet is None:
             return
         # The image does not own its pixels: both are kept.
         sheet.pixels = pixels
-        sheet.image = QtGui.QImage(pixels, *extent, QtGui.QImage.Format.Format_RGB32)
+        formats = QtGui.QImage.Format
+        kind = formats.Format_RGB32 if is_opaque else formats.Format_ARGB32
+        sheet.image = QtGui.QImage(pixels, *extent, kind)
+        sheet.is_framed = not is_opaque
         self._frames += 1
         sheet.area, sheet.extent, sheet.frames = area, canvas, self._frames
         sheet.opacity = self._opacity

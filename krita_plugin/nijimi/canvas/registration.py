@@ -15,6 +15,7 @@ from .capture import Capture
 from .layers import PreviewLayer, apply_picture
 from .overlay import Overlay
 from .room import CanvasRoom
+from .selection import selection_mask
 from .watcher import CanvasWatcher
 
 __all__ = ["DOCKER_ID", "register"]
@@ -66,6 +67,7 @@ def _room() -> CanvasRoom:
         document_extent=documents.document_extent,
         is_open=documents.is_open,
         is_at_rest=documents.is_at_rest,
+        selection_mask=selection_mask,
         apply_picture=apply_picture,
         preview_layer=PreviewLayer,
         icon=documents.icon,

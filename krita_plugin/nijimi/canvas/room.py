@@ -4,11 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from nijimi_protocol.geometry import Bounds, Extent
 
-__all__ = ["CanvasRoom", "CaptureResult"]
+__all__ = ["CanvasRoom", "CaptureResult", "SelectionMask"]
+
+
+class SelectionMask(NamedTuple):
+    """What is selected: one byte a pixel of ``bounds``, 255 fully; 0 everywhere else."""
+
+    bounds: Bounds
+    pixels: bytes
 
 
 @dataclass(frozen=True)
@@ -35,6 +42,7 @@ class CanvasRoom:
     document_extent: Callable[[Any], Extent]
     is_open: Callable[[Any], bool]
     is_at_rest: Callable[[Any], bool]
+    selection_mask: Callable[[Any], SelectionMask | None]
     apply_picture: Callable[..., Any]
     preview_layer: Callable[[Any], Any]
     icon: Callable[[str], Any]

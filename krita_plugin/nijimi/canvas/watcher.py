@@ -19,6 +19,7 @@ from .document import (
     document_id,
     is_at_rest,
     main_window,
+    selected_area,
 )
 
 __all__ = ["PEN_POLL_MS", "REST_POLL_MS", "CanvasWatcher"]
@@ -49,7 +50,7 @@ class CanvasWatcher(QtCore.QObject):
         self._pen_seen_s = 0.0
         self._canvas: Any = None
         self._id = ""
-        self._token = 0
+        self._token: tuple[int, tuple[int, ...]] = (0, ())
         self._models: list[Any] = []
         self._timer = QtCore.QTimer(self)
         self._timer.setTimerType(QtCore.Qt.TimerType.PreciseTimer)
@@ -90,7 +91,7 @@ class CanvasWatcher(QtCore.QObject):
             return
         if self._canvas is None or is_deleted(self._canvas) or not self._canvas.isVisible():
             self._find_sources()
-        token = change_token(document)
+        token = (change_token(document), selected_area(document))
         if token != self._token:
             self._token = token
             self.changed.emit()

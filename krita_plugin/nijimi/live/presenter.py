@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ..canvas.room import CanvasRoom
+from ..canvas.room import CanvasRoom, SelectionMask
 from ..model.picture import Picture
 from ..model.settings import SHOW_LAYER, SHOW_NOTHING, Settings
 from ..qt import QtCore, Signal
@@ -80,6 +80,12 @@ class Presenter(QtCore.QObject):
         self._rest.stop()
         self._room.overlay.detach()
 
+    def withdraw(self) -> None:
+        """What was shown is no longer wanted on the canvas."""
+        self.picture = None
+        self._room.overlay.clear()
+        self._leave()
+
     def show(self, picture: Picture) -> None:
         self.picture = picture
         self._show_on_canvas()
@@ -125,7 +131,13 @@ class Presenter(QtCore.QObject):
         if picture is None or not self.is_on or hidden:
             overlay.clear()
         else:
-            overlay.show_picture(picture.pixels, picture.extent, picture.area, picture.canvas)
+            overlay.show_picture(
+                picture.pixels,
+                picture.extent,
+                picture.area,
+                picture.canvas,
+                is_opaque=picture.selected is None,
+            )
 
     def _rest_turn(self) -> None:
         """What must not disturb a stroke: layers."""
@@ -157,7 +169,9 @@ class Presenter(QtCore.QObject):
         if not self._may_write(document):
             return False
         area = picture.area_in_canvas
-        self._room.apply_picture(document, picture.pixels, picture.extent, area, name)
+        self._room.apply_picture(
+            document, picture.pixels, picture.extent, area, name, _selection_of(picture)
+        )
         return True
 
     def _update_preview(self) -> bool:
@@ -173,7 +187,9 @@ class Presenter(QtCore.QObject):
             return False
         self._show_on_canvas()
         layer = self._room.preview_layer(document)
-        painters = layer.show(picture.pixels, picture.extent, picture.area, wanted[1])
+        painters = layer.show(
+            picture.pixels, picture.extent, picture.area, wanted[1], _selection_of(picture)
+        )
         self._written = wanted
         if painters is not None:
             self._give_back = lambda: layer.give_back(painters)
@@ -190,3 +206,9 @@ class Presenter(QtCore.QObject):
             self._soon.stop()
         elif self._room.is_open(document):
             give_back()
+
+
+def _selection_of(picture: Picture) -> SelectionMask | None:
+    if picture.selected is None:
+        return None
+    return SelectionMask(picture.selected, picture.selection)

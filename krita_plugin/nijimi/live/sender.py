@@ -4,6 +4,7 @@ While the last update is still in the socket, or nothing is open, changes wait o
 itself, and the next look finds them all: the newest state wins, and nothing queues.
 
 Signals:
+    selection_changed()  something is selected now, or nothing any more
     refused(str, str)  the canvas cannot be sent: a sentence and what to do
     accepted()         the canvas can be sent (again)
 """
@@ -11,15 +12,18 @@ Signals:
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from typing import Any
 
+from nijimi_protocol.client_session import ClientSession
 from nijimi_protocol.errors import ProtocolError, RejectedChange
-from nijimi_protocol.geometry import Extent
-from nijimi_protocol.messages import CANVAS
+from nijimi_protocol.geometry import Bounds, Extent
+from nijimi_protocol.messages import CANVAS, MASK
 from nijimi_protocol.pixels import Encoding, PixelFormat, pack_tile
 
-from ..canvas.room import CanvasRoom
+from ..canvas.room import CanvasRoom, SelectionMask
 from ..link.connection import Connection
+from ..model.history import History
 from ..model.metrics import Metrics
 from ..qt import QtCore, Signal
 
@@ -37,9 +41,13 @@ _AGAIN_MS = 10
 _UNREADABLE_AGAIN_MS = 60
 
 
+_BAND_BYTES = 1024 * 1024
+
+
 class CanvasSender(QtCore.QObject):
     """Mirrors one document to the backend while it is switched on."""
 
+    selection_changed = Signal()
     refused = Signal(str, str)
     accepted = Signal()
 
@@ -48,11 +56,14 @@ class CanvasSender(QtCore.QObject):
     ) -> None:
         super().__init__(parent)
         self.is_on = False
+        self.wants_selection = True
         self._room = room
         self._connection = connection
         self._metrics = metrics
         self._document: Any = None
         self._sent_extent: Extent | None = None
+        self._selections: History[SelectionMask | None] = History(None)
+        self._is_mask_sent = False
         self._waiting_since_s: float | None = None
         self._again = QtCore.QTimer(self)
         self._again.setSingleShot(True)
@@ -76,7 +87,9 @@ class CanvasSender(QtCore.QObject):
     def begin_session(self) -> None:
         """A fresh session knows nothing of the canvas."""
         self._room.capture.reset()
+        self._selections = History(None)
         self._sent_extent = None
+        self._is_mask_sent = False
         self._waiting_since_s = None
 
     def set_document(self, document: Any | None) -> None:
@@ -87,7 +100,20 @@ class CanvasSender(QtCore.QObject):
         session = self._connection.session
         if session is not None and self._connection.is_open and self._sent_extent is not None:
             self._connection.send(session.drop_plane(CANVAS))
+            self._drop_mask(session)
+        if session is not None:
+            self._selections.note(session.revision, None)
         self._sent_extent = None
+        self._is_mask_sent = False
+
+    @property
+    def has_selection(self) -> bool:
+        """Whether something is selected, as far as the backend knows."""
+        return self._is_mask_sent
+
+    def selection_at(self, revision: int) -> SelectionMask | None:
+        """What was selected in the state that a frame shows."""
+        return self._selections.at(revision)
 
     def look(self) -> None:
         """Look at the canvas and send what changed since the last look."""
@@ -130,10 +156,15 @@ class CanvasSender(QtCore.QObject):
                 raise
             self._connection.send(data)
             self._sent_extent = result.extent
+            # A mask has its canvas's size: it goes along.
+            self._drop_mask(session)
         seen_s = self._waiting_since_s if self._waiting_since_s is not None else started_s
         self._waiting_since_s = None
         if result.has_more:
             self._wait(_AGAIN_MS, seen_s)
+        if not pen_down:
+            # With the pen down a selection tool may be at work: its end is soon enough.
+            self._send_selection(session)
         self.accepted.emit()
         if not result.tiles:
             return
@@ -144,3 +175,39 @@ class CanvasSender(QtCore.QObject):
         for data in session.update_tiles(CANVAS, tiles):
             self._connection.send(data)
         self._metrics.change(session.revision, seen_s)
+
+    def _send_selection(self, session: ClientSession) -> None:
+        """Mirror what is selected; it is small, and changes rarely."""
+        mask = self._room.selection_mask(self._document) if self.wants_selection else None
+        had = self._is_mask_sent
+        if mask == self._selections.newest and had == (mask is not None):
+            return
+        if mask is None:
+            self._drop_mask(session)
+        else:
+            assert self._sent_extent is not None
+            self._connection.send(session.set_plane(MASK, self._sent_extent, PixelFormat.GRAY8))
+            tiles = [
+                pack_tile(band, PixelFormat.GRAY8, pixels, Encoding.RAW)
+                for band, pixels in _bands(mask)
+            ]
+            for data in session.update_tiles(MASK, tiles):
+                self._connection.send(data)
+            self._is_mask_sent = True
+        self._selections.note(session.revision, mask)
+        if had != self._is_mask_sent:
+            self.selection_changed.emit()
+
+    def _drop_mask(self, session: ClientSession) -> None:
+        if self._is_mask_sent:
+            self._connection.send(session.drop_plane(MASK))
+        self._is_mask_sent = False
+
+
+def _bands(mask: SelectionMask) -> Iterator[tuple[Bounds, bytes]]:
+    """A mask in parts that each fit into a message."""
+    x, top, width, height = mask.bounds
+    rows = max(1, _BAND_BYTES // width)
+    for y in range(0, height, rows):
+        count = min(rows, height - y)
+        yield Bounds(x, top + y, width, count), mask.pixels[y * width : (y + count) * width]

@@ -14,6 +14,8 @@ class Picture:
     """One whole picture and where it belongs. The backend may die; the picture stays.
 
     ``pixels``: BGRA8 of ``extent``. ``area``: where it lies in a document of ``canvas`` pixels.
+    ``selection``: one byte a pixel of ``selected``, for a picture of a selection only; such a one
+    is transparent beside it.
     """
 
     pixels: bytes
@@ -23,6 +25,8 @@ class Picture:
     document_id: str
     revision: int
     is_final: bool
+    selected: Bounds | None = None
+    selection: bytes = b""
 
     @property
     def area_in_canvas(self) -> Bounds:

@@ -11,12 +11,25 @@ import random
 from pathlib import Path
 from typing import Any
 
+from nijimi_protocol.inpaint import InpaintMode, InpaintParams
 from nijimi_protocol.params import MAX_SEED, RenderMode, RenderParams
 
 from ..qt import QtCore, Signal
 from .config import user_config_dir
 
-__all__ = ["DEFAULTS", "SHOW_LAYER", "SHOW_NOTHING", "SHOW_OVERLAY", "Settings", "settings_path"]
+__all__ = [
+    "AREA_SELECTION",
+    "AREA_WHOLE",
+    "DEFAULTS",
+    "SHOW_LAYER",
+    "SHOW_NOTHING",
+    "SHOW_OVERLAY",
+    "Settings",
+    "settings_path",
+]
+
+AREA_SELECTION, AREA_WHOLE = "selection", "whole"
+"""What is rendered: the selection where there is one, or always the whole picture."""
 
 SHOW_OVERLAY, SHOW_LAYER, SHOW_NOTHING = "overlay", "layer", "docker"
 
@@ -33,6 +46,9 @@ DEFAULTS: dict[str, Any] = {
     "show_on_canvas": SHOW_OVERLAY,
     "overlay_opacity": 0.75,
     "model": "",
+    "area": AREA_SELECTION,
+    "inpaint_mode": InpaintMode.AUTO.value,
+    "inpaint_poisson": False,
 }
 
 _NOT_KEPT = ("live",)
@@ -82,6 +98,9 @@ class Settings(QtCore.QObject):
             model=v["model"],
             live=v["live"],
             refine=v["refine"],
+            inpaint=InpaintParams(
+                mode=_inpaint_mode(v["inpaint_mode"]), poisson=v["inpaint_poisson"]
+            ),
         )
 
     def save(self) -> None:
@@ -110,3 +129,9 @@ class Settings(QtCore.QObject):
             value = kept.get(name, default)
             if name not in _NOT_KEPT and type(value) is type(default):
                 self._values[name] = value
+
+
+def _inpaint_mode(value: str) -> InpaintMode:
+    """A mode by its name; a name of another version's means the default."""
+    known = {mode.value: mode for mode in InpaintMode}
+    return known.get(value, InpaintMode.AUTO)

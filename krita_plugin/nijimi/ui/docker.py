@@ -14,7 +14,14 @@ from nijimi_protocol.params import MAX_SEED
 
 from ..model.live_state import LiveState
 from ..model.picture import Picture
-from ..model.settings import SHOW_LAYER, SHOW_NOTHING, SHOW_OVERLAY, Settings
+from ..model.settings import (
+    AREA_SELECTION,
+    AREA_WHOLE,
+    SHOW_LAYER,
+    SHOW_NOTHING,
+    SHOW_OVERLAY,
+    Settings,
+)
 from ..qt import QtCore, QtGui, QtWidgets, Signal
 from .preview import Preview
 
@@ -44,6 +51,7 @@ class DockerPanel(QtWidgets.QWidget):
         layout.addWidget(self._prompt)
         layout.addWidget(self._negative)
         layout.addLayout(self._sliders())
+        layout.addLayout(self._area_row())
         layout.addLayout(self._buttons())
         self._preview = Preview()
         layout.addWidget(self._preview, 1)
@@ -126,6 +134,46 @@ class DockerPanel(QtWidgets.QWidget):
         grid.addLayout(row, 1, 1, 1, 2)
         self._show_strength()
         return grid
+
+    def _area_row(self) -> Any:
+        """What is rendered, and what is to be done with a selection."""
+        row = QtWidgets.QHBoxLayout()
+        row.setSpacing(6)
+        self._area = self._choice(
+            "area",
+            (
+                ("Selection", AREA_SELECTION, "Only what is selected; without one, everything."),
+                ("Whole picture", AREA_WHOLE, "Everything, whatever is selected."),
+            ),
+        )
+        self._inpaint = self._choice(
+            "inpaint_mode",
+            (
+                (
+                    "Automatic",
+                    "auto",
+                    "Expand into emptiness, fill at full strength, or refine.",
+                ),
+                ("Fill", "fill", "Something new, whatever is there."),
+                ("Refine", "refine", "What is there, changed as far as the strength says."),
+                ("Expand", "expand", "Paint where the canvas is still transparent."),
+                ("Remove", "remove", "Let what is selected vanish."),
+                ("Background", "background", "Repaint everything but what is selected."),
+            ),
+        )
+        row.addWidget(self._area, 1)
+        row.addWidget(self._inpaint, 1)
+        return row
+
+    def _choice(self, name: str, choices: tuple[tuple[str, str, str], ...]) -> Any:
+        box = QtWidgets.QComboBox()
+        box.setObjectName(f"nijimi_{name}")
+        for text, value, tip in choices:
+            box.addItem(text, value)
+            box.setItemData(box.count() - 1, tip, QtCore.Qt.ItemDataRole.ToolTipRole)
+        box.setCurrentIndex(max(0, box.findData(self._settings.get(name))))
+        box.currentIndexChanged.connect(lambda n: self._settings.set(name, box.itemData(n)))
+        return box
 
     def _buttons(self) -> Any:
         row = QtWidgets.QHBoxLayout()
@@ -242,6 +290,9 @@ class DockerPanel(QtWidgets.QWidget):
             self._steps.setValue(value)
         elif name == "seed":
             self._seed.setText(str(value))
+        elif name in ("area", "inpaint_mode"):
+            box = self._area if name == "area" else self._inpaint
+            box.setCurrentIndex(max(0, box.findData(value)))
         elif name in ("prompt", "negative_prompt"):
             field = self._prompt if name == "prompt" else self._negative
             if field.toPlainText() != value:

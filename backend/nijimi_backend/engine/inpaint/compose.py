@@ -1,0 +1,111 @@
+"""A rendered region enters; the pixels of a layer leave that change nothing but the selection.
+
+The layer is transparent wherever the selection is 0. What lies outside is therefore not repainted
+alike, but not touched at all.
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+from nijimi_protocol.inpaint import InpaintParams
+
+from ..request import Pixels
+from .fill import spread
+from .regions import Region
+
+__all__ = ["compose", "layer_alpha"]
+
+Field = npt.NDArray[np.float32]
+
+_RING_PART = 0.08
+"""Width of the ring around the selection that colours are matched to, of the longer side."""
+
+_EDGE_PART = 0.012
+"""The same where the shift varies along the edge: only what lies at it counts."""
+
+_LINEAR: Field = np.where(
+    np.arange(256) <= 10,
+    np.arange(256) / 255.0 / 12.92,
+    ((np.arange(256) / 255.0 + 0.055) / 1.055) ** 2.4,
+).astype(np.float32)
+"""sRGB to linear light (IEC 61966-2-1)."""
+
+
+def compose(region: Region, before: Pixels, made: Pixels, params: InpaintParams) -> Pixels:
+    """Straight-alpha BGRA of the crop, h x w x 4.
+
+    ``before``: RGB of the crop at the model's resolution, as the model saw it before any fill.
+    ``made``: RGB that the model made, at the same resolution.
+    """
+    size = (made.shape[1], made.shape[0])
+    if params.match_colours or params.poisson:
+        selection = np.asarray(
+            cv2.resize(region.selection, size, interpolation=cv2.INTER_AREA), dtype=np.uint8
+        )
+        made = _matched(before, made, selection, varying=params.poisson)
+    crop = region.crop
+    if size != (crop.width, crop.height):
+        made = np.asarray(
+            cv2.resize(made, (crop.width, crop.height), interpolation=cv2.INTER_CUBIC),
+            dtype=np.uint8,
+        )
+    layer = np.empty((crop.height, crop.width, 4), dtype=np.uint8)
+    layer[..., :3] = made[..., ::-1]
+    layer[..., 3] = layer_alpha(region.selection, params.blend_px)
+    return layer
+
+
+def layer_alpha(selection: Pixels, blend_px: int) -> Pixels:
+    """Opacity of the result, h x w: 0 exactly where nothing is selected.
+
+    Inside a hard edge it rises over ``blend_px``, or less where the selection is thin. In a soft
+    edge it is full from the middle grey on, because there the content itself changes gradually
+    (differential diffusion).
+    """
+    inside = (selection > 0).astype(np.uint8)
+    alpha = np.minimum(255, selection.astype(np.uint16) * 2)
+    if blend_px > 0 and not inside.all():
+        distance = np.asarray(cv2.distanceTransform(inside, cv2.DIST_L2, 3), dtype=np.float32)
+        reach = min(float(blend_px), max(1.0, 0.5 * float(distance.max())))
+        alpha = np.minimum(alpha, distance * (255.0 / reach))
+    return alpha.astype(np.uint8) * inside
+
+
+def _matched(before: Pixels, made: Pixels, selection: Pixels, *, varying: bool) -> Pixels:
+    """Shift colours and light so that new and old agree around the selection.
+
+    Just outside its edge both are known, because the model repaints a little further than is
+    shown. They are compared in linear light, where an average is one of light. ``varying`` spreads
+    the differences along the edge smoothly inwards, which is the membrane of Poisson blending;
+    otherwise one shift serves for all.
+    """
+    part = _EDGE_PART if varying else _RING_PART
+    width = max(2, round(part * max(selection.shape)))
+    near = cv2.dilate(selection, np.ones((2 * width + 1, 2 * width + 1), dtype=np.uint8))
+    ring = ((selection == 0) & (np.asarray(near) > 0)).astype(np.float32)
+    if ring.sum() < 16:
+        return made
+    light = _LINEAR[made]
+    difference = _LINEAR[before] - light  # h x w x 3
+    if varying:
+        shift = spread(difference, ring)
+    else:
+        shift = (difference * ring[..., None]).sum(axis=(0, 1)) / ring.sum()
+    return _from_linear(light + shift)
+
+
+def _from_linear(light: Field) -> Pixels:
+    """Linear light to sRGB, by a table of 4,096 steps."""
+    steps = (light * 4095.0).round().clip(0, 4095).astype(np.uint16)
+    return _SRGB[steps]
+
+
+_STEPS = np.arange(4096) / 4095.0
+_SRGB: Pixels = (
+    (np.where(_STEPS <= 0.0031308, _STEPS * 12.92, 1.055 * _STEPS ** (1 / 2.4) - 0.055) * 255.0)
+    .round()
+    .clip(0, 255)
+    .astype(np.uint8)
+)

@@ -1,0 +1,124 @@
+"""A selection enters; crops of the canvas that hold each island with its surroundings leave."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from nijimi_protocol.geometry import Bounds, Extent
+
+from ..request import Pixels
+
+__all__ = ["MAX_REGIONS", "Region", "context_of", "find_islands", "make_regions"]
+
+_CELL_PX = 8
+"""Islands are found on a map of cells: nearer than one cell is the same island."""
+
+_MIN_CONTEXT_PX = 32
+_CONTEXT_PART = 0.3
+"""Padding by rule: this part of the island's longer side, and at least some pixels."""
+
+MAX_REGIONS = 6
+"""More islands than this are rendered together: each costs a whole picture."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Region:
+    """One picture to render.
+
+    ``crop``: canvas pixels that the model sees. ``selection``: h x w of the crop, what is shown of
+    the result. ``repaint``: h x w, the same grown: what the model may change.
+    """
+
+    crop: Bounds
+    selection: Pixels
+    repaint: Pixels
+
+
+def make_regions(
+    selection: Pixels, native_px: int, grow_px: int, context_px: int
+) -> tuple[Region, ...]:
+    """The regions of a selection that is not empty; near ones share a region."""
+    canvas = Extent(selection.shape[1], selection.shape[0])
+    crops = [
+        (island, context_of(island, canvas, native_px, context_px))
+        for island in find_islands(selection)
+    ]
+    crops = _merge(crops, canvas, native_px, context_px)
+    return tuple(_cut(selection, crop, grow_px) for _, crop in crops)
+
+
+def find_islands(selection: Pixels) -> list[Bounds]:
+    """Tight bounds of each connected part, in canvas pixels, the largest first."""
+    height, width = selection.shape
+    rows, columns = -(-height // _CELL_PX), -(-width // _CELL_PX)
+    padded = np.zeros((rows * _CELL_PX, columns * _CELL_PX), dtype=np.uint8)
+    padded[:height, :width] = selection
+    # rows x CELL x columns x CELL: the largest value of each cell
+    cells = padded.reshape(rows, _CELL_PX, columns, _CELL_PX).max(axis=(1, 3))
+    count, _, stats, _ = cv2.connectedComponentsWithStats((cells > 0).astype(np.uint8))
+    found: list[Bounds] = []
+    for n in range(1, count):
+        left, top, w, h = (int(value) * _CELL_PX for value in stats[n][:4])
+        part = selection[top : top + h, left : left + w] > 0
+        ys, xs = np.flatnonzero(part.any(axis=1)), np.flatnonzero(part.any(axis=0))
+        found.append(
+            Bounds(
+                left + int(xs[0]),
+                top + int(ys[0]),
+                int(xs[-1] - xs[0]) + 1,
+                int(ys[-1] - ys[0]) + 1,
+            )
+        )
+    return sorted(found, key=lambda island: -island.extent.pixels)
+
+
+def context_of(island: Bounds, canvas: Extent, native_px: int, context_px: int) -> Bounds:
+    """The island with padding: a square of at least ``native_px`` where the canvas is that large.
+
+    A model draws best at the shape that it was trained on, and one shape is prepared only once.
+    """
+    by_rule = max(_MIN_CONTEXT_PX, round(_CONTEXT_PART * max(island.extent)))
+    padding = context_px or by_rule
+    side = max(native_px, max(island.extent) + 2 * padding)
+    x, width = _stretch(island.x, island.width, side, canvas.width)
+    y, height = _stretch(island.y, island.height, side, canvas.height)
+    return Bounds(x, y, width, height)
+
+
+def _stretch(start: int, length: int, side: int, room: int) -> tuple[int, int]:
+    wanted = min(room, side)
+    middle = start + length / 2
+    first = round(middle - wanted / 2)
+    return max(0, min(first, room - wanted)), wanted
+
+
+def _merge(
+    crops: list[tuple[Bounds, Bounds]], canvas: Extent, native_px: int, context_px: int
+) -> list[tuple[Bounds, Bounds]]:
+    """Join islands whose crops overlap: what lies in another's context must fit to it."""
+    merged = True
+    while merged:
+        merged = False
+        for n in range(len(crops)):
+            for m in range(n + 1, len(crops)):
+                overlap = not crops[n][1].intersection(crops[m][1]).is_empty
+                if overlap or len(crops) > MAX_REGIONS:
+                    island = crops[n][0].union(crops[m][0])
+                    crop = context_of(island, canvas, native_px, context_px)
+                    rest = [c for k, c in enumerate(crops) if k not in (n, m)]
+                    crops, merged = [*rest, (island, crop)], True
+                    break
+            if merged:
+                break
+    return crops
+
+
+def _cut(selection: Pixels, crop: Bounds, grow_px: int) -> Region:
+    part = np.ascontiguousarray(selection[crop.y : crop.bottom, crop.x : crop.right])
+    repaint = part
+    if grow_px:
+        kernel = cv2.getStructuringElement(cv2.MORPH_RECT, (2 * grow_px + 1, 2 * grow_px + 1))
+        repaint = np.asarray(cv2.dilate(part, kernel), dtype=np.uint8)
+    return Region(crop=crop, selection=part, repaint=repaint)

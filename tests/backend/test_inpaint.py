@@ -1,0 +1,256 @@
+"""Repainting a selection: nothing outside it changes, and every odd selection is handled."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from nijimi_backend.engine.engine import Engine, open_engine
+from nijimi_backend.engine.inpaint.compose import compose, layer_alpha
+from nijimi_backend.engine.inpaint.fill import fill_selection, spread
+from nijimi_backend.engine.inpaint.plan import make_plan
+from nijimi_backend.engine.inpaint.regions import Region, find_islands, make_regions
+from nijimi_backend.engine.request import FrameRequest, Pixels
+from nijimi_backend.engine.sampling import Repaint
+from nijimi_backend.errors import BadInput
+from nijimi_backend.picture_files import PictureFile
+from nijimi_protocol.geometry import Bounds, Extent
+from nijimi_protocol.inpaint import InitialFill, InpaintMode, InpaintParams
+from nijimi_protocol.params import RenderMode, RenderParams
+
+SIDE = 160
+
+
+@pytest.fixture(scope="module")
+def engine(models_dir: Path) -> Engine:
+    return open_engine("tiny", models_dir)
+
+
+def _canvas() -> Pixels:
+    rng = np.random.default_rng(1)
+    canvas = np.full((SIDE, SIDE, 4), 255, dtype=np.uint8)
+    canvas[..., :3] = cv2.resize(rng.integers(0, 255, (10, 10, 3), dtype=np.uint8), (SIDE, SIDE))
+    return canvas
+
+
+def _disc(x: int = 80, y: int = 80, radius: int = 30) -> Pixels:
+    disc = np.zeros((SIDE, SIDE), np.uint8)
+    cv2.circle(disc, (x, y), radius, 255, -1)
+    return disc
+
+
+def _params(mode: InpaintMode = InpaintMode.REFINE, **values: object) -> RenderParams:
+    wish = InpaintParams(mode=mode, **values)  # pyright: ignore[reportArgumentType]
+    return RenderParams(
+        prompt="a boat", strength=0.6, num_inference_steps=2, mode=RenderMode.INPAINT, inpaint=wish
+    )
+
+
+def _request(mask: Pixels, params: RenderParams | None = None, **values: object) -> FrameRequest:
+    request = FrameRequest(
+        params=params or _params(), extent=Extent(SIDE, SIDE), canvas=_canvas(), mask=mask
+    )
+    return replace(request, **values)  # pyright: ignore[reportArgumentType]
+
+
+@pytest.mark.parametrize("mode", list(InpaintMode))
+def test_every_mode_changes_the_selection_and_not_one_pixel_beside_it(
+    engine: Engine, mode: InpaintMode
+) -> None:
+    mask, canvas = _disc(), _canvas()
+    if mode is InpaintMode.EXPAND:
+        canvas[:, 90:, 3] = 0
+    picture = engine.render(_request(mask, _params(mode), canvas=canvas))
+    before = PictureFile(values=canvas[..., [2, 1, 0, 3]])
+    after = before.with_layer(picture.pixels, picture.area.x, picture.area.y)
+    differs = (before.values != after.values).any(axis=2)
+    allowed = mask == 0 if mode is InpaintMode.BACKGROUND else mask > 0
+    if mode is InpaintMode.EXPAND:
+        allowed &= canvas[..., 3] == 0
+    assert not differs[~allowed].any()
+    assert differs[allowed].mean() > 0.5
+
+
+def test_a_soft_selection_leaves_what_is_not_selected_as_it_was(engine: Engine) -> None:
+    mask = np.asarray(cv2.GaussianBlur(_disc(), (0, 0), 9), dtype=np.uint8)
+    picture = engine.render(_request(mask))
+    area = picture.area
+    beside = mask[area.y : area.bottom, area.x : area.right] == 0
+    assert (picture.pixels[beside, 3] == 0).all()
+    assert (picture.pixels[~beside, 3] > 0).mean() > 0.8
+
+
+@pytest.mark.parametrize(
+    "mask",
+    [
+        pytest.param(_disc(radius=0), id="one pixel"),
+        pytest.param(np.full((SIDE, SIDE), 255, np.uint8), id="everything"),
+        pytest.param(_disc(0, 0, 20), id="a corner"),
+        pytest.param(np.eye(SIDE, dtype=np.uint8) * 255, id="a diagonal"),
+        pytest.param(np.full((SIDE, SIDE), 1, np.uint8), id="nearly nothing, everywhere"),
+    ],
+)
+def test_odd_selections_are_repainted(engine: Engine, mask: Pixels) -> None:
+    picture = engine.render(_request(mask))
+    area = picture.area
+    assert Bounds(0, 0, SIDE, SIDE).contains(area)
+    shown = picture.pixels[..., 3] > 0
+    selected = mask[area.y : area.bottom, area.x : area.right] > 0
+    assert shown.any()
+    assert not shown[~selected].any()
+
+
+@pytest.mark.parametrize(
+    ("mask", "canvas_alpha", "mode", "words"),
+    [
+        (np.zeros((SIDE, SIDE), np.uint8), 255, InpaintMode.FILL, "Nothing is selected"),
+        (np.zeros((20, 30), np.uint8), 255, InpaintMode.FILL, "30 x 20"),
+        (np.full((SIDE, SIDE), 255, np.uint8), 255, InpaintMode.BACKGROUND, "no background"),
+        (np.full((SIDE, SIDE), 255, np.uint8), 255, InpaintMode.EXPAND, "nothing to expand"),
+    ],
+)
+def test_what_cannot_be_repainted_is_told(
+    engine: Engine, mask: Pixels, canvas_alpha: int, mode: InpaintMode, words: str
+) -> None:
+    canvas = _canvas()
+    canvas[..., 3] = canvas_alpha
+    with pytest.raises(BadInput, match=words) as caught:
+        engine.render(_request(mask, _params(mode), canvas=canvas))
+    assert caught.value.action
+
+
+def test_without_a_mode_emptiness_and_strength_choose() -> None:
+    canvas, mask = _canvas(), _disc()
+    auto = _params(InpaintMode.AUTO)
+    assert make_plan(canvas, mask, auto).mode is InpaintMode.REFINE
+    assert make_plan(canvas, mask, replace(auto, strength=1.0)).mode is InpaintMode.FILL
+    canvas[..., 3][mask > 0] = 0
+    plan = make_plan(canvas, mask, auto)
+    assert plan.mode is InpaintMode.EXPAND
+    assert plan.strength == 1.0
+
+
+def test_islands_far_apart_have_crops_of_their_own_and_near_ones_share() -> None:
+    mask = np.zeros((1024, 1024), np.uint8)
+    mask[20:60, 20:60] = 255
+    mask[900:960, 900:950] = 120
+    assert find_islands(mask) == [Bounds(900, 900, 50, 60), Bounds(20, 20, 40, 40)]
+    far = make_regions(mask, 256, 8, 0)
+    assert len(far) == 2
+    assert all(region.crop.extent == Extent(256, 256) for region in far)
+    mask[20:60, 120:160] = 255
+    assert len(make_regions(mask, 256, 8, 0)) == 2
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 290), st.integers(0, 190), st.integers(1, 40), st.integers(1, 40)),
+        min_size=1,
+        max_size=12,
+    )
+)
+def test_regions_cover_every_selected_pixel_once(rects: list[tuple[int, int, int, int]]) -> None:
+    mask = np.zeros((200, 300), np.uint8)
+    for x, y, w, h in rects:
+        mask[y : y + h, x : x + w] = 255
+    covered = np.zeros_like(mask)
+    for region in make_regions(mask, 64, 4, 0):
+        crop = region.crop
+        assert Bounds(0, 0, 300, 200).contains(crop)
+        part = (slice(crop.y, crop.bottom), slice(crop.x, crop.right))
+        assert np.array_equal(region.selection, mask[part])
+        assert (region.repaint >= region.selection).all()
+        assert not covered[part].any(), "two regions overlap"
+        covered[part] = 1
+    assert covered[mask > 0].all()
+
+
+def test_alpha_is_zero_outside_full_inside_and_rises_between() -> None:
+    selection = _disc(radius=40)
+    alpha = layer_alpha(selection, 10)
+    assert (alpha[selection == 0] == 0).all()
+    assert alpha[80, 80] == 255
+    edge = alpha[80, 40:52].astype(int)
+    assert (np.diff(edge) >= 0).all()
+    assert 0 < edge[3] < 255
+    hard = layer_alpha(selection, 0)
+    assert set(np.unique(hard)) == {0, 255}
+
+
+def test_spread_values_come_from_the_known_ones() -> None:
+    values = np.zeros((40, 60, 2), np.float32)
+    values[:, :10] = (3.0, -1.0)
+    known = np.zeros((40, 60), np.float32)
+    known[:, :10] = 1.0
+    assert np.allclose(spread(values, known), (3.0, -1.0), atol=1e-4)
+    assert not spread(values, np.zeros_like(known)).any()
+    known[:, 50:], values[:, 50:] = 1.0, (7.0, 1.0)
+    middle = spread(values, known)[20, 30]
+    assert 3.0 < middle[0] < 7.0
+
+
+@pytest.mark.parametrize("kind", list(InitialFill))
+def test_a_fill_replaces_the_masked_part_only(kind: InitialFill) -> None:
+    rgb = np.ascontiguousarray(_canvas()[..., :3])
+    mask = _disc()
+    filled = fill_selection(rgb, mask, kind)
+    assert np.array_equal(filled[mask == 0], rgb[mask == 0])
+    changed = not np.array_equal(filled[mask > 0], rgb[mask > 0])
+    assert changed == (kind is not InitialFill.NONE)
+
+
+@pytest.mark.parametrize("varying", [False, True])
+def test_colours_are_matched_to_what_lies_around(varying: bool) -> None:
+    before = np.full((96, 96, 3), 120, np.uint8)
+    selection = np.zeros((96, 96), np.uint8)
+    selection[30:66, 30:66] = 255
+    shift = np.array([30, -25, 10])
+    made = np.clip(before.astype(int) + shift, 0, 255).astype(np.uint8)
+    region = Region(crop=Bounds(0, 0, 96, 96), selection=selection, repaint=selection)
+    plain = compose(region, before, made, InpaintParams(match_colours=False))
+    matched = compose(region, before, made, InpaintParams(poisson=varying))
+    assert abs(int(plain[48, 48, 2]) - 120) == 30
+    assert np.abs(matched[48, 48, :3].astype(int) - 120).max() <= 2
+
+
+def test_weaker_latents_join_later() -> None:
+    strength_map = torch.tensor([1.0, 0.6, 0.3, 0.0]).view(1, 1, 1, 4)
+    original = torch.zeros(1, 4, 1, 4)
+    repaint = Repaint(original=original, strength_map=strength_map)
+    latents = torch.ones(1, 4, 1, 4)
+
+    class Still:
+        def alpha(self, _timestep: int) -> float:
+            return 1.0
+
+    seen = [
+        repaint.held(latents, torch.zeros_like(latents), 1, step, 4, Still())[0, 0, 0].tolist()  # pyright: ignore[reportArgumentType]
+        for step in range(4)
+    ]
+    assert seen == [[1, 0, 0, 0], [1, 1, 0, 0], [1, 1, 1, 0], [1, 1, 1, 0]]
+    assert repaint.finished(latents)[0, 0, 0].tolist() == [1, 1, 1, 0]
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+def test_a_layer_of_alpha_zero_changes_no_value(dtype: type, channels: int) -> None:
+    rng = np.random.default_rng(3)
+    top = int(np.iinfo(dtype).max)
+    values = rng.integers(0, top, (20, 30, channels), endpoint=True).astype(dtype)
+    layer = rng.integers(0, 255, (8, 9, 4), dtype=np.uint8)
+    layer[:4, :, 3] = 0
+    layer[4:, :, 3] = 255
+    after = PictureFile(values=values).with_layer(layer, 5, 6).values
+    touched = np.zeros((20, 30), dtype=bool)
+    touched[10:14, 5:14] = True
+    assert np.array_equal(after[~touched], values[~touched])
+    if channels >= 3:
+        expected = layer[4:, :, 2::-1].astype(int) * (top // 255)
+        assert np.array_equal(after[10:14, 5:14, :3], expected)

@@ -1,0 +1,96 @@
+"""A selection in real Krita: only it is repainted, and beside it no byte ever changes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import pytest
+
+from .session import Session
+
+
+def _wait_for(session: Session, predicate: Callable[[], bool], timeout_s: float = 15.0) -> None:
+    end = time.monotonic() + timeout_s
+    while not predicate():
+        assert time.monotonic() < end, session.nijimi("status_line")
+        time.sleep(0.1)
+
+
+def _live_on_selection(session: Session, **selection: int) -> None:
+    session.inside("select", **selection)
+    session.go_live()
+    _wait_for(session, lambda: session.inside("picture_is_of_selection"))
+    session.nijimi("wait_until_shown")
+
+
+@pytest.mark.parametrize("depth", ["U8", "U16"])
+@pytest.mark.parametrize("feather", [0, 12])
+def test_apply_changes_no_byte_beside_the_selection(
+    session: Session, depth: str, feather: int
+) -> None:
+    session.step("close_documents")
+    session.step("new_document", width=320, height=256, depth=depth)
+    session.stroke([(20 + 7 * n, 60 + (n * 53) % 140) for n in range(40)])
+    _live_on_selection(session, x=90, y=60, width=120, height=100, feather=feather)
+    session.nijimi("set_values", live=False)
+    session.inside("wait_for_rest")
+    before = session.inside("flattened")
+    assert before["selected"] == 320 * 256
+    layers = session.nijimi("press_apply")
+    session.inside("wait_for_rest")
+    after = session.inside("flattened")
+    assert after["outside"] == before["outside"]
+    assert after["inside"] != before["inside"]
+    assert [name for name in layers if name != "Selection Mask"][2:] == ["Nijimi: a red house"]
+    session.inside("action", name="edit_undo")
+    assert session.inside("flattened") == before
+
+
+def test_only_the_selection_is_rendered_and_losing_it_pauses(session: Session) -> None:
+    session.stroke()
+    _live_on_selection(session, x=200, y=200, width=60, height=60)
+    x, y, width, height = session.inside("picture_area")
+    assert width < 512
+    assert height < 512
+    assert x <= 200
+    assert y <= 200
+    session.inside("deselect")
+    _wait_for(session, lambda: "Nothing is selected" in session.nijimi("status_line"))
+    shown = session.inside("frames_shown")
+    before = session.revision()
+    session.stroke([(40 + 10 * n, 60) for n in range(20)])
+    session.wait_for_new_revision(before)
+    time.sleep(0.6)
+    assert session.inside("frames_shown") == shown, "the whole canvas was rendered"
+    session.nijimi("set_values", area="whole")
+    _wait_for(session, lambda: session.inside("frames_shown") > shown)
+    assert not session.inside("picture_is_of_selection")
+    assert not session.inside("problem")
+
+
+def test_painting_in_the_selection_is_followed_live(session: Session) -> None:
+    _live_on_selection(session, x=100, y=100, width=200, height=200)
+    before = session.inside("frames_shown")
+    session.stroke([(110 + 4 * n, 200) for n in range(40)], step_ms=20)
+    report = session.nijimi("wait_until_shown")
+    assert report["final_revision_shown"]
+    assert session.inside("frames_shown") > before + 1
+    assert session.inside("picture_is_of_selection")
+
+
+def test_a_selection_without_room_for_its_mode_is_told(session: Session) -> None:
+    session.inside("select", x=100, y=100, width=60, height=60)
+    session.nijimi("set_values", inpaint_mode="expand")
+    session.nijimi("set_values", prompt="a hill", live=True)
+    _wait_for(session, lambda: "nothing to expand" in session.nijimi("status_line"))
+    session.nijimi("set_values", inpaint_mode="fill")
+    _wait_for(session, lambda: session.inside("picture_is_of_selection"))
+    assert not session.inside("problem")
+
+
+def test_a_selection_beside_the_canvas_is_none(session: Session) -> None:
+    session.inside("select", x=-300, y=-300, width=60, height=60)
+    session.go_live()
+    assert not session.inside("picture_is_of_selection")
+    assert not session.inside("problem")
