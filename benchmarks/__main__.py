@@ -2,6 +2,7 @@
 
 ``path``: stroke to frame in real Krita, headless, with the embedded model, several times over.
 It paints the demo's sketch with a real pointer, and needs what the demo needs.
+``inpaint``: seams and costs of repainting a selection, beside diffusers' own pipeline.
 """
 
 from __future__ import annotations
@@ -74,12 +75,22 @@ def table(reports: list[dict[str, Any]]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks")
-    parser.add_argument("name", choices=("path",))
+    parser.add_argument("name", choices=("path", "inpaint"))
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--json", type=Path)
+    parser.add_argument("--model", default="", help="for inpaint; default: the embedded one")
+    parser.add_argument("--pictures", type=Path, help="folder for pictures side by side")
     args = parser.parse_args()
-    reports = path(args.runs)
-    print(table(reports))
+    if args.name == "inpaint":
+        from . import inpaint
+
+        found = inpaint.compare(args.model, args.pictures)
+        found["composing_ms"] = inpaint.composing_cost_ms(args.model)
+        print(inpaint.inpaint_table(found))
+        reports = [found]
+    else:
+        reports = path(args.runs)
+        print(table(reports))
     if args.json:
         args.json.write_text(json.dumps(reports, indent=2) + "\n", encoding="utf-8")
 

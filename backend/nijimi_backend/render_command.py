@@ -46,7 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--grow", type=int, default=8, metavar="PX")
     parser.add_argument("--blend", type=int, default=8, metavar="PX")
     parser.add_argument("--context", type=int, default=0, metavar="PX", help="0 chooses by rule")
-    parser.add_argument("--poisson", action="store_true", help="let colours flow in from the edge")
+    parser.add_argument("--no-poisson", action="store_true", help="one colour shift for all")
     parser.add_argument("--no-match", action="store_true", help="do not match colours to the edge")
     parser.add_argument("-o", "--output", type=Path, required=True)
 
@@ -69,7 +69,7 @@ def run(args: argparse.Namespace) -> int:
             blend_px=args.blend,
             context_px=args.context,
             match_colours=not args.no_match,
-            poisson=args.poisson,
+            poisson=not (args.no_poisson or args.no_match),
         ),
     )
     try:

@@ -58,7 +58,7 @@ class InpaintParams:
     blend_px: int = 8
     context_px: int = 0
     match_colours: bool = True
-    poisson: bool = False
+    poisson: bool = True
 
     def checked(self, revision: int = 0) -> InpaintParams:
         """Itself, or ``RejectedChange`` with what is wrong and what to do."""

@@ -14,5 +14,6 @@ def models_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("models")
     write_tiny_model(folder / "tiny")
     write_tiny_model(folder / "tiny-lora", lora=True)
+    write_tiny_model(folder / "tiny-inpaint", inpaint=True)
     write_tiny_model(folder / "tiny-full", prediction_type="epsilon", full_vae=True)
     return folder

@@ -1,9 +1,12 @@
 """Repainting a selection: nothing outside it changes, and every odd selection is handled."""
 
+# pyright: reportPrivateUsage=false
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -12,10 +15,15 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from nijimi_backend.engine.engine import Engine, open_engine
-from nijimi_backend.engine.inpaint.compose import compose, layer_alpha
+from nijimi_backend.engine.inpaint.compose import compose
 from nijimi_backend.engine.inpaint.fill import fill_selection, spread
 from nijimi_backend.engine.inpaint.plan import make_plan
-from nijimi_backend.engine.inpaint.regions import Region, find_islands, make_regions
+from nijimi_backend.engine.inpaint.regions import (
+    Region,
+    find_islands,
+    layer_alpha,
+    make_regions,
+)
 from nijimi_backend.engine.request import FrameRequest, Pixels
 from nijimi_backend.engine.sampling import Repaint
 from nijimi_backend.errors import BadInput
@@ -25,6 +33,8 @@ from nijimi_protocol.inpaint import InitialFill, InpaintMode, InpaintParams
 from nijimi_protocol.params import RenderMode, RenderParams
 
 SIDE = 160
+
+_VERSIONS = itertools.count(1)
 
 
 @pytest.fixture(scope="module")
@@ -53,8 +63,15 @@ def _params(mode: InpaintMode = InpaintMode.REFINE, **values: object) -> RenderP
 
 
 def _request(mask: Pixels, params: RenderParams | None = None, **values: object) -> FrameRequest:
+    # Versions tell the caches apart: no two requests of the tests are alike.
+    version = next(_VERSIONS)
     request = FrameRequest(
-        params=params or _params(), extent=Extent(SIDE, SIDE), canvas=_canvas(), mask=mask
+        params=params or _params(),
+        extent=Extent(SIDE, SIDE),
+        canvas=_canvas(),
+        canvas_version=version,
+        mask=mask,
+        mask_version=version,
     )
     return replace(request, **values)  # pyright: ignore[reportArgumentType]
 
@@ -125,6 +142,43 @@ def test_what_cannot_be_repainted_is_told(
     assert caught.value.action
 
 
+def test_an_unchanged_selection_is_planned_once(engine: Engine) -> None:
+    request = _request(_disc())
+    engine.render(request)
+    before = engine.regions.misses
+    engine.render(replace(request, canvas_version=next(_VERSIONS)))
+    assert engine.regions.misses == before
+    engine.render(replace(request, mask_version=next(_VERSIONS)))
+    assert engine.regions.misses == before + 1
+
+
+@pytest.mark.parametrize("guidance_scale", [1.0, 3.0])
+def test_an_inpaint_checkpoint_sees_mask_and_surroundings(
+    models_dir: Path, monkeypatch: pytest.MonkeyPatch, guidance_scale: float
+) -> None:
+    engine = open_engine("tiny-inpaint", models_dir)
+    params = replace(_params(), guidance_scale=guidance_scale, negative_prompt="a car")
+    seen: list[torch.Tensor] = []
+    predict = engine._predict
+
+    def spy(latents: torch.Tensor, *others: Any) -> torch.Tensor:
+        seen.append(others[-1])
+        return predict(latents, *others)
+
+    monkeypatch.setattr(engine, "_predict", spy)
+    engine.render(_request(_disc(), params))
+    mask, known = seen[0][0, 0], seen[0][0, 1:]
+    assert known.shape[0] == 4
+    middle = mask.shape[0] // 2
+    assert mask[middle, middle] == 1.0
+    assert mask[0, 0] == 0.0
+    hidden = known[:, middle - 1 : middle + 1, middle - 1 : middle + 1]
+    assert hidden.var(dim=(1, 2)).max() < known.var(dim=(1, 2)).max() / 10, "it saw the selection"
+    whole = engine.render(_request(_disc(), replace(params, mode=RenderMode.IMG2IMG)))
+    assert whole.pixels[..., 3].min() == 255
+    assert (seen[-1][0, 0] == 1.0).all()
+
+
 def test_without_a_mode_emptiness_and_strength_choose() -> None:
     canvas, mask = _canvas(), _disc()
     auto = _params(InpaintMode.AUTO)
@@ -141,11 +195,11 @@ def test_islands_far_apart_have_crops_of_their_own_and_near_ones_share() -> None
     mask[20:60, 20:60] = 255
     mask[900:960, 900:950] = 120
     assert find_islands(mask) == [Bounds(900, 900, 50, 60), Bounds(20, 20, 40, 40)]
-    far = make_regions(mask, 256, 8, 0)
+    far = make_regions(mask, 256, InpaintParams())
     assert len(far) == 2
     assert all(region.crop.extent == Extent(256, 256) for region in far)
     mask[20:60, 120:160] = 255
-    assert len(make_regions(mask, 256, 8, 0)) == 2
+    assert len(make_regions(mask, 256, InpaintParams())) == 2
 
 
 @settings(max_examples=40, deadline=None)
@@ -161,7 +215,7 @@ def test_regions_cover_every_selected_pixel_once(rects: list[tuple[int, int, int
     for x, y, w, h in rects:
         mask[y : y + h, x : x + w] = 255
     covered = np.zeros_like(mask)
-    for region in make_regions(mask, 64, 4, 0):
+    for region in make_regions(mask, 64, InpaintParams(grow_px=4)):
         crop = region.crop
         assert Bounds(0, 0, 300, 200).contains(crop)
         part = (slice(crop.y, crop.bottom), slice(crop.x, crop.right))
@@ -213,8 +267,10 @@ def test_colours_are_matched_to_what_lies_around(varying: bool) -> None:
     selection[30:66, 30:66] = 255
     shift = np.array([30, -25, 10])
     made = np.clip(before.astype(int) + shift, 0, 255).astype(np.uint8)
-    region = Region(crop=Bounds(0, 0, 96, 96), selection=selection, repaint=selection)
-    plain = compose(region, before, made, InpaintParams(match_colours=False))
+    region = Region(
+        crop=Bounds(0, 0, 96, 96), selection=selection, repaint=selection, alpha=selection
+    )
+    plain = compose(region, before, made, InpaintParams(match_colours=False, poisson=False))
     matched = compose(region, before, made, InpaintParams(poisson=varying))
     assert abs(int(plain[48, 48, 2]) - 120) == 30
     assert np.abs(matched[48, 48, :3].astype(int) - 120).max() <= 2

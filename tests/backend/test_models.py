@@ -31,7 +31,7 @@ def _weights(path: Path) -> Path:
 
 def test_the_embedded_model_comes_first_and_the_folder_after_it(models_dir: Path) -> None:
     names = [model.name for model in list_models(models_dir)]
-    assert names == ["nijimi-mini", "tiny", "tiny-full", "tiny-lora"]
+    assert names == ["nijimi-mini", "tiny", "tiny-full", "tiny-inpaint", "tiny-lora"]
     assert list_models(models_dir)[0].native_px == 256
     assert find_model("tiny", models_dir).native_px == 64
 

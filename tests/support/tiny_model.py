@@ -18,12 +18,18 @@ __all__ = ["write_tiny_model"]
 
 
 def write_tiny_model(
-    path: Path, *, prediction_type: str = "v_prediction", full_vae: bool = False, lora: bool = False
+    path: Path,
+    *,
+    prediction_type: str = "v_prediction",
+    full_vae: bool = False,
+    lora: bool = False,
+    inpaint: bool = False,
 ) -> Path:
     """A model that loads and runs in milliseconds; native 64 px."""
     torch.manual_seed(7)
     unet = UNet2DConditionModel(
         sample_size=8,
+        in_channels=9 if inpaint else 4,
         block_out_channels=(16, 32),
         layers_per_block=1,
         down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),

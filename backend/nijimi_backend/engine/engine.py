@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from nijimi_protocol.geometry import Bounds, Extent
-from nijimi_protocol.inpaint import InitialFill
+from nijimi_protocol.inpaint import InitialFill, InpaintMode
 from nijimi_protocol.params import RenderMode, RenderParams
 
 from ..errors import BadInput, OutOfMemory, RenderCancelled
@@ -68,6 +68,7 @@ class Engine:
         self._schedule = Schedule.from_scheduler(bundle.scheduler)
         self.prompts: StageCache[torch.Tensor] = StageCache(16)
         self.encodings: StageCache[torch.Tensor] = StageCache(2)
+        self.regions: StageCache[tuple[Region, ...]] = StageCache(2)
         self.noises: StageCache[torch.Tensor] = StageCache(4)
         self._unets: StageCache[UNetFunction] = StageCache(3)
 
@@ -200,12 +201,18 @@ class Engine:
         with clock.stage("select"):
             plan = make_plan(canvas, selection, params)
             wish = params.inpaint
-            native = self.model.native_px
-            regions = make_regions(plan.selection, native, wish.grow_px, wish.context_px)
+            # What is selected rarely changes, and costs more than all the rest.
+            is_of_canvas = plan.mode is InpaintMode.EXPAND
+            version = request.canvas_version if is_of_canvas else 0
+            regions = self.regions.get(
+                (request.mask_version, plan.mode, version, canvas.shape, wish),
+                lambda: make_regions(plan.selection, self.model.native_px, wish),
+            )
         area = regions[0].crop
         for region in regions[1:]:
             area = area.union(region.crop)
-        layer = np.zeros((area.height, area.width, 4), dtype=np.uint8)
+        several = len(regions) > 1
+        layer = np.zeros((area.height if several else 0, area.width, 4), dtype=np.uint8)
         timesteps = lcm_timesteps(_steps_of(request), plan.strength, self._schedule)
         for n, region in enumerate(regions):
             done = n * len(timesteps)
@@ -214,6 +221,9 @@ class Engine:
                 request, plan, region, timesteps, clock, should_stop,
                 lambda step, _of, done=done, total=total: on_step(done + step, total),
             )  # fmt: skip
+            if not several:
+                layer = pixels
+                break
             y, x = region.crop.y - area.y, region.crop.x - area.x
             target = layer[y : y + region.crop.height, x : x + region.crop.width]
             target[...] = pixels

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import cv2
 import numpy as np
 import torch
 from diffusers import AutoencoderTiny
 from nijimi_protocol.geometry import Extent
-from PIL import Image
 
 from ..models.loader import ModelBundle
 from .request import Pixels
@@ -39,10 +39,10 @@ def embed_prompts(bundle: ModelBundle, prompts: Sequence[str]) -> torch.Tensor:
 
 
 def lay_over_white(canvas: Pixels) -> Pixels:
-    """BGRA with straight alpha becomes opaque BGR on white, H x W x 3: paper is white."""
+    """BGRA with straight alpha becomes opaque BGR(A) on white, H x W x 3 or 4: paper is white."""
     alpha = canvas[..., 3:]
-    if (alpha == 255).all():
-        return canvas[..., :3]
+    if cv2.extractChannel(canvas, 3).min() == 255:
+        return canvas
     weight = alpha.astype(np.uint16)
     mixed = canvas[..., :3] * weight + 255 * (255 - weight) + 127
     return (mixed // 255).astype(np.uint8)
@@ -50,23 +50,23 @@ def lay_over_white(canvas: Pixels) -> Pixels:
 
 def resize_canvas(canvas: Pixels, extent: Extent) -> Pixels:
     """BGRA at any size becomes opaque RGB of ``extent``, h x w x 3, averaged over areas."""
-    opaque = np.ascontiguousarray(lay_over_white(canvas)[..., ::-1])
-    height, width = opaque.shape[:2]
-    if (width, height) == tuple(extent):
-        return opaque
-    image = Image.fromarray(opaque)
-    shrinks = extent.width <= width and extent.height <= height
-    how = Image.Resampling.BOX if shrinks else Image.Resampling.BICUBIC
-    return np.asarray(image.resize((extent.width, extent.height), how))
+    # Colours are swapped last, where there are fewest pixels.
+    small = _resized(lay_over_white(canvas), extent, cv2.INTER_CUBIC)
+    return np.ascontiguousarray(small[..., 2::-1])
 
 
 def resize_mask(mask: Pixels, extent: Extent) -> Pixels:
     """A mask H x W becomes h x w of ``extent``, averaged over areas."""
-    if mask.shape == (extent.height, extent.width):
-        return mask
-    shrinks = extent.width <= mask.shape[1] and extent.height <= mask.shape[0]
-    how = Image.Resampling.BOX if shrinks else Image.Resampling.BILINEAR
-    return np.asarray(Image.fromarray(mask).resize((extent.width, extent.height), how))
+    return _resized(mask, extent, cv2.INTER_LINEAR)
+
+
+def _resized(pixels: Pixels, extent: Extent, enlarging: int) -> Pixels:
+    height, width = pixels.shape[:2]
+    if (width, height) == tuple(extent):
+        return pixels
+    shrinks = extent.width <= width and extent.height <= height
+    how = cv2.INTER_AREA if shrinks else enlarging
+    return np.asarray(cv2.resize(pixels, tuple(extent), interpolation=how), dtype=np.uint8)
 
 
 def encode_canvas(bundle: ModelBundle, rgb: Pixels) -> torch.Tensor:

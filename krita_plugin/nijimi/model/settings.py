@@ -48,7 +48,7 @@ DEFAULTS: dict[str, Any] = {
     "model": "",
     "area": AREA_SELECTION,
     "inpaint_mode": InpaintMode.AUTO.value,
-    "inpaint_poisson": False,
+    "inpaint_poisson": True,
 }
 
 _NOT_KEPT = ("live",)

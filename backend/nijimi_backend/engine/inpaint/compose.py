@@ -15,7 +15,7 @@ from ..request import Pixels
 from .fill import spread
 from .regions import Region
 
-__all__ = ["compose", "layer_alpha"]
+__all__ = ["compose"]
 
 Field = npt.NDArray[np.float32]
 
@@ -45,32 +45,12 @@ def compose(region: Region, before: Pixels, made: Pixels, params: InpaintParams)
             cv2.resize(region.selection, size, interpolation=cv2.INTER_AREA), dtype=np.uint8
         )
         made = _matched(before, made, selection, varying=params.poisson)
-    crop = region.crop
-    if size != (crop.width, crop.height):
-        made = np.asarray(
-            cv2.resize(made, (crop.width, crop.height), interpolation=cv2.INTER_CUBIC),
-            dtype=np.uint8,
-        )
-    layer = np.empty((crop.height, crop.width, 4), dtype=np.uint8)
-    layer[..., :3] = made[..., ::-1]
-    layer[..., 3] = layer_alpha(region.selection, params.blend_px)
+    layer = np.asarray(cv2.cvtColor(made, cv2.COLOR_RGB2BGRA), dtype=np.uint8)
+    crop = (region.crop.width, region.crop.height)
+    if size != crop:
+        layer = np.asarray(cv2.resize(layer, crop, interpolation=cv2.INTER_CUBIC), dtype=np.uint8)
+    cv2.insertChannel(region.alpha, layer, 3)
     return layer
-
-
-def layer_alpha(selection: Pixels, blend_px: int) -> Pixels:
-    """Opacity of the result, h x w: 0 exactly where nothing is selected.
-
-    Inside a hard edge it rises over ``blend_px``, or less where the selection is thin. In a soft
-    edge it is full from the middle grey on, because there the content itself changes gradually
-    (differential diffusion).
-    """
-    inside = (selection > 0).astype(np.uint8)
-    alpha = np.minimum(255, selection.astype(np.uint16) * 2)
-    if blend_px > 0 and not inside.all():
-        distance = np.asarray(cv2.distanceTransform(inside, cv2.DIST_L2, 3), dtype=np.float32)
-        reach = min(float(blend_px), max(1.0, 0.5 * float(distance.max())))
-        alpha = np.minimum(alpha, distance * (255.0 / reach))
-    return alpha.astype(np.uint8) * inside
 
 
 def _matched(before: Pixels, made: Pixels, selection: Pixels, *, varying: bool) -> Pixels:

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 from nijimi_protocol.geometry import Bounds, Extent
+from nijimi_protocol.inpaint import InpaintParams
 
 from ..request import Pixels
 
-__all__ = ["MAX_REGIONS", "Region", "context_of", "find_islands", "make_regions"]
+__all__ = ["MAX_REGIONS", "Region", "context_of", "find_islands", "layer_alpha", "make_regions"]
 
 _CELL_PX = 8
 """Islands are found on a map of cells: nearer than one cell is the same island."""
@@ -28,49 +29,42 @@ class Region:
     """One picture to render.
 
     ``crop``: canvas pixels that the model sees. ``selection``: h x w of the crop, what is shown of
-    the result. ``repaint``: h x w, the same grown: what the model may change.
+    the result. ``repaint``: h x w, the same grown: what the model may change. ``alpha``: h x w,
+    the opacity of the result.
     """
 
     crop: Bounds
     selection: Pixels
     repaint: Pixels
+    alpha: Pixels
 
 
-def make_regions(
-    selection: Pixels, native_px: int, grow_px: int, context_px: int
-) -> tuple[Region, ...]:
+def make_regions(selection: Pixels, native_px: int, wish: InpaintParams) -> tuple[Region, ...]:
     """The regions of a selection that is not empty; near ones share a region."""
     canvas = Extent(selection.shape[1], selection.shape[0])
     crops = [
-        (island, context_of(island, canvas, native_px, context_px))
+        (island, context_of(island, canvas, native_px, wish.context_px))
         for island in find_islands(selection)
     ]
-    crops = _merge(crops, canvas, native_px, context_px)
-    return tuple(_cut(selection, crop, grow_px) for _, crop in crops)
+    crops = _merge(crops, canvas, native_px, wish.context_px)
+    return tuple(_cut(selection, crop, wish) for _, crop in crops)
 
 
 def find_islands(selection: Pixels) -> list[Bounds]:
     """Tight bounds of each connected part, in canvas pixels, the largest first."""
-    height, width = selection.shape
-    rows, columns = -(-height // _CELL_PX), -(-width // _CELL_PX)
-    padded = np.zeros((rows * _CELL_PX, columns * _CELL_PX), dtype=np.uint8)
-    padded[:height, :width] = selection
-    # rows x CELL x columns x CELL: the largest value of each cell
-    cells = padded.reshape(rows, _CELL_PX, columns, _CELL_PX).max(axis=(1, 3))
+    # The largest value of each cell: of the window that begins at its corner.
+    window = np.ones((_CELL_PX, _CELL_PX), dtype=np.uint8)
+    largest = cv2.dilate(
+        selection, window, anchor=(0, 0), borderType=cv2.BORDER_CONSTANT, borderValue=(0,)
+    )
+    cells = np.ascontiguousarray(np.asarray(largest)[::_CELL_PX, ::_CELL_PX])
     count, _, stats, _ = cv2.connectedComponentsWithStats((cells > 0).astype(np.uint8))
     found: list[Bounds] = []
     for n in range(1, count):
         left, top, w, h = (int(value) * _CELL_PX for value in stats[n][:4])
-        part = selection[top : top + h, left : left + w] > 0
-        ys, xs = np.flatnonzero(part.any(axis=1)), np.flatnonzero(part.any(axis=0))
-        found.append(
-            Bounds(
-                left + int(xs[0]),
-                top + int(ys[0]),
-                int(xs[-1] - xs[0]) + 1,
-                int(ys[-1] - ys[0]) + 1,
-            )
-        )
+        part = np.ascontiguousarray(selection[top : top + h, left : left + w])
+        x, y, width, height = cv2.boundingRect(part)
+        found.append(Bounds(left + x, top + y, width, height))
     return sorted(found, key=lambda island: -island.extent.pixels)
 
 
@@ -115,10 +109,29 @@ def _merge(
     return crops
 
 
-def _cut(selection: Pixels, crop: Bounds, grow_px: int) -> Region:
+def layer_alpha(selection: Pixels, blend_px: int) -> Pixels:
+    """Opacity of the result, h x w: 0 exactly where nothing is selected.
+
+    Inside a hard edge it rises over ``blend_px``, or less where the selection is thin. In a soft
+    edge it is full from the middle grey on, because there the content itself changes gradually
+    (differential diffusion).
+    """
+    # Saturating: from 128 on it is full.
+    alpha = cv2.add(selection, selection)
+    if blend_px > 0 and selection.min() == 0:
+        # Distances to the nearest pixel that is not selected.
+        distance = cv2.distanceTransform(selection, cv2.DIST_L2, 3)
+        reach = min(float(blend_px), max(1.0, 0.5 * float(np.max(distance))))
+        alpha = cv2.min(alpha, cv2.convertScaleAbs(distance, alpha=255.0 / reach))
+    return np.asarray(alpha, dtype=np.uint8)
+
+
+def _cut(selection: Pixels, crop: Bounds, wish: InpaintParams) -> Region:
     part = np.ascontiguousarray(selection[crop.y : crop.bottom, crop.x : crop.right])
     repaint = part
-    if grow_px:
-        kernel = cv2.getStructuringElement(cv2.MORPH_RECT, (2 * grow_px + 1, 2 * grow_px + 1))
+    if wish.grow_px:
+        side = 2 * wish.grow_px + 1
+        kernel = cv2.getStructuringElement(cv2.MORPH_RECT, (side, side))
         repaint = np.asarray(cv2.dilate(part, kernel), dtype=np.uint8)
-    return Region(crop=crop, selection=part, repaint=repaint)
+    alpha = layer_alpha(part, wish.blend_px)
+    return Region(crop=crop, selection=part, repaint=repaint, alpha=alpha)
