@@ -79,6 +79,9 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--json", type=Path)
     parser.add_argument("--model", default="", help="for inpaint; default: the embedded one")
+    parser.add_argument(
+        "--sd15", action="store_true", help="for inpaint: SD1.5's shapes, random weights, too"
+    )
     parser.add_argument("--pictures", type=Path, help="folder for pictures side by side")
     args = parser.parse_args()
     if args.name == "inpaint":
@@ -88,6 +91,9 @@ def main() -> None:
         found["composing_ms"] = inpaint.composing_cost_ms(args.model)
         print(inpaint.inpaint_table(found))
         reports = [found]
+        if args.sd15:
+            reports.append(inpaint.compare("sd15-shaped", args.pictures, cases=3))
+            print(inpaint.inpaint_table(reports[-1]))
     else:
         reports = path(args.runs)
         print(table(reports))

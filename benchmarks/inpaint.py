@@ -17,6 +17,7 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +25,10 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 import torch
-from diffusers import StableDiffusionInpaintPipeline
+from diffusers import StableDiffusionInpaintPipeline, UNet2DConditionModel
 from nijimi_backend.engine.engine import Engine
 from nijimi_backend.engine.request import FrameRequest
-from nijimi_backend.models.catalog import ModelInfo, find_model
+from nijimi_backend.models.catalog import find_model
 from nijimi_backend.models.device import choose_device
 from nijimi_backend.models.loader import ModelBundle, load_model
 from nijimi_backend.picture_files import PictureFile
@@ -36,8 +37,9 @@ from nijimi_protocol.inpaint import InpaintMode, InpaintParams
 from nijimi_protocol.params import RenderMode, RenderParams
 from PIL import Image
 from skimage.color import deltaE_ciede2000, rgb2lab
+from transformers import CLIPTextConfig, CLIPTextModel
 
-__all__ = ["compare", "composing_cost_ms", "inpaint_table"]
+__all__ = ["compare", "composing_cost_ms", "inpaint_table", "sd15_shaped"]
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -166,10 +168,34 @@ def _theirs(bundle: ModelBundle, *, overlay: bool) -> Way:
     return run
 
 
-def compare(model: str, folder: Path | None) -> dict[str, Any]:
+def sd15_shaped() -> ModelBundle:
+    """SD1.5's shapes with random weights: what it draws is noise, what it costs is real."""
+    torch.manual_seed(0)
+    small = load_model(find_model(""), choose_device("cpu"))
+    unet = UNet2DConditionModel(sample_size=64, cross_attention_dim=768)
+    text = CLIPTextModel(
+        CLIPTextConfig(
+            vocab_size=49408, hidden_size=768, intermediate_size=3072, num_hidden_layers=12,
+            num_attention_heads=12,
+        )
+    )  # fmt: skip
+    networks: tuple[Any, ...] = (unet, text)
+    for network in networks:
+        network.requires_grad_(False)
+        network.eval()
+    unet.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+    info = replace(small.info, name="sd15-shaped", family="sd1", native_px=512)
+    # The embedded model's autoencoder and tokenizer: with random ones nothing could be compared.
+    return replace(small, info=info, unet=unet, text_encoder=text)
+
+
+def compare(model: str, folder: Path | None, cases: int = CASES) -> dict[str, Any]:
     """Medians for each way, and a sheet of pictures in ``folder``."""
-    info: ModelInfo = find_model(model)
-    bundle = load_model(info, choose_device("cpu"))
+    if model == "sd15-shaped":
+        bundle = sd15_shaped()
+    else:
+        bundle = load_model(find_model(model), choose_device("cpu"))
+    info = bundle.info
     engine = Engine(bundle)
     ways = {
         "ours": _ours(engine, poisson=True),
@@ -181,8 +207,8 @@ def compare(model: str, folder: Path | None) -> dict[str, Any]:
     found: dict[str, dict[str, list[float]]] = {
         way: {"seam": [], "step": [], "beside": []} for way in ways
     }
-    sheet = Image.new("RGB", (side * (len(ways) + 1), side * CASES), "white")
-    for n in range(CASES):
+    sheet = Image.new("RGB", (side * (len(ways) + 1), side * cases), "white")
+    for n in range(cases):
         picture, mask = case(n, side)
         marked = picture.copy()
         marked[mask > 0] = (marked[mask > 0] * 0.5 + 127).astype(np.uint8)
@@ -198,7 +224,7 @@ def compare(model: str, folder: Path | None) -> dict[str, Any]:
         sheet.save(folder / f"inpaint-{info.name}.png")
     return {
         "model": info.name,
-        "cases": CASES,
+        "cases": cases,
         "medians": {
             way: {name: round(statistics.median(values), 3) for name, values in measures.items()}
             for way, measures in found.items()

@@ -32,7 +32,8 @@ __all__ = ["Flow"]
 
 _RENDER_SETTINGS = {
     "prompt", "negative_prompt", "strength", "num_inference_steps", "guidance_scale", "seed",
-    "model", "live", "refine", "inpaint_mode", "inpaint_poisson",
+    "model", "live", "refine", "inpaint_mode", "inpaint_poisson", "inpaint_fill", "inpaint_grow_px",
+    "inpaint_blend_px", "inpaint_context_px",
 }  # fmt: skip
 
 _NOTHING_SELECTED = (
@@ -264,7 +265,7 @@ class Flow(QtCore.QObject):
         self._connection.send(session.ack(frame.frame_id))
         self._connection.note_success()
         is_stale = frame.revision < self._first_revision_of_document
-        canvas = self._sender.extent
+        canvas = self._sender.extent_at(frame.revision)
         if is_stale or canvas is None or not self._settings.get("live"):
             # It shows a document that is no longer in front.
             return

@@ -123,6 +123,15 @@ def flattened(x=0, y=0, width=0, height=0):
     return {"outside": outside.hexdigest(), "inside": inside.hexdigest(), "selected": len(mask)}
 
 
+def unfold():
+    """Show what the docker keeps folded away."""
+    from PyQt5.QtWidgets import QWidget
+
+    contents().panel.findChild(QWidget, "nijimi_more").click()
+    yield 200
+    return True
+
+
 def picture_area():
     picture = contents().flow._presenter.picture
     return list(picture.area) if picture is not None else []

@@ -13,6 +13,7 @@ from nijimi.qt import QtGui, QtWidgets
 from nijimi.ui.docker import DockerPanel
 from nijimi.ui.preview import Preview
 from nijimi_protocol.geometry import Extent
+from nijimi_protocol.inpaint import InitialFill, InpaintMode
 
 
 @pytest.fixture
@@ -120,3 +121,24 @@ def test_the_preview_keeps_the_aspect_of_the_picture(application: Any) -> None:
     assert seen.pixelColor(middle, above).getRgb()[:3] != (0, 255, 0)
     preview.set_picture(None)
     assert preview.image() is None
+
+
+def test_the_edges_of_a_selection_are_set_and_sent(panel: DockerPanel) -> None:
+    assert _child(panel, "edges").isHidden()
+    _child(panel, "more").click()
+    assert not _child(panel, "edges").isHidden()
+    for name, value in (("grow", 20), ("blend", 3), ("context", 64)):
+        _child(panel, f"inpaint_{name}").setValue(value)
+    mode, fill = _child(panel, "inpaint_mode"), _child(panel, "inpaint_fill")
+    mode.setCurrentIndex(mode.findData("custom"))
+    fill.setCurrentIndex(fill.findData("border"))
+    wish = panel.test_settings.params().inpaint
+    assert (wish.grow_px, wish.blend_px, wish.context_px) == (20, 3, 64)
+    assert wish.mode is InpaintMode.CUSTOM
+    assert wish.initial_fill is InitialFill.BORDER
+
+
+def test_every_choice_of_the_docker_is_one_that_the_protocol_knows(panel: DockerPanel) -> None:
+    for name, known in (("inpaint_mode", InpaintMode), ("inpaint_fill", InitialFill)):
+        box = _child(panel, name)
+        assert {box.itemData(n) for n in range(box.count())} == {choice.value for choice in known}

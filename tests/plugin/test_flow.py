@@ -576,3 +576,21 @@ def test_the_next_document_starts_without_the_selection_of_the_one_before(world:
     assert world.params()[-1].mode is RenderMode.IMG2IMG
     world.frame()
     assert world.canvas.shown
+
+
+def test_a_frame_of_the_canvas_before_its_resize_keeps_that_size(world: World) -> None:
+    session = world.link.session
+    assert session is not None
+    old = session.revision
+    world.canvas.extents["A"] = Extent(128, 64)
+    world.draw(Bounds(0, 0, 8, 8))
+    world.frame(revision=old)
+    assert world.flow._presenter.picture is not None
+    assert world.flow._presenter.picture.canvas == SIZE
+    world.flow.apply()
+    assert world.canvas.applied == []
+    assert "another size" in world.state.line()
+    world.frame()
+    world.flow.apply()
+    assert world.canvas.applied == [("A", SIZE.bounds)]
+    assert world.state.problem == ""

@@ -113,6 +113,12 @@ class Presenter(QtCore.QObject):
                 "Bring that one to the front, or paint here with Live on.",
             )
             return
+        if self._room.document_extent(document) != picture.canvas:
+            self.refused.emit(
+                "The canvas has another size now than in this picture.",
+                "Wait for the next picture; with Live off, switch it on.",
+            )
+            return
         words = " ".join(self._settings.get("prompt").split())[:40] or "picture"
         self._to_apply = (document, picture, f"Nijimi: {words}")
         self._rest_turn()

@@ -62,6 +62,7 @@ class CanvasSender(QtCore.QObject):
         self._metrics = metrics
         self._document: Any = None
         self._sent_extent: Extent | None = None
+        self._extents: History[Extent | None] = History(None)
         self._selections: History[SelectionMask | None] = History(None)
         self._is_mask_sent = False
         self._waiting_since_s: float | None = None
@@ -69,10 +70,9 @@ class CanvasSender(QtCore.QObject):
         self._again.setSingleShot(True)
         self._again.timeout.connect(self.look)
 
-    @property
-    def extent(self) -> Extent | None:
-        """Of the canvas as the backend knows it."""
-        return self._sent_extent
+    def extent_at(self, revision: int) -> Extent | None:
+        """Of the canvas in the state that a frame shows."""
+        return self._extents.at(revision)
 
     @property
     def is_waiting(self) -> bool:
@@ -88,6 +88,7 @@ class CanvasSender(QtCore.QObject):
         """A fresh session knows nothing of the canvas."""
         self._room.capture.reset()
         self._selections = History(None)
+        self._extents = History(None)
         self._sent_extent = None
         self._is_mask_sent = False
         self._waiting_since_s = None
@@ -103,6 +104,7 @@ class CanvasSender(QtCore.QObject):
             self._drop_mask(session)
         if session is not None:
             self._selections.note(session.revision, None)
+            self._extents.note(session.revision, None)
         self._sent_extent = None
         self._is_mask_sent = False
 
@@ -156,6 +158,7 @@ class CanvasSender(QtCore.QObject):
                 raise
             self._connection.send(data)
             self._sent_extent = result.extent
+            self._extents.note(session.revision, result.extent)
             # A mask has its canvas's size: it goes along.
             self._drop_mask(session)
         seen_s = self._waiting_since_s if self._waiting_since_s is not None else started_s

@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import json
 import random
+from enum import Enum
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from nijimi_protocol.inpaint import InpaintMode, InpaintParams
+from nijimi_protocol.inpaint import InitialFill, InpaintMode, InpaintParams
 from nijimi_protocol.params import MAX_SEED, RenderMode, RenderParams
 
 from ..qt import QtCore, Signal
 from .config import user_config_dir
+
+Choice = TypeVar("Choice", bound=Enum)
 
 __all__ = [
     "AREA_SELECTION",
@@ -49,6 +52,10 @@ DEFAULTS: dict[str, Any] = {
     "area": AREA_SELECTION,
     "inpaint_mode": InpaintMode.AUTO.value,
     "inpaint_poisson": True,
+    "inpaint_fill": InitialFill.NONE.value,
+    "inpaint_grow_px": 8,
+    "inpaint_blend_px": 8,
+    "inpaint_context_px": 0,
 }
 
 _NOT_KEPT = ("live",)
@@ -99,7 +106,12 @@ class Settings(QtCore.QObject):
             live=v["live"],
             refine=v["refine"],
             inpaint=InpaintParams(
-                mode=_inpaint_mode(v["inpaint_mode"]), poisson=v["inpaint_poisson"]
+                mode=_known(InpaintMode, v["inpaint_mode"], InpaintMode.AUTO),
+                initial_fill=_known(InitialFill, v["inpaint_fill"], InitialFill.NONE),
+                grow_px=v["inpaint_grow_px"],
+                blend_px=v["inpaint_blend_px"],
+                context_px=v["inpaint_context_px"],
+                poisson=v["inpaint_poisson"],
             ),
         )
 
@@ -131,7 +143,6 @@ class Settings(QtCore.QObject):
                 self._values[name] = value
 
 
-def _inpaint_mode(value: str) -> InpaintMode:
-    """A mode by its name; a name of another version's means the default."""
-    known = {mode.value: mode for mode in InpaintMode}
-    return known.get(value, InpaintMode.AUTO)
+def _known(kind: type[Choice], name: str, default: Choice) -> Choice:
+    """A choice by its name; a name of another version's means the default."""
+    return {choice.value: choice for choice in kind}.get(name, default)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from nijimi_protocol.inpaint import MAX_REACH_PX
 from nijimi_protocol.params import MAX_SEED
 
 from ..model.live_state import LiveState
@@ -50,6 +51,8 @@ class DockerPanel(QtWidgets.QWidget):
         self._negative = self._text_field("negative_prompt", "What shall not be there", 2)
         layout.addWidget(self._prompt)
         layout.addWidget(self._negative)
+        self._edges = self._edge_settings()
+        layout.addWidget(self._edges)
         layout.addLayout(self._sliders())
         layout.addLayout(self._area_row())
         layout.addLayout(self._buttons())
@@ -159,11 +162,50 @@ class DockerPanel(QtWidgets.QWidget):
                 ("Expand", "expand", "Paint where the canvas is still transparent."),
                 ("Remove", "remove", "Let what is selected vanish."),
                 ("Background", "background", "Repaint everything but what is selected."),
+                ("Custom", "custom", "Strength and first fill exactly as they are set below."),
             ),
         )
         row.addWidget(self._area, 1)
         row.addWidget(self._inpaint, 1)
         return row
+
+    def _edge_settings(self) -> Any:
+        """How far a repainted selection reaches, and what it begins as; folded away."""
+        box = QtWidgets.QWidget()
+        box.setObjectName("nijimi_edges")
+        grid = QtWidgets.QGridLayout(box)
+        grid.setContentsMargins(0, 0, 0, 0)
+        grid.setHorizontalSpacing(6)
+        grid.setVerticalSpacing(4)
+        for n, (name, title, tip) in enumerate(
+            (
+                ("grow", "Grow", "How far the model repaints beyond the selection, unseen."),
+                ("blend", "Blend", "Over how much inside its edge new and old are mixed."),
+                ("context", "Context", "How much around it the model sees; 0 chooses by rule."),
+            )
+        ):
+            field = QtWidgets.QSpinBox()
+            field.setObjectName(f"nijimi_inpaint_{name}")
+            field.setRange(0, MAX_REACH_PX)
+            field.setSuffix(" px")
+            field.setToolTip(tip)
+            key = f"inpaint_{name}_px"
+            field.setValue(self._settings.get(key))
+            field.valueChanged.connect(lambda value, key=key: self._settings.set(key, value))
+            grid.addWidget(QtWidgets.QLabel(title), n // 2, 2 * (n % 2))
+            grid.addWidget(field, n // 2, 2 * (n % 2) + 1)
+        fill = self._choice(
+            "inpaint_fill",
+            (
+                ("As it is", "none", "Custom begins with what is there."),
+                ("Grey", "neutral", "Custom begins with plain grey."),
+                ("Blurred", "blur", "Custom begins with the surroundings, blurred."),
+                ("Border", "border", "Custom begins with the border, stretched inwards."),
+            ),
+        )
+        grid.addWidget(QtWidgets.QLabel("Fill"), 1, 2)
+        grid.addWidget(fill, 1, 3)
+        return box
 
     def _choice(self, name: str, choices: tuple[tuple[str, str, str], ...]) -> Any:
         box = QtWidgets.QComboBox()
@@ -197,7 +239,9 @@ class DockerPanel(QtWidgets.QWidget):
         self._apply.setIcon(self._icon("addlayer"))
         self._apply.setToolTip("Put the picture into a new layer above the active one.")
         self._apply.clicked.connect(self._apply_pressed)
-        self._more = self._tool("arrow-down", "Negative prompt", checkable=True)
+        self._more = self._tool(
+            "arrow-down", "Negative prompt, edges of a selection", checkable=True
+        )
         self._more.setObjectName("nijimi_more")
         self._more.toggled.connect(self._fold_negative)
         row.addWidget(self._live, 1)
@@ -272,6 +316,7 @@ class DockerPanel(QtWidgets.QWidget):
 
     def _fold_negative(self, shown: bool) -> None:
         self._negative.setVisible(shown)
+        self._edges.setVisible(shown)
         self._more.setChecked(shown)
         self._more.setIcon(self._icon("arrow-up" if shown else "arrow-down"))
 
