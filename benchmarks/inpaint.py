@@ -11,7 +11,8 @@ with its own overlay (what it keeps of the old picture is pasted back). Measured
 """
 
 # diffusers types its pipelines too narrowly: parts may be absent.
-# pyright: reportArgumentType=false
+# scikit-image comes with the extra "benchmarks" only.
+# pyright: reportArgumentType=false, reportMissingImports=false
 from __future__ import annotations
 
 import statistics

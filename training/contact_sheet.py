@@ -1,76 +1,120 @@
 """An exported model enters; one picture of what it can do leaves.
 
 ``python -m training.contact_sheet -o sheet.png``: held-out sketches at three strengths beside the
-real picture, then prompts by seeds.
+true picture, prompts by seeds, and selections before and after.
 """
 
 from __future__ import annotations
 
 import argparse
-import random
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 from nijimi_backend.engine.engine import Engine, open_engine
 from nijimi_backend.engine.request import FrameRequest
 from nijimi_protocol.geometry import Extent
 from nijimi_protocol.params import RenderMode, RenderParams
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from .build_data import HELD_OUT_SEED
-from .evaluate import bgra
-from .scenes import caption_of, draw_scene, draw_sketch, random_scene
+from .scenes import make_example
 
-STRENGTHS = (0.4, 0.6, 0.8)
+STRENGTHS = (0.3, 0.5, 0.7)
 PROMPTS = (
+    "a cat on green grass on a sunny day",
+    "a red car on a beach at sunset",
+    "a girl with long hair in a blue dress waving by the sea",
     "a red house on a green hill at sunset, pine trees, painterly",
-    "the sea at night, moon and stars",
-    "snowy mountains, fir trees, day, painterly",
-    "palm trees on a beach, sun, flat",
 )
+COLUMNS = len(STRENGTHS) + 2
+Pixels = npt.NDArray[np.uint8]
 
 
-def render(
-    engine: Engine, params: RenderParams, canvas: Image.Image | None, key: int
-) -> Image.Image:
-    """One picture of the engine as RGB."""
-    request = FrameRequest(
-        params=params,
-        extent=Extent(256, 256),
-        canvas=bgra(canvas) if canvas is not None else None,
-        canvas_version=key,
-    )
-    pixels = engine.render(request).pixels
-    return Image.fromarray(np.ascontiguousarray(pixels[..., 2::-1]))
+class Printer:
+    """Renders one picture after another. Versions keep the engine's caches apart."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._version = 0
+
+    def render(
+        self, params: RenderParams, canvas: Image.Image | None = None, mask: Pixels | None = None
+    ) -> Image.Image:
+        self._version += 1
+        full: Pixels | None = None
+        if canvas is not None:
+            full = np.ascontiguousarray(np.asarray(canvas.convert("RGBA"))[..., [2, 1, 0, 3]])
+        made = self._engine.render(
+            FrameRequest(
+                params=params,
+                extent=Extent(256, 256),
+                canvas=full,
+                canvas_version=self._version,
+                mask=mask,
+                mask_version=self._version,
+            )
+        )
+        picture = Image.fromarray(np.ascontiguousarray(made.pixels[..., [2, 1, 0, 3]]), "RGBA")
+        below = canvas.convert("RGBA") if canvas is not None else Image.new("RGBA", (256, 256))
+        below.alpha_composite(picture, (made.area.x, made.area.y))
+        return below.convert("RGB")
+
+
+def sketch_row(printer: Printer, seed: int) -> list[Image.Image]:
+    """The sketch, the picture at each strength, and what it was drawn from."""
+    example = make_example(seed)
+    print(f"{seed}: {example.captions[0]}")
+    made = [
+        printer.render(
+            RenderParams(prompt=example.captions[0], strength=strength, seed=seed),
+            example.sketch,
+        )
+        for strength in STRENGTHS
+    ]
+    return [example.sketch, *made, example.picture]
+
+
+def inpaint_row(printer: Printer, seed: int, prompt: str) -> list[Image.Image]:
+    """A picture, what is selected, and three seeds of something new there."""
+    example = make_example(seed)
+    selection = Image.new("L", (256, 256))
+    ImageDraw.Draw(selection).ellipse((64, 84, 192, 224), fill=255)
+    shown = example.picture.copy()
+    shown.paste((255, 255, 255), (0, 0), selection.point(lambda value: value // 2))
+    made = [
+        printer.render(
+            RenderParams(prompt=prompt, mode=RenderMode.INPAINT, strength=1.0, seed=n),
+            example.picture,
+            np.asarray(selection),
+        )
+        for n in range(COLUMNS - 2)
+    ]
+    return [example.picture, shown, *made]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser()
+    parser = argparse.ArgumentParser(description="Print a contact sheet of a model.")
     parser.add_argument(
         "--model", type=Path, default=Path("backend/nijimi_backend/embedded/nijimi-mini")
     )
     parser.add_argument("-o", "--output", type=Path, default=Path("contact_sheet.png"))
-    parser.add_argument("--rows", type=int, default=5)
+    parser.add_argument("--rows", type=int, default=6, help="rows of sketches")
     args = parser.parse_args()
-    engine = open_engine(str(args.model.resolve()))
-    columns = len(STRENGTHS) + 2
-    sheet = Image.new("RGB", (256 * columns, 256 * (args.rows + len(PROMPTS))), "white")
-    for row in range(args.rows):
-        scene = random_scene(HELD_OUT_SEED + 7 * row)
-        caption, sketch = caption_of(scene, random.Random(row)), draw_sketch(scene)
-        print(f"row {row + 1}: {caption}")
-        pictures = [sketch]
-        for strength in STRENGTHS:
-            params = RenderParams(prompt=caption, strength=strength, seed=row)
-            pictures.append(render(engine, params, sketch, row))
-        pictures.append(draw_scene(scene))
-        for column, picture in enumerate(pictures):
-            sheet.paste(picture, (256 * column, 256 * row))
-    for row, prompt in enumerate(PROMPTS):
-        for seed in range(columns):
-            params = RenderParams(prompt=prompt, mode=RenderMode.TXT2IMG, seed=seed)
-            picture = render(engine, params, None, 0)
-            sheet.paste(picture, (256 * seed, 256 * (args.rows + row)))
+    printer = Printer(open_engine(str(args.model.resolve())))
+    rows = [sketch_row(printer, HELD_OUT_SEED + 7 * n) for n in range(args.rows)]
+    for prompt in PROMPTS:
+        params = [
+            RenderParams(prompt=prompt, mode=RenderMode.TXT2IMG, seed=seed)
+            for seed in range(COLUMNS)
+        ]
+        rows.append([printer.render(each) for each in params])
+    for n, prompt in enumerate(("a cat", "a red balloon")):
+        rows.append(inpaint_row(printer, HELD_OUT_SEED + 500 + n, prompt))
+    sheet = Image.new("RGB", (256 * COLUMNS, 256 * len(rows)), "white")
+    for y, row in enumerate(rows):
+        for x, picture in enumerate(row):
+            sheet.paste(picture, (256 * x, 256 * y))
     sheet.save(args.output)
     print(f"wrote {args.output}")
 

@@ -60,6 +60,11 @@ class Log:
     def is_over(self) -> bool:
         return time.monotonic() >= self._end
 
+    @property
+    def part(self) -> float:
+        """How much of the time is over, 0 to 1."""
+        return min(1.0, (time.monotonic() - self._started) / max(1e-9, self._end - self._started))
+
     def add(self, step: int, samples: int, every: int = 50, **values: float) -> None:
         """Note the losses of one step; print each ``every`` steps."""
         for key, value in values.items():

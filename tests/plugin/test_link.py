@@ -8,7 +8,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from nijimi.link import connection as connection_module
 from nijimi.link.connection import MAX_QUICK_ENDS, Connection
+from nijimi.link.heartbeat import Beat, Heartbeat
 from nijimi.link.socket import LinkSocket
 from nijimi_protocol.version import SUBPROTOCOL
 from websockets.sync.server import Server, ServerConnection, serve
@@ -16,6 +18,7 @@ from websockets.sync.server import Server, ServerConnection, serve
 FAKE = """
 import json, sys, time
 from websockets.sync.server import serve
+from nijimi_protocol.messages import Status
 from nijimi_protocol.session import ServerSession
 token = sys.stdin.readline().strip()
 mode = sys.argv[1]
@@ -24,6 +27,7 @@ if mode == "dies":
 def handle(socket):
     session = ServerSession(token=token, device="fake", models=())
     session.receive(socket.recv()); socket.send(session.welcome())
+    socket.send(session.send(Status(state="ready", device="fake", model="fake")))
     for data in socket: session.receive(data)
 with serve(handle, "127.0.0.1", 0, subprotocols=["nijimi.1"], compression=None) as server:
     port = server.socket.getsockname()[1]
@@ -168,3 +172,57 @@ def test_without_an_installation_the_command_is_told() -> None:
     connection.start()
     assert states == ["failed"]
     assert "python3 installer run" in problems[0][1]
+
+
+def test_a_backend_that_hangs_is_replaced(
+    fake: Callable[[str], list[str]], wait: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import os
+    import signal
+    import time
+
+    if not hasattr(signal, "SIGSTOP"):
+        pytest.skip("this system cannot stop a process")
+    monkeypatch.setattr(connection_module, "READY_PATIENCE_S", 1.0)
+    connection, states, problems = _watched(fake("serves"))
+    connection.start()
+    wait(lambda: connection.is_open)
+    # A healthy one is left alone, however long nothing is to be said.
+    quiet = time.monotonic() + 4.0
+    wait(lambda: time.monotonic() > quiet)
+    assert "reconnecting" not in states
+    first = connection.backend_pid
+    os.kill(first, signal.SIGSTOP)
+    stopped = time.monotonic()
+    wait(lambda: "reconnecting" in states)
+    assert time.monotonic() - stopped < 5.0
+    wait(lambda: connection.is_open)
+    assert connection.backend_pid not in (0, first)
+    assert problems == []
+    connection.stop()
+    with pytest.raises(ProcessLookupError):
+        os.kill(first, 0)
+
+
+def test_a_heart_is_asked_when_it_is_quiet_and_given_up_when_it_stays_so() -> None:
+    heart = Heartbeat(0.0)
+    heart.patience_s = 4.0
+    assert heart.look(0.5) is Beat.NOTHING
+    assert heart.look(1.5) is Beat.ASK
+    assert heart.look(2.5) is Beat.NOTHING
+    heart.heard(3.0)
+    assert heart.look(3.5) is Beat.NOTHING
+    assert heart.look(4.5) is Beat.ASK
+    assert [heart.look(4.5 + n) for n in (1, 2, 3)] == [Beat.NOTHING] * 3
+    assert heart.look(8.6) is Beat.GIVE_UP
+
+
+def test_our_own_absence_is_not_held_against_the_backend() -> None:
+    """Krita was busy, or the laptop slept: first ask, then wait anew."""
+    heart = Heartbeat(0.0)
+    heart.patience_s = 4.0
+    assert heart.look(1.5) is Beat.ASK
+    assert heart.look(3600.0) is Beat.ASK
+    assert heart.look(3601.0) is Beat.NOTHING
+    heart.heard(3601.5)
+    assert heart.look(3602.0) is Beat.NOTHING

@@ -9,15 +9,23 @@ Signals:
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 from nijimi_protocol.errors import RemoteProtocolError
-from nijimi_protocol.messages import ErrorReport, Welcome
+from nijimi_protocol.messages import ErrorReport, Status, Welcome
 from nijimi_protocol.session import ClientSession, SessionState
 from nijimi_protocol.version import VERSION
 
 from ..qt import QtCore, Signal
 from .backend_process import BackendProcess
+from .heartbeat import (
+    BEAT_S,
+    LOADING_PATIENCE_S,
+    READY_PATIENCE_S,
+    Beat,
+    Heartbeat,
+)
 from .socket import LinkSocket
 
 __all__ = ["MAX_QUICK_ENDS", "Connection"]
@@ -50,6 +58,10 @@ class Connection(QtCore.QObject):
         self.session: ClientSession | None = None
         self.receiving_since_s = 0.0
         """When the bytes of the newest event began to be read (``time.perf_counter``)."""
+        self._heartbeat: Heartbeat | None = None
+        self._beat = QtCore.QTimer(self)
+        self._beat.setInterval(round(1000 * BEAT_S))
+        self._beat.timeout.connect(self._look_after_it)
         self._again = QtCore.QTimer(self)
         self._again.setSingleShot(True)
         self._again.timeout.connect(self._launch)
@@ -109,14 +121,31 @@ class Connection(QtCore.QObject):
         socket.opened.connect(self._greet)
         socket.message.connect(self._receive)
         socket.closed.connect(self._ended)
+        socket.heard.connect(self._heard)
         self._socket = socket
         socket.open(port)
 
     def _greet(self) -> None:
+        self._heartbeat = Heartbeat(time.monotonic())
+        self._beat.start()
         self.session = ClientSession(
             token=self._token, client=f"nijimi-krita {VERSION}", first_revision=self._revision
         )
         self.send(self.session.hello())
+
+    def _heard(self) -> None:
+        if self._heartbeat is not None:
+            self._heartbeat.heard(time.monotonic())
+
+    def _look_after_it(self) -> None:
+        """A backend that hangs is as bad as a dead one: it is ended and started again."""
+        if self._heartbeat is None or self._socket is None:
+            return
+        beat = self._heartbeat.look(time.monotonic())
+        if beat is Beat.ASK:
+            self._socket.ping()
+        elif beat is Beat.GIVE_UP:
+            self._ended("The backend did not answer any more.")
 
     def _receive(self, data: bytes) -> None:
         session = self.session
@@ -136,6 +165,9 @@ class Connection(QtCore.QObject):
             # Trying again would end the same way.
             self._give_up(event.sentence, event.action)
             return
+        if isinstance(event, Status) and self._heartbeat is not None:
+            is_ready = event.state == "ready"
+            self._heartbeat.patience_s = READY_PATIENCE_S if is_ready else LOADING_PATIENCE_S
         self.received.emit(event)
 
     def _ended(self, sentence: str) -> None:
@@ -157,6 +189,8 @@ class Connection(QtCore.QObject):
         self.problem.emit(sentence, action)
 
     def _drop(self) -> None:
+        self._beat.stop()
+        self._heartbeat = None
         if self.session is not None:
             self._revision = self.session.revision
             self.session = None

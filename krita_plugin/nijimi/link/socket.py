@@ -5,6 +5,7 @@ no polling.
 
 Signals:
     opened()
+    heard()          bytes of any kind came
     message(object)  bytes
     closed(str)      a sentence
 """
@@ -36,6 +37,7 @@ class LinkSocket(QtCore.QObject):
     """One connection; make a new one for the next."""
 
     opened = Signal()
+    heard = Signal()
     message = Signal(object)
     closed = Signal(str)
 
@@ -83,6 +85,16 @@ class LinkSocket(QtCore.QObject):
             return
         self._write()
 
+    def ping(self) -> None:
+        """Ask whether somebody is there; the answer is ``heard``, as all bytes are."""
+        if not self._is_open or self._protocol is None:
+            return
+        try:
+            self._protocol.send_ping(b"")
+        except InvalidState:
+            return
+        self._write()
+
     def close(self) -> None:
         """Say goodbye and be done; ``closed`` is not emitted for one's own wish."""
         self._is_over = True
@@ -107,6 +119,7 @@ class LinkSocket(QtCore.QObject):
         if protocol is None or self._is_over:
             return
         self.reading_since_s = time.perf_counter()
+        self.heard.emit()
         protocol.receive_data(bytes(self._tcp.readAll()))
         for event in protocol.events_received():
             if isinstance(event, Response):
