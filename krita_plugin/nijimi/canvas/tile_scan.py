@@ -1,0 +1,125 @@
+"""A reader of pixels enters; what changed since the last scan leaves, a little in every turn.
+
+The canvas is looked at in blocks, the restless ones first: those that changed a moment ago and
+their neighbours. So a stroke is found at once however large the canvas, and one turn on Krita's
+thread stays short. Imports no Krita.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from nijimi_protocol.geometry import Bounds, Extent, merge_tiles
+from nijimi_protocol.pixels import PixelFormat, changed_tiles, copy_out, paste
+
+from .room import CaptureResult
+
+__all__ = ["BLOCK_PX", "TileScan"]
+
+BLOCK_PX = 256
+"""Side of a block: large enough that reading one costs hardly more than the call."""
+
+Reader = Callable[[Bounds], bytes]
+"""Bounds within the canvas in, their BGRA8 pixels out."""
+
+
+class TileScan:
+    """Remembers what was last seen of one canvas. A block never seen counts as all zero."""
+
+    def __init__(self, extent: Extent) -> None:
+        self.extent = extent
+        self._columns = -(-extent.width // BLOCK_PX)
+        self._rows = -(-extent.height // BLOCK_PX)
+        self._seen: dict[int, bytearray] = {}
+        self._waiting: dict[int, None] = {}
+        """Blocks of this round that were not looked at yet, in order."""
+        self._restless: set[int] = set()
+        """Blocks that had changed in the turn before."""
+
+    @property
+    def is_between_rounds(self) -> bool:
+        """Whether every block was looked at since the round began."""
+        return not self._waiting
+
+    def scan(
+        self,
+        read: Reader,
+        budget_bytes: int,
+        budget_s: float,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> CaptureResult:
+        """Go on with the round, or begin one, until a budget is spent (but one block at least).
+
+        Restless blocks come first in every turn, also when their turn in the round is over.
+        """
+        if not self._waiting:
+            self._waiting = dict.fromkeys(range(self._columns * self._rows))
+        end = clock() + budget_s
+        hot, self._restless = self._hot(), set()
+        tiles: list[tuple[Bounds, bytes]] = []
+        spent = 0
+        while hot or self._waiting:
+            block = hot.pop() if hot else next(iter(self._waiting))
+            if self._look(block, read, budget_bytes - spent, tiles):
+                self._waiting[block] = None
+            else:
+                self._waiting.pop(block, None)
+            spent = sum(len(data) for _, data in tiles)
+            if clock() >= end or spent >= budget_bytes:
+                break
+        return CaptureResult(self.extent, tiles, bool(self._waiting))
+
+    def _look(
+        self, block: int, read: Reader, budget_bytes: int, tiles: list[tuple[Bounds, bytes]]
+    ) -> bool:
+        """Note what changed in a block; whether some of it must wait for the next turn."""
+        bounds = self._bounds(block)
+        pixels = read(bounds)
+        seen = self._seen.get(block)
+        if seen is None:
+            seen = self._seen[block] = bytearray(len(pixels))
+        if seen.startswith(pixels):
+            # Of equal length, so it means equal: one memory comparison.
+            return False
+        self._restless.add(block)
+        areas = merge_tiles(changed_tiles(seen, pixels, bounds.extent, PixelFormat.BGRA8))
+        spent = 0
+        for part in (part for area in areas for part in _split(area, budget_bytes // 4)):
+            if spent and spent >= budget_bytes:
+                return True
+            data = copy_out(pixels, bounds.extent, part, PixelFormat.BGRA8)
+            if data == copy_out(seen, bounds.extent, part, PixelFormat.BGRA8):
+                # The tile differs elsewhere: this band went in an earlier turn.
+                continue
+            paste(seen, bounds.extent, part, data, PixelFormat.BGRA8)
+            place = Bounds(bounds.x + part.x, bounds.y + part.y, part.width, part.height)
+            tiles.append((place, data))
+            spent += len(data)
+        return False
+
+    def _hot(self) -> list[int]:
+        """Restless blocks and their neighbours; the restless last: the end is taken first."""
+        around: set[int] = set()
+        for block in self._restless:
+            row, column = divmod(block, self._columns)
+            for y in range(max(0, row - 1), min(self._rows, row + 2)):
+                for x in range(max(0, column - 1), min(self._columns, column + 2)):
+                    around.add(y * self._columns + x)
+        return [*sorted(around - self._restless), *sorted(self._restless)]
+
+    def _bounds(self, block: int) -> Bounds:
+        row, column = divmod(block, self._columns)
+        x, y = column * BLOCK_PX, row * BLOCK_PX
+        return Bounds(
+            x, y, min(BLOCK_PX, self.extent.width - x), min(BLOCK_PX, self.extent.height - y)
+        )
+
+
+def _split(area: Bounds, budget_bytes: int) -> list[Bounds]:
+    """Cut a rectangle into bands of at most ``budget_bytes``, or of one row."""
+    rows = max(1, max(1, budget_bytes) // (area.width * 4))
+    return [
+        Bounds(area.x, y, area.width, min(rows, area.bottom - y))
+        for y in range(area.y, area.bottom, rows)
+    ]

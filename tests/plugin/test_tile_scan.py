@@ -1,0 +1,128 @@
+"""Scanning a canvas block by block: every change is found, the restless blocks first."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from nijimi.canvas.tile_scan import BLOCK_PX, TileScan
+from nijimi_protocol.geometry import Bounds, Extent
+from nijimi_protocol.pixels import PixelFormat, copy_out, paste
+
+SIZE = Extent(3 * BLOCK_PX + 10, 2 * BLOCK_PX + 77)
+PLENTY_BYTES, PLENTY_S = 10**9, 60.0
+
+
+class Canvas:
+    """Pixels that can be drawn on and read, and a count of the reads."""
+
+    def __init__(self, extent: Extent = SIZE) -> None:
+        self.extent = extent
+        self.pixels = bytearray(extent.pixels * 4)
+        self.reads: list[Bounds] = []
+
+    def draw(self, area: Bounds, value: int) -> None:
+        data = bytes([value]) * (area.extent.pixels * 4)
+        paste(self.pixels, self.extent, area, data, PixelFormat.BGRA8)
+
+    def read(self, bounds: Bounds) -> bytes:
+        self.reads.append(bounds)
+        return copy_out(self.pixels, self.extent, bounds, PixelFormat.BGRA8)
+
+
+def _ticking(step_s: float) -> Callable[[], float]:
+    now = [0.0]
+
+    def clock() -> float:
+        now[0] += step_s
+        return now[0]
+
+    return clock
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.integers(0, 10**6), st.sampled_from([5_000, 60_000, PLENTY_BYTES]))
+def test_the_other_end_always_becomes_equal(seed: int, budget_bytes: int) -> None:
+    rng = random.Random(seed)
+    canvas, mirror = Canvas(), bytearray(SIZE.pixels * 4)
+    scan = TileScan(SIZE)
+    for _ in range(4):
+        x, y = rng.randrange(SIZE.width - 1), rng.randrange(SIZE.height - 1)
+        area = Bounds(
+            x, y, rng.randint(1, min(90, SIZE.width - x)), rng.randint(1, min(40, SIZE.height - y))
+        )
+        canvas.draw(area, rng.randrange(256))
+        for _ in range(rng.randint(0, 3)):
+            # Turns that are interrupted by the next stroke.
+            for place, data in scan.scan(canvas.read, budget_bytes, PLENTY_S).tiles:
+                paste(mirror, SIZE, place, data, PixelFormat.BGRA8)
+    # Whatever was under way, then one whole round.
+    for _ in range(2):
+        more = True
+        while more:
+            result = scan.scan(canvas.read, budget_bytes, PLENTY_S)
+            more = result.has_more
+            for place, data in result.tiles:
+                paste(mirror, SIZE, place, data, PixelFormat.BGRA8)
+    assert mirror == canvas.pixels
+    assert scan.is_between_rounds
+
+
+def test_a_turn_ends_with_its_time_and_the_next_goes_on() -> None:
+    canvas, scan = Canvas(), TileScan(SIZE)
+    first = scan.scan(canvas.read, PLENTY_BYTES, 2.5, _ticking(1.0))
+    assert first.has_more
+    assert len(canvas.reads) == 3
+    while scan.scan(canvas.read, PLENTY_BYTES, 2.5, _ticking(1.0)).has_more:
+        pass
+    assert len(canvas.reads) == 12
+    assert len({tuple(bounds) for bounds in canvas.reads}) == 12
+
+
+def test_a_block_under_the_pen_is_looked_at_in_every_turn() -> None:
+    canvas, scan = Canvas(Extent(16 * BLOCK_PX, 16 * BLOCK_PX)), None
+    scan = TileScan(canvas.extent)
+    while scan.scan(canvas.read, PLENTY_BYTES, PLENTY_S).has_more:
+        pass
+    for n in range(6):
+        canvas.draw(Bounds(1000 + 4 * n, 900, 20, 20), 10 + n)
+        if n == 0:
+            while not scan.scan(canvas.read, PLENTY_BYTES, PLENTY_S).tiles:
+                pass
+            continue
+        canvas.reads.clear()
+        # A turn with time for a dozen blocks of the 256.
+        result = scan.scan(canvas.read, PLENTY_BYTES, 12.0, _ticking(1.0))
+        assert result.tiles, "the stroke had to wait for its turn in the round"
+        assert len(canvas.reads) <= 13
+
+
+@pytest.mark.parametrize("budget_bytes", [4 * 70, 50_000])
+def test_a_large_change_is_cut_to_the_budget(budget_bytes: int) -> None:
+    canvas, scan = Canvas(), TileScan(SIZE)
+    canvas.draw(Bounds(0, 0, 300, 200), 9)
+    turns = 0
+    more = True
+    while more:
+        result = scan.scan(canvas.read, budget_bytes, PLENTY_S)
+        more = result.has_more
+        turns += 1
+        # A band is one row at least, and what was begun with room left is finished.
+        assert sum(len(data) for _, data in result.tiles) <= 1.25 * budget_bytes + 4 * BLOCK_PX
+    assert turns > 2
+
+
+def test_nothing_new_costs_one_comparison_a_block_and_sends_nothing() -> None:
+    canvas, scan = Canvas(), TileScan(SIZE)
+    canvas.draw(SIZE.bounds, 255)
+    while scan.scan(canvas.read, PLENTY_BYTES, PLENTY_S).has_more:
+        pass
+    scan.scan(canvas.read, PLENTY_BYTES, PLENTY_S)
+    canvas.reads.clear()
+    result = scan.scan(canvas.read, PLENTY_BYTES, PLENTY_S)
+    assert result.tiles == []
+    assert not result.has_more
+    assert len(canvas.reads) == 12
