@@ -2,6 +2,7 @@
 
 ``path``: stroke to frame in real Krita, headless, with the embedded model, several times over.
 It paints the demo's sketch with a real pointer, and needs what the demo needs.
+``growth``: what a small stroke costs on canvases from 512 to 4096 px.
 ``inpaint``: seams and costs of repainting a selection, beside diffusers' own pipeline.
 """
 
@@ -75,7 +76,7 @@ def table(reports: list[dict[str, Any]]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks")
-    parser.add_argument("name", choices=("path", "inpaint"))
+    parser.add_argument("name", choices=("path", "inpaint", "growth"))
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--json", type=Path)
     parser.add_argument("--model", default="", help="for inpaint; default: the embedded one")
@@ -94,6 +95,12 @@ def main() -> None:
         if args.sd15:
             reports.append(inpaint.compare("sd15-shaped", args.pictures, cases=3))
             print(inpaint.inpaint_table(reports[-1]))
+    elif args.name == "growth":
+        from . import growth
+
+        alone, inside = growth.backend_growth(), growth.krita_growth()
+        print(growth.growth_table(alone, inside))
+        reports = [{"backend": alone, "krita": inside}]
     else:
         reports = path(args.runs)
         print(table(reports))

@@ -10,9 +10,17 @@ import numpy.typing as npt
 from nijimi_protocol.geometry import Bounds, Extent
 from nijimi_protocol.params import RenderParams
 
-__all__ = ["FrameRequest", "Picture", "Pixels"]
+__all__ = ["CanvasChanges", "FrameRequest", "Picture", "Pixels"]
 
 Pixels = npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CanvasChanges:
+    """The areas in which a canvas differs, at most, from itself at ``base_version``."""
+
+    base_version: int
+    areas: tuple[Bounds, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +37,7 @@ class FrameRequest:
     extent: Extent
     canvas: Pixels | None = None
     canvas_version: int = 0
+    canvas_changes: CanvasChanges | None = None
     mask: Pixels | None = None
     mask_version: int = 0
     full_quality: bool = False

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import torch
 from diffusers import AutoencoderTiny
-from nijimi_protocol.geometry import Extent
+from nijimi_protocol.geometry import Bounds, Extent
 
 from ..models.loader import ModelBundle
 from .request import Pixels
@@ -19,6 +19,7 @@ __all__ = [
     "embed_prompts",
     "encode_canvas",
     "lay_over_white",
+    "refresh_small",
     "resize_canvas",
     "resize_mask",
     "seeded_noise",
@@ -53,6 +54,27 @@ def resize_canvas(canvas: Pixels, extent: Extent) -> Pixels:
     # Colours are swapped last, where there are fewest pixels.
     small = _resized(lay_over_white(canvas), extent, cv2.INTER_CUBIC)
     return np.ascontiguousarray(small[..., 2::-1])
+
+
+def refresh_small(
+    small: Pixels, canvas: Pixels, areas: Sequence[Bounds], extent: Extent
+) -> Pixels | None:
+    """``small`` (from ``resize_canvas`` to ``extent``) with only ``areas`` made again.
+
+    None where that is not exact: averaging over areas falls into cells only at whole ratios.
+    """
+    height, width = canvas.shape[:2]
+    if width % extent.width or height % extent.height:
+        return None
+    across, down = width // extent.width, height // extent.height
+    result = small.copy()
+    for x, y, w, h in areas:
+        left, top = x // across, y // down
+        right, bottom = -(-(x + w) // across), -(-(y + h) // down)
+        part = canvas[top * down : bottom * down, left * across : right * across]
+        cells = Extent(right - left, bottom - top)
+        result[top:bottom, left:right] = resize_canvas(np.ascontiguousarray(part), cells)
+    return result
 
 
 def resize_mask(mask: Pixels, extent: Extent) -> Pixels:

@@ -27,7 +27,8 @@ from nijimi_protocol.pixels import Encoding, PixelFormat, Tile, unpack_tile
 from nijimi_protocol.pose import Person
 from PIL import Image, UnidentifiedImageError
 
-from ..engine.request import FrameRequest, Pixels
+from ..engine.request import CanvasChanges, FrameRequest, Pixels
+from .plane_copies import PlaneCopies
 
 __all__ = ["CanvasState", "Snapshot", "unpack"]
 
@@ -44,6 +45,7 @@ class Snapshot:
     extent: Extent
     canvas: Pixels | None
     canvas_version: int
+    canvas_changes: CanvasChanges | None
     mask: Pixels | None
     mask_version: int
     controls: tuple[ControlLayer, ...]
@@ -73,6 +75,7 @@ class Snapshot:
             extent=self.extent if self.canvas is not None else _TEXT_TO_IMAGE_EXTENT,
             canvas=self.canvas,
             canvas_version=self.canvas_version,
+            canvas_changes=self.canvas_changes,
             mask=self.mask,
             mask_version=self.mask_version,
             full_quality=full_quality,
@@ -82,14 +85,14 @@ class Snapshot:
 class CanvasState:
     """The mirror of one client. Written by the socket's thread, read by the worker's.
 
-    Its planes take at most ``max_planes * max_pixels * 4`` bytes (``Limits``), and a snapshot
-    one more copy of canvas and mask.
+    Its planes take at most ``max_planes * max_pixels * 4`` bytes (``Limits``), and the snapshots
+    twice the canvas and twice the mask more.
     """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._planes: dict[str, Pixels] = {}
-        self._copies: dict[str, Pixels] = {}
+        self._copies: dict[str, PlaneCopies] = {}
         self._versions: dict[str, int] = {}
         # One engine serves all clients and caches by version: each client counts from a place
         # of its own, so that nobody is ever shown another's canvas.
@@ -149,6 +152,7 @@ class CanvasState:
                 extent=extent,
                 canvas=canvas,
                 canvas_version=self._versions.get(CANVAS, 0),
+                canvas_changes=self._changes(CANVAS),
                 mask=self._copy(MASK),
                 mask_version=self._versions.get(MASK, 0),
                 controls=self._controls,
@@ -159,6 +163,7 @@ class CanvasState:
         width, height = event.extent
         shape = (height, width, 4) if event.format is PixelFormat.BGRA8 else (height, width)
         self._planes[event.plane] = np.zeros(shape, dtype=np.uint8)
+        self._copies.pop(event.plane, None)
         self._touch(event.plane)
 
     def _paste(self, plane: str, unpacked: list[tuple[Tile, bytes]]) -> None:
@@ -170,19 +175,24 @@ class CanvasState:
             if not np.array_equal(target, new):
                 target[...] = new
                 self._touch(plane)
+                if copies := self._copies.get(plane):
+                    copies.note(tile.bounds)
 
     def _touch(self, plane: str) -> None:
         self._newest_version += 1
         self._versions[plane] = self._newest_version
-        self._copies.pop(plane, None)
 
     def _copy(self, plane: str) -> Pixels | None:
         pixels = self._planes.get(plane)
         if pixels is None:
             return None
         if plane not in self._copies:
-            self._copies[plane] = pixels.copy()
-        return self._copies[plane]
+            self._copies[plane] = PlaneCopies()
+        return self._copies[plane].newest(pixels, self._versions[plane])
+
+    def _changes(self, plane: str) -> CanvasChanges | None:
+        copies = self._copies.get(plane)
+        return copies.changes if copies is not None else None
 
 
 def unpack(tile: Tile) -> bytes:

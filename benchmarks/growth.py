@@ -1,0 +1,109 @@
+"""Canvas sizes enter; what a small stroke costs on each leaves. Nothing but the stroke may matter.
+
+Two parts: the backend alone (a client on a socket paints 64 x 64 px and waits for the frame), and
+real Krita (strokes of a 20 px brush by a real pointer), with what our turns take of its thread.
+"""
+
+from __future__ import annotations
+
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from nijimi_backend.plugin_archive import build_archive
+from nijimi_installer.desktop.krita_process import DRIVER_DIR, KritaProcess
+from nijimi_installer.desktop.profile import KritaProfile
+from nijimi_installer.desktop.xvfb import VirtualScreen
+from nijimi_installer.plugin_install import unpack_plugin, write_config
+from nijimi_protocol.geometry import Bounds, Extent
+from nijimi_protocol.params import RenderParams
+
+from tests.support.backend_process import BackendProcess
+from tests.support.live_client import LiveClient
+
+__all__ = ["SIDES", "backend_growth", "growth_table", "krita_growth"]
+
+SIDES = (512, 1024, 2048, 4096)
+_BLOCK_PX = 512
+_STEPS, _NIJIMI = DRIVER_DIR / "steps.py", DRIVER_DIR / "nijimi_steps.py"
+
+
+def backend_growth(strokes: int = 15) -> list[dict[str, Any]]:
+    """Update to frame, less the networks, for a small stroke on a painted canvas of each size."""
+    found: list[dict[str, Any]] = []
+    with BackendProcess("--device", "cpu") as backend:
+        for side in SIDES:
+            with LiveClient(backend.port, backend.token) as client:
+                client.wait_for_state("ready")
+                client.open_canvas(Extent(side, side))
+                client.set(RenderParams(num_inference_steps=1, refine=False, strength=0.3))
+                for y in range(0, side, _BLOCK_PX):
+                    for x in range(0, side, _BLOCK_PX):
+                        client.paint(Bounds(x, y, _BLOCK_PX, _BLOCK_PX), 200)
+                client.wait_for_frame(client.session.revision)
+                spent: list[float] = []
+                for n in range(strokes + 2):
+                    started = time.perf_counter()
+                    client.paint(Bounds(40 + n, 60, 64, 64), 5 * n)
+                    frame = client.wait_for_frame(client.session.revision)
+                    spent.append((time.perf_counter() - started) * 1000 - frame.model_ms)
+                found.append(
+                    {"side_px": side, "overhead_ms_p50": round(statistics.median(spent[2:]), 1)}
+                )
+    return found
+
+
+def krita_growth() -> list[dict[str, Any]]:
+    """The metrics of three strokes on a canvas of each size, in real Krita."""
+    found: list[dict[str, Any]] = []
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        profile = KritaProfile(root=folder / "profile")
+        profile.write(("nijimi", "nijimi_driver"))
+        archive = folder / "nijimi.zip"
+        build_archive(archive)
+        unpack_plugin(archive, profile.pykrita_dir)
+        write_config(
+            profile.nijimi_config, Path(sys.executable), live=False, model="", device="auto"
+        )
+        with VirtualScreen() as screen, KritaProcess(profile, screen.display) as krita:
+            krita.call(_STEPS, "fill_screen")
+            krita.call(_NIJIMI, "show_docker")
+            for side in SIDES:
+                report = _strokes(krita, side)
+                found.append({"side_px": side, **report})
+    return found
+
+
+def _strokes(krita: KritaProcess, side: int) -> dict[str, Any]:
+    krita.call(_STEPS, "close_documents")
+    krita.call(_STEPS, "new_document", width=side, height=side)
+    krita.call(_STEPS, "choose_brush", size=20.0, colour=[200, 30, 30])
+    values: dict[str, Any] = {"prompt": "a red house", "strength": 0.3, "num_inference_steps": 2}
+    krita.call(_NIJIMI, "set_values", **values, live=True)
+    krita.call(_NIJIMI, "wait_until_ready", timeout_s=120)
+    krita.call(_NIJIMI, "wait_until_shown", timeout_s=60)
+    krita.call(_NIJIMI, "reset_metrics")
+    origin = krita.call(_STEPS, "canvas_origin")
+    x, y = origin["x"] + 60, origin["y"] + 150
+    for row in range(4):
+        points = [(x + 4 * n, y + 80 * row + (n * 37) % 60) for n in range(110)]
+        krita.pointer.stroke(points, step_ms=16)
+    report: dict[str, Any] = krita.call(_NIJIMI, "wait_until_shown", timeout_s=60)
+    krita.call(_NIJIMI, "set_values", live=False)
+    kept = ("frames", "stroke_to_frame_ms", "overhead_ms", "ui_stall_ms", "final_revision_shown")
+    return {key: report[key] for key in kept}
+
+
+def growth_table(backend: list[dict[str, Any]], krita: list[dict[str, Any]]) -> str:
+    lines = ["canvas     backend, ms   stroke to frame p50   not the model's p50   our turns p99"]
+    for one, two in zip(backend, krita, strict=True):
+        lines.append(
+            f"{one['side_px']:5} px {one['overhead_ms_p50']:12.1f}"
+            f"{two['stroke_to_frame_ms']['p50']:20.0f}{two['overhead_ms']['p50']:22.1f}"
+            f"{two['ui_stall_ms']['p99']:16.1f}"
+        )
+    return "\n".join(lines)
