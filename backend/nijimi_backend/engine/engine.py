@@ -26,11 +26,11 @@ from .inpaint.regions import Region, make_regions
 from .request import FrameRequest, Picture, Pixels
 from .resolution import render_extent
 from .sampling import Repaint, Schedule, add_noise, lcm_step, lcm_timesteps
+from .small_canvas import SmallCanvases
 from .stages import (
     decode_latents,
     embed_prompts,
     encode_canvas,
-    refresh_small,
     resize_canvas,
     resize_mask,
     seeded_noise,
@@ -40,9 +40,6 @@ __all__ = ["REFINE_STEPS", "Engine", "open_engine"]
 
 REFINE_STEPS = 8
 """Steps of the refining pass; more than this changes a consistency model's picture little."""
-
-_SMALL_KEPT = 8
-"""Canvases at the model's resolution, for their next change."""
 
 _NETWORK_STAGES = ("prompt", "encode", "denoise", "decode")
 
@@ -74,7 +71,7 @@ class Engine:
         self.encodings: StageCache[torch.Tensor] = StageCache(2)
         self.regions: StageCache[tuple[Region, ...]] = StageCache(2)
         self.noises: StageCache[torch.Tensor] = StageCache(4)
-        self._small: dict[tuple[int, Extent], Pixels] = {}
+        self._small = SmallCanvases()
         self._unets: StageCache[UNetFunction] = StageCache(3)
 
     @property
@@ -291,28 +288,13 @@ class Engine:
 
         def encode() -> torch.Tensor:
             with clock.stage("resize"):
-                rgb = self._small_canvas(request, canvas, extent)
+                rgb = self._small.get(request, canvas, extent)
             with clock.stage("encode"):
                 return encode_canvas(self._bundle, rgb).float()
 
         # Not by the pixels themselves: the mirror counts its changes, a hash would cost more.
         latents = self.encodings.get((request.canvas_version, extent), encode)
         return add_noise(latents, noise, timesteps[0], self._schedule)
-
-    def _small_canvas(self, request: FrameRequest, canvas: Pixels, extent: Extent) -> Pixels:
-        """The canvas at the model's resolution, made again only where it changed."""
-        changes = request.canvas_changes
-        known = self._small.get((changes.base_version, extent)) if changes is not None else None
-        small: Pixels | None = None
-        if changes is not None and known is not None:
-            small = refresh_small(known, canvas, changes.areas, extent)
-        if small is None:
-            small = resize_canvas(canvas, extent)
-        # One for each of a few clients; a version is never another client's.
-        self._small[request.canvas_version, extent] = small
-        while len(self._small) > _SMALL_KEPT:
-            self._small.pop(next(iter(self._small)))
-        return small
 
     def _embed(self, params: RenderParams) -> torch.Tensor:
         """1 x 77 x width, or 2 x 77 x width with the negative prompt first under guidance."""
