@@ -33,6 +33,7 @@ from nijimi_backend.models.catalog import find_model
 from nijimi_backend.models.device import choose_device
 from nijimi_backend.models.loader import ModelBundle, load_model
 from nijimi_backend.picture_files import PictureFile
+from nijimi_backend.picture_renderer import PictureRenderer
 from nijimi_protocol.geometry import Extent
 from nijimi_protocol.inpaint import InpaintMode, InpaintParams
 from nijimi_protocol.params import RenderMode, RenderParams
@@ -126,21 +127,15 @@ def _local_mean(values: npt.NDArray[Any], part: npt.NDArray[np.bool_]) -> npt.ND
 
 
 def _ours(engine: Engine, *, poisson: bool) -> Way:
+    renderer = PictureRenderer(engine)
+    wish = InpaintParams(mode=InpaintMode.REFINE, poisson=poisson)
+
     def run(picture: Pixels, mask: Pixels, seed: int, strength: float) -> Pixels:
-        side = picture.shape[0]
-        canvas = np.full((side, side, 4), 255, np.uint8)
-        canvas[..., :3] = picture[..., ::-1]
-        wish = InpaintParams(mode=InpaintMode.REFINE, poisson=poisson)
         params = RenderParams(
             prompt=PROMPT, strength=strength, num_inference_steps=STEPS, seed=seed,
             mode=RenderMode.INPAINT, inpaint=wish,
         )  # fmt: skip
-        request = FrameRequest(
-            params=params, extent=Extent(side, side), canvas=canvas, mask=mask,
-            canvas_version=seed + 1, mask_version=seed + 1,
-        )  # fmt: skip
-        made = engine.render(request)
-        return PictureFile(values=picture).with_layer(made.pixels, made.area.x, made.area.y).values
+        return renderer.render(params, PictureFile(values=picture), mask).values
 
     return run
 
@@ -237,8 +232,7 @@ def composing_cost_ms(model: str, side: int = 1024, runs: int = 15) -> dict[str,
     """What repainting costs beyond the networks, for a large selection on a large canvas."""
     engine = Engine(load_model(find_model(model), choose_device("cpu")))
     picture, _ = case(0, side)
-    canvas = np.full((side, side, 4), 255, np.uint8)
-    canvas[..., :3] = picture[..., ::-1]
+    canvas = PictureFile(values=picture).canvas
     mask = np.zeros((side, side), np.uint8)
     cv2.circle(mask, (side // 2, side // 2), side * 2 // 5, 255, -1)
     params = RenderParams(prompt=PROMPT, num_inference_steps=1, mode=RenderMode.INPAINT)

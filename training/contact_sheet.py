@@ -11,9 +11,9 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from nijimi_backend.engine.engine import Engine, open_engine
-from nijimi_backend.engine.request import FrameRequest
-from nijimi_protocol.geometry import Extent
+from nijimi_backend.engine.engine import open_engine
+from nijimi_backend.picture_files import PictureFile
+from nijimi_backend.picture_renderer import PictureRenderer
 from nijimi_protocol.params import RenderMode, RenderParams
 from PIL import Image, ImageDraw
 
@@ -31,42 +31,24 @@ COLUMNS = len(STRENGTHS) + 2
 Pixels = npt.NDArray[np.uint8]
 
 
-class Printer:
-    """Renders one picture after another. Versions keep the engine's caches apart."""
-
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
-        self._version = 0
-
-    def render(
-        self, params: RenderParams, canvas: Image.Image | None = None, mask: Pixels | None = None
-    ) -> Image.Image:
-        self._version += 1
-        full: Pixels | None = None
-        if canvas is not None:
-            full = np.ascontiguousarray(np.asarray(canvas.convert("RGBA"))[..., [2, 1, 0, 3]])
-        made = self._engine.render(
-            FrameRequest(
-                params=params,
-                extent=Extent(256, 256),
-                canvas=full,
-                canvas_version=self._version,
-                mask=mask,
-                mask_version=self._version,
-            )
-        )
-        picture = Image.fromarray(np.ascontiguousarray(made.pixels[..., [2, 1, 0, 3]]), "RGBA")
-        below = canvas.convert("RGBA") if canvas is not None else Image.new("RGBA", (256, 256))
-        below.alpha_composite(picture, (made.area.x, made.area.y))
-        return below.convert("RGB")
+def printed(
+    renderer: PictureRenderer,
+    params: RenderParams,
+    canvas: Image.Image | None = None,
+    mask: Pixels | None = None,
+) -> Image.Image:
+    """One picture, from a canvas or from nothing."""
+    source = PictureFile(values=np.asarray(canvas.convert("RGB"))) if canvas is not None else None
+    return Image.fromarray(renderer.render(params, source, mask).values)
 
 
-def sketch_row(printer: Printer, seed: int) -> list[Image.Image]:
+def sketch_row(renderer: PictureRenderer, seed: int) -> list[Image.Image]:
     """The sketch, the picture at each strength, and what it was drawn from."""
     example = make_example(seed)
     print(f"{seed}: {example.captions[0]}")
     made = [
-        printer.render(
+        printed(
+            renderer,
             RenderParams(prompt=example.captions[0], strength=strength, seed=seed),
             example.sketch,
         )
@@ -75,7 +57,7 @@ def sketch_row(printer: Printer, seed: int) -> list[Image.Image]:
     return [example.sketch, *made, example.picture]
 
 
-def inpaint_row(printer: Printer, seed: int, prompt: str) -> list[Image.Image]:
+def inpaint_row(renderer: PictureRenderer, seed: int, prompt: str) -> list[Image.Image]:
     """A picture, what is selected, and three seeds of something new there."""
     example = make_example(seed)
     selection = Image.new("L", (256, 256))
@@ -83,7 +65,8 @@ def inpaint_row(printer: Printer, seed: int, prompt: str) -> list[Image.Image]:
     shown = example.picture.copy()
     shown.paste((255, 255, 255), (0, 0), selection.point(lambda value: value // 2))
     made = [
-        printer.render(
+        printed(
+            renderer,
             RenderParams(prompt=prompt, mode=RenderMode.INPAINT, strength=1.0, seed=n),
             example.picture,
             np.asarray(selection),
@@ -101,16 +84,16 @@ def main() -> None:
     parser.add_argument("-o", "--output", type=Path, default=Path("contact_sheet.png"))
     parser.add_argument("--rows", type=int, default=6, help="rows of sketches")
     args = parser.parse_args()
-    printer = Printer(open_engine(str(args.model.resolve())))
-    rows = [sketch_row(printer, HELD_OUT_SEED + 7 * n) for n in range(args.rows)]
+    renderer = PictureRenderer(open_engine(str(args.model.resolve())))
+    rows = [sketch_row(renderer, HELD_OUT_SEED + 7 * n) for n in range(args.rows)]
     for prompt in PROMPTS:
         params = [
             RenderParams(prompt=prompt, mode=RenderMode.TXT2IMG, seed=seed)
             for seed in range(COLUMNS)
         ]
-        rows.append([printer.render(each) for each in params])
+        rows.append([printed(renderer, each) for each in params])
     for n, prompt in enumerate(("a cat", "a red balloon")):
-        rows.append(inpaint_row(printer, HELD_OUT_SEED + 500 + n, prompt))
+        rows.append(inpaint_row(renderer, HELD_OUT_SEED + 500 + n, prompt))
     sheet = Image.new("RGB", (256 * COLUMNS, 256 * len(rows)), "white")
     for y, row in enumerate(rows):
         for x, picture in enumerate(row):

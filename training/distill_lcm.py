@@ -114,7 +114,7 @@ def main() -> None:
     with torch.no_grad():
         nothing = text(empty.long().to(device)).last_hidden_state
     log = Log(options.work, "lcm", options.minutes)
-    started = saved_at = time.monotonic()
+    saved_at = time.monotonic()
     skip = 1000 // SOLVER_STEPS
     while not log.is_over:
         rows = torch.randint(len(latents), (options.batch,))
@@ -143,10 +143,9 @@ def main() -> None:
         guess = c_skip * noisy + c_out * (alpha * noisy - sigma * v_start)
         error = (((guess - target).square() + HUBER_C**2).sqrt() - HUBER_C).mean((1, 2, 3))
         loss = error.mean()
-        done = (time.monotonic() - started) / (60 * options.minutes)
         for group in optimizer.param_groups:
             warm = min(1.0, (step + 1) / 30)
-            group["lr"] = options.rate * warm * min(1.0, max(0.05, (1 - done) / 0.4))
+            group["lr"] = options.rate * warm * min(1.0, max(0.05, (1 - log.part) / 0.4))
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(parameters, 1.0)

@@ -19,9 +19,9 @@ import numpy.typing as npt
 import torch
 from diffusers import DDIMScheduler, StableDiffusionPipeline
 from nijimi_backend.engine.engine import Engine, open_engine
-from nijimi_backend.engine.request import FrameRequest
 from nijimi_backend.engine.stages import decode_latents, encode_canvas
-from nijimi_protocol.geometry import Extent
+from nijimi_backend.picture_files import PictureFile
+from nijimi_backend.picture_renderer import PictureRenderer
 from nijimi_protocol.inpaint import InpaintMode, InpaintParams
 from nijimi_protocol.params import RenderMode, RenderParams
 from PIL import Image
@@ -29,7 +29,6 @@ from PIL import Image
 from .judge import CLASSES, COLOURS, Judge, Truth, as_input, load_judge, read_truth, score
 from .scenes.subjects import SUBJECTS
 
-SIZE = Extent(256, 256)
 Pixels = npt.NDArray[np.uint8]
 
 BARS = {
@@ -49,36 +48,22 @@ BARS = {
 
 
 class Examiner:
-    """Renders with the engine and asks the judge. Versions keep the engine's caches apart."""
+    """Renders with the engine and asks the judge."""
 
     def __init__(self, engine: Engine, judge: Judge) -> None:
-        self.engine, self.judge = engine, judge
+        self.judge = judge
         self.times_ms: list[float] = []
-        self._version = 0
+        self._renderer = PictureRenderer(engine)
 
     def render(
         self, params: RenderParams, canvas: Pixels | None = None, mask: Pixels | None = None
     ) -> Pixels:
         """RGB, 256 x 256 x 3; an inpainted layer lies on its canvas."""
-        self._version += 1
-        request = FrameRequest(
-            params=params,
-            extent=SIZE,
-            canvas=bgra(canvas) if canvas is not None else None,
-            canvas_version=self._version,
-            mask=mask,
-            mask_version=self._version,
-        )
-        picture = self.engine.render(request)
-        self.times_ms.append(picture.model_ms)
-        made = picture.pixels
-        if mask is None or canvas is None:
-            return np.ascontiguousarray(made[..., 2::-1])
-        whole, area = canvas.copy(), picture.area
-        part = whole[area.y : area.bottom, area.x : area.right]
-        alpha = made[..., 3:].astype(np.float32) / 255.0
-        part[...] = (made[..., 2::-1] * alpha + part * (1 - alpha)).round().astype(np.uint8)
-        return whole
+        source = PictureFile(values=canvas) if canvas is not None else None
+        made = self._renderer.render(params, source, mask)
+        assert self._renderer.last is not None
+        self.times_ms.append(self._renderer.last.model_ms)
+        return made.values
 
     def ask(self, pictures: list[Pixels]) -> dict[str, torch.Tensor]:
         """What the judge sees, for all of them."""
@@ -91,16 +76,9 @@ class Examiner:
         return {name: torch.cat(values) for name, values in found.items()}
 
 
-def bgra(rgb: Pixels) -> Pixels:
-    """RGB to opaque BGRA."""
-    full = np.full((*rgb.shape[:2], 4), 255, dtype=np.uint8)
-    full[..., :3] = rgb[..., ::-1]
-    return full
-
-
 def psnr(a: Pixels, b: Pixels) -> float:
-    """Peak signal to noise ratio in dB over the colour channels."""
-    difference = a[..., :3].astype(np.float64) - b[..., :3]
+    """Peak signal to noise ratio in dB over all channels."""
+    difference = a.astype(np.float64) - b
     return float(10 * np.log10(255**2 / max(1e-9, float(np.mean(difference**2)))))
 
 
@@ -240,7 +218,7 @@ def main() -> None:
         picture = np.asarray(truth.pictures[row])
         with torch.inference_mode():
             again = decode_latents(bundle, encode_canvas(bundle, picture))
-        kept.append(psnr(again, bgra(picture)))
+        kept.append(psnr(again[..., 2::-1], picture))
     result["autoencoder_psnr_db"] = round(float(np.mean(kept)), 2)
     result |= examine_sketches(examiner, truth, rows)
     result["frame_4_steps_ms_p50"] = round(float(np.median(examiner.times_ms)), 1)

@@ -20,7 +20,7 @@ from torch.nn import functional
 from .scenes.people import JOINTS
 from .scenes.spec import HOUSE_COLOURS
 from .scenes.subjects import HUES, SUBJECTS
-from .workspace import Log, arguments, device_of, load_checkpoint, save_checkpoint
+from .workspace import Log, arguments, device_of, load_checkpoint, resume, save_parts
 
 __all__ = ["CLASSES", "COLOURS", "Judge", "Truth", "load_judge", "read_truth"]
 
@@ -158,11 +158,8 @@ def main() -> None:
     judge = Judge().to(device, memory_format=torch.channels_last)
     optimizer = torch.optim.AdamW(judge.parameters(), lr=options.rate, weight_decay=5e-2)
     path = options.work / "judge.pt"
-    step = 0
-    if saved := load_checkpoint(path):
-        judge.load_state_dict(saved["judge"])
-        optimizer.load_state_dict(saved["optimizer"])
-        step = saved["step"]
+    parts: dict[str, Any] = {"judge": judge, "optimizer": optimizer}
+    step = resume(path, **parts)
     log = Log(options.work, "judge", options.minutes)
     rng = np.random.default_rng(options.seed + step)
     while not log.is_over:
@@ -197,8 +194,7 @@ def main() -> None:
         if step % 500 == 0 or log.is_over:
             right = score(judge, held_out, device)
             print("held out:", {name: round(value, 3) for name, value in right.items()}, flush=True)
-            state = {"judge": judge.state_dict(), "optimizer": optimizer.state_dict()}
-            save_checkpoint(path, {**state, "step": step, "right": right})
+            save_parts(path, step, **parts)
 
 
 _MIRRORED = [0, 1, 5, 6, 7, 2, 3, 4, 11, 12, 13, 8, 9, 10, 15, 14, 17, 16]

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import torch
 from torch.nn import functional
 
 from .networks import make_autoencoder
-from .workspace import Log, arguments, device_of, load_checkpoint, save_checkpoint
+from .workspace import Log, arguments, device_of, resume, save_parts
 
 
 def edges(x: torch.Tensor) -> torch.Tensor:
@@ -35,11 +36,8 @@ def main() -> None:
     model = make_autoencoder().to(device, memory_format=torch.channels_last)
     optimizer = torch.optim.AdamW(model.parameters(), lr=options.rate, weight_decay=1e-4)
     path = options.work / "autoencoder.pt"
-    step = 0
-    if saved := load_checkpoint(path):
-        model.load_state_dict(saved["model"])
-        optimizer.load_state_dict(saved["optimizer"])
-        step = saved["step"]
+    parts: dict[str, Any] = {"model": model, "optimizer": optimizer}
+    step = resume(path, **parts)
     log = Log(options.work, "autoencoder", options.minutes)
     crop = options.crop
     while not log.is_over:
@@ -72,8 +70,7 @@ def main() -> None:
         mse = functional.mse_loss(decoded.detach(), images).item() / 4
         log.add(step, step * options.batch, l1=l1.item(), psnr=-10 * math.log10(mse))
         if step % 300 == 0 or log.is_over:
-            state = {"model": model.state_dict(), "optimizer": optimizer.state_dict()}
-            save_checkpoint(path, {**state, "step": step})
+            save_parts(path, step, **parts)
 
 
 if __name__ == "__main__":

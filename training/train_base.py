@@ -12,13 +12,14 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from typing import Any
 
 import torch
 from diffusers import DDPMScheduler
 from diffusers.training_utils import EMAModel
 
 from .networks import SCHEDULER, make_text_encoder, make_unet
-from .workspace import Log, arguments, device_of, load_checkpoint, save_checkpoint
+from .workspace import Log, arguments, device_of, load_checkpoint, resume, save_parts
 
 SNR_GAMMA = 5.0
 CAPTION_DROP = 0.1
@@ -45,18 +46,15 @@ def main() -> None:
     scheduler = DDPMScheduler(**SCHEDULER)
     signal = scheduler.alphas_cumprod.to(device)
     path = options.work / "base.pt"
-    step = 0
-    if saved := load_checkpoint(path):
-        unet.load_state_dict(saved["unet"])
-        text.load_state_dict(saved["text"])
-        optimizer.load_state_dict(saved["optimizer"])
-        ema.load_state_dict(saved["ema"])
-        step = saved["step"]
-    elif options.start and (other := load_checkpoint(options.start)):
+    parts: dict[str, Any] = {"unet": unet, "text": text, "optimizer": optimizer, "ema": ema}
+    step = resume(path, **parts)
+    if not step and options.start and (other := load_checkpoint(options.start)):
         unet.load_state_dict(other["unet"])
-        ema = EMAModel(parameters, decay=0.998, use_ema_warmup=True, inv_gamma=1.0, power=0.75)
+        parts["ema"] = ema = EMAModel(
+            parameters, decay=0.998, use_ema_warmup=True, inv_gamma=1.0, power=0.75
+        )
     log = Log(options.work, "base", options.minutes)
-    started = saved_at = time.monotonic()
+    saved_at = time.monotonic()
     while not log.is_over:
         rows = torch.randint(len(latents), (options.batch,))
         clean = latents[rows].to(device).float() * data["scale"]
@@ -81,10 +79,9 @@ def main() -> None:
         weight = snr.clamp(max=SNR_GAMMA) / (snr + 1)
         error = (predicted - target).square().mean((1, 2, 3))
         loss = (weight * error).mean()
-        done = (time.monotonic() - started) / (60 * options.minutes)
         for group in optimizer.param_groups:
             warm = min(1.0, (step + 1) / 100)
-            group["lr"] = options.rate * warm * min(1.0, max(0.02, (1 - done) / 0.3))
+            group["lr"] = options.rate * warm * min(1.0, max(0.02, (1 - log.part) / 0.3))
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(parameters, 1.0)
@@ -100,9 +97,7 @@ def main() -> None:
         )
         if time.monotonic() - saved_at > 120 or log.is_over:
             saved_at = time.monotonic()
-            state = {"unet": unet.state_dict(), "text": text.state_dict(), "step": step}
-            state["optimizer"] = optimizer.state_dict()
-            save_checkpoint(path, {**state, "ema": ema.state_dict()})
+            save_parts(path, step, **parts)
 
 
 if __name__ == "__main__":

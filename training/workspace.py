@@ -6,11 +6,19 @@ import argparse
 import json
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 
-__all__ = ["Log", "arguments", "device_of", "load_checkpoint", "save_checkpoint"]
+__all__ = [
+    "Log",
+    "arguments",
+    "device_of",
+    "load_checkpoint",
+    "resume",
+    "save_checkpoint",
+    "save_parts",
+]
 
 
 def arguments(description: str, minutes: float) -> argparse.ArgumentParser:
@@ -43,6 +51,30 @@ def load_checkpoint(path: Path) -> dict[str, Any] | None:
     if not path.exists():
         return None
     return torch.load(path, map_location="cpu", weights_only=True)
+
+
+class Part(Protocol):
+    """What a checkpoint holds under a name: networks, optimizers, averages."""
+
+    def state_dict(self) -> dict[str, Any]: ...
+
+    def load_state_dict(self, state_dict: dict[str, Any], /) -> Any: ...
+
+
+def resume(path: Path, **parts: Part) -> int:
+    """Fill the parts from the last checkpoint; the step to go on from, 0 at the first start."""
+    saved = load_checkpoint(path)
+    if saved is None:
+        return 0
+    for name, part in parts.items():
+        part.load_state_dict(saved[name])
+    return saved["step"]
+
+
+def save_parts(path: Path, step: int, **parts: Part) -> None:
+    """What ``resume`` reads."""
+    states = {name: part.state_dict() for name, part in parts.items()}
+    save_checkpoint(path, {**states, "step": step})
 
 
 class Log:

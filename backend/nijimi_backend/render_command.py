@@ -6,17 +6,14 @@ import argparse
 import sys
 from pathlib import Path
 
-import numpy as np
 from nijimi_protocol.errors import RejectedChange
 from nijimi_protocol.geometry import Extent
 from nijimi_protocol.inpaint import InitialFill, InpaintMode, InpaintParams
 from nijimi_protocol.limits import Limits
 from nijimi_protocol.params import RenderMode, RenderParams
-from PIL import Image
 
-from .engine.request import FrameRequest, Picture, Pixels
 from .errors import BadInput
-from .picture_files import PictureFile, read_mask, read_picture, write_picture
+from .picture_files import read_mask, read_picture, write_picture
 
 __all__ = ["add_arguments", "run"]
 
@@ -83,35 +80,24 @@ def run(args: argparse.Namespace) -> int:
     if not args.output.parent.is_dir():
         raise BadInput(f"The folder {args.output.parent} does not exist.", "Create it first.")
     source = read_picture(args.image) if args.image else None
-    canvas = source.canvas if source is not None else None
     mask = read_mask(args.mask) if args.mask else None
     if mask is not None and extent is not None:
         raise BadInput("A masked picture keeps its size.", "Leave --size out.")
 
     # Imported only now: bad options are told at once, torch takes seconds.
     from .engine.engine import open_engine
+    from .picture_renderer import PictureRenderer
 
     engine = open_engine(args.model, args.models_dir, args.device, _show_loading)
-    if extent is None:
-        side = engine.model.native_px
-        extent = (
-            Extent(canvas.shape[1], canvas.shape[0]) if canvas is not None else Extent(side, side)
-        )
-    if canvas is not None and (canvas.shape[1], canvas.shape[0]) != tuple(extent):
-        canvas = _scaled(canvas, extent)
-    request = FrameRequest(params=params, extent=extent, canvas=canvas, mask=mask)
-    picture = engine.render(request, on_step=_show_step)
-    if mask is not None and source is not None:
-        result = source.with_layer(picture.pixels, picture.area.x, picture.area.y)
-        write_picture(result, args.output)
-        _report(args, extent, picture, engine.device)
-        return 0
-    rgb = np.ascontiguousarray(picture.pixels[..., 2::-1])
-    image = Image.fromarray(rgb)
-    if image.size != tuple(extent):
-        image = image.resize((extent.width, extent.height), Image.Resampling.LANCZOS)
-    write_picture(PictureFile(values=np.asarray(image)), args.output)
-    _report(args, extent, picture, engine.device)
+    renderer = PictureRenderer(engine)
+    result = renderer.render(params, source, mask, extent, _show_step)
+    write_picture(result, args.output)
+    made, (height, width) = renderer.last, result.values.shape[:2]
+    assert made is not None
+    sys.stderr.write(
+        f"{args.output}: {width} x {height} px, seed {args.seed}, "
+        f"{made.num_inference_steps} steps in {made.model_ms:.0f} ms on {engine.device}\n"
+    )
     return 0
 
 
@@ -121,18 +107,6 @@ def _mode_of(args: argparse.Namespace) -> RenderMode:
             raise BadInput("A mask needs a picture.", "Name one with --image.")
         return RenderMode.INPAINT
     return RenderMode.IMG2IMG if args.image else RenderMode.TXT2IMG
-
-
-def _report(args: argparse.Namespace, extent: Extent, picture: Picture, device: str) -> None:
-    sys.stderr.write(
-        f"{args.output}: {extent.width} x {extent.height} px, seed {args.seed}, "
-        f"{picture.num_inference_steps} steps in {picture.model_ms:.0f} ms on {device}\n"
-    )
-
-
-def _scaled(canvas: Pixels, extent: Extent) -> Pixels:
-    image = Image.fromarray(canvas).resize((extent.width, extent.height), Image.Resampling.LANCZOS)
-    return np.asarray(image)
 
 
 def _parse_size(text: str) -> Extent:

@@ -62,6 +62,7 @@ class Flow(QtCore.QObject):
         self._settings = settings
         self._live_state = live_state
         self._sender = CanvasSender(room, connection, self.metrics, self)
+        self._sender.wants_selection = settings.get("area") != AREA_WHOLE
         self._presenter = Presenter(room, settings, self)
         self._document: Any = None
         self._document_id = ""
@@ -128,7 +129,6 @@ class Flow(QtCore.QObject):
 
     def _go_live(self) -> None:
         self._sender.is_on = True
-        self._sender.wants_selection = self._settings.get("area") != AREA_WHOLE
         self._presenter.start()
         self._room.watcher.start()
         self._document_changed()

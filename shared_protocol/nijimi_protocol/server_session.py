@@ -52,7 +52,7 @@ class ServerSession:
         token: str,
         device: str,
         models: tuple[ModelEntry, ...],
-        capabilities: tuple[str, ...] = ("img2img", "txt2img"),
+        capabilities: tuple[str, ...] = ("img2img", "txt2img", "inpaint"),
         limits: Limits | None = None,
         encodings: tuple[Encoding, ...] = (Encoding.RAW, Encoding.ZLIB, Encoding.JPEG),
     ) -> None:

@@ -5,6 +5,7 @@ import signal
 import time
 
 from krita import Krita, Selection
+from nijimi_driver.plugin import contents
 
 try:
     from PyQt5.QtCore import QByteArray
@@ -12,17 +13,6 @@ try:
 except ImportError:
     from PyQt6.QtCore import QByteArray
     from PyQt6.QtWidgets import QAbstractScrollArea, QApplication
-
-
-def contents():
-    from PyQt5.QtWidgets import QWidget
-
-    for window in Krita.instance().windows():
-        for widget in window.qwindow().findChildren(QWidget):
-            found = widget.property("nijimi_contents")
-            if found is not None:
-                return found
-    raise LookupError("Nijimi's docker is not there")
 
 
 def document():

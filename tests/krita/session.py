@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +68,12 @@ class Session:
 
     def revision(self) -> int:
         return self.inside("revision")
+
+    def wait_for(self, predicate: Callable[[], bool], timeout_s: float = 15.0) -> None:
+        end = time.monotonic() + timeout_s
+        while not predicate():
+            assert time.monotonic() < end, self.nijimi("status_line")
+            time.sleep(0.1)
 
     def wait_for_new_revision(self, before: int, timeout_s: float = 5.0) -> int:
         """The canvas changed: the plugin must notice by itself."""

@@ -3,18 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 
 import pytest
 
 from .session import STROKE, Session
-
-
-def _wait_for(session: Session, predicate: Callable[[], bool], timeout_s: float = 15.0) -> None:
-    end = time.monotonic() + timeout_s
-    while not predicate():
-        assert time.monotonic() < end, session.nijimi("status_line")
-        time.sleep(0.1)
 
 
 def _ink_of_a_stroke(session: Session) -> dict[str, object]:
@@ -239,7 +231,7 @@ def test_a_huge_document_gives_a_sentence_and_no_standstill(session: Session) ->
     session.go_live()
     opened = session.inside("open_second_document", width=20000, height=20000)
     assert opened["width"] == 20000
-    _wait_for(session, lambda: "20000" in session.inside("problem"))
+    session.wait_for(lambda: "20000" in session.inside("problem"))
     assert "20000" in session.nijimi("status_line")
     turns = sorted(session.inside("turn_of_the_watcher_ms") for _ in range(5))
     assert turns[2] < 100, turns
@@ -260,10 +252,10 @@ def test_the_preview_layer_does_not_stay_the_active_one(session: Session) -> Non
     layers = session.nijimi("press_apply")
     assert session.inside("active_layer") == layers[-1]
     session.nijimi("set_values", show_on_canvas="layer")
-    _wait_for(session, lambda: "Nijimi preview" in session.layers())
-    _wait_for(session, lambda: session.inside("active_layer") == layers[-1], timeout_s=1.0)
+    session.wait_for(lambda: "Nijimi preview" in session.layers())
+    session.wait_for(lambda: session.inside("active_layer") == layers[-1], timeout_s=1.0)
     session.nijimi("set_values", live=False)
-    _wait_for(session, lambda: "Nijimi preview" not in session.layers())
+    session.wait_for(lambda: "Nijimi preview" not in session.layers())
     assert session.layers() == layers
 
 

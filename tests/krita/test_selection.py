@@ -3,24 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 
 import pytest
 
 from .session import Session
 
 
-def _wait_for(session: Session, predicate: Callable[[], bool], timeout_s: float = 15.0) -> None:
-    end = time.monotonic() + timeout_s
-    while not predicate():
-        assert time.monotonic() < end, session.nijimi("status_line")
-        time.sleep(0.1)
-
-
 def _live_on_selection(session: Session, **selection: int) -> None:
     session.inside("select", **selection)
     session.go_live()
-    _wait_for(session, lambda: session.inside("picture_is_of_selection"))
+    session.wait_for(lambda: session.inside("picture_is_of_selection"))
     session.nijimi("wait_until_shown")
 
 
@@ -56,7 +48,7 @@ def test_only_the_selection_is_rendered_and_losing_it_pauses(session: Session) -
     assert x <= 200
     assert y <= 200
     session.inside("deselect")
-    _wait_for(session, lambda: "Nothing is selected" in session.nijimi("status_line"))
+    session.wait_for(lambda: "Nothing is selected" in session.nijimi("status_line"))
     shown = session.inside("frames_shown")
     before = session.revision()
     session.stroke([(40 + 10 * n, 60) for n in range(20)])
@@ -64,7 +56,7 @@ def test_only_the_selection_is_rendered_and_losing_it_pauses(session: Session) -
     time.sleep(0.6)
     assert session.inside("frames_shown") == shown, "the whole canvas was rendered"
     session.nijimi("set_values", area="whole")
-    _wait_for(session, lambda: session.inside("frames_shown") > shown)
+    session.wait_for(lambda: session.inside("frames_shown") > shown)
     assert not session.inside("picture_is_of_selection")
     assert not session.inside("problem")
 
@@ -83,9 +75,9 @@ def test_a_selection_without_room_for_its_mode_is_told(session: Session) -> None
     session.inside("select", x=100, y=100, width=60, height=60)
     session.nijimi("set_values", inpaint_mode="expand")
     session.nijimi("set_values", prompt="a hill", live=True)
-    _wait_for(session, lambda: "nothing to expand" in session.nijimi("status_line"))
+    session.wait_for(lambda: "nothing to expand" in session.nijimi("status_line"))
     session.nijimi("set_values", inpaint_mode="fill")
-    _wait_for(session, lambda: session.inside("picture_is_of_selection"))
+    session.wait_for(lambda: session.inside("picture_is_of_selection"))
     assert not session.inside("problem")
 
 

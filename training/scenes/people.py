@@ -162,11 +162,11 @@ def _pose(rng: random.Random, action: Action, *, child: bool) -> list[Point]:
     centre = (math.sin(lean) * 0.12 + nod, -0.03 - head)
     nose = (centre[0] + turn, centre[1] + head * 0.18)
     eye, ear = head * 0.3, head * 0.78
-    near, far = (0.12, 0.5) if action.side else (-1.0, 1.0)
     right_eye = (centre[0] + (turn * 0.6 if action.side else -eye), centre[1] - head * 0.12)
     left_eye = (centre[0] + (turn * 0.6 if action.side else eye), centre[1] - head * 0.12)
-    right_ear = (centre[0] + (-near * ear if action.side else -ear), centre[1])
-    left_ear = (centre[0] + (-near * ear if action.side else far * ear), centre[1])
+    # From the side both ears lie a little behind the middle of the head.
+    right_ear = (centre[0] - (0.12 * ear if action.side else ear), centre[1])
+    left_ear = (centre[0] + (-0.12 * ear if action.side else ear), centre[1])
     return [nose, (0.0, 0.0), *right_arm, *left_arm, *right_leg, *left_leg,
             right_eye, left_eye, right_ear, left_ear]  # fmt: skip
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
@@ -19,10 +20,10 @@ from ..models.device import choose_device, is_out_of_memory
 from ..models.loader import LoadProgress, ModelBundle, load_model
 from .cache import StageCache
 from .frozen import UNetFunction, frozen_unet
-from .inpaint.compose import compose
+from .inpaint.compose import compose, join_layers
 from .inpaint.fill import fill_selection
 from .inpaint.plan import InpaintPlan, make_plan
-from .inpaint.regions import Region, make_regions
+from .inpaint.regions import MAX_REGIONS, Region, make_regions
 from .request import FrameRequest, Picture, Pixels
 from .resolution import render_extent
 from .sampling import Repaint, Schedule, add_noise, lcm_step, lcm_timesteps
@@ -68,7 +69,8 @@ class Engine:
         self._bundle = bundle
         self._schedule = Schedule.from_scheduler(bundle.scheduler)
         self.prompts: StageCache[torch.Tensor] = StageCache(16)
-        self.encodings: StageCache[torch.Tensor] = StageCache(2)
+        # Two for each region of a selection: what is there, and what an inpaint checkpoint is told.
+        self.encodings: StageCache[torch.Tensor] = StageCache(2 * MAX_REGIONS)
         self.regions: StageCache[tuple[Region, ...]] = StageCache(2)
         self.noises: StageCache[torch.Tensor] = StageCache(4)
         self._small = SmallCanvases()
@@ -210,25 +212,17 @@ class Engine:
                 (request.mask_version, plan.mode, version, canvas.shape, wish),
                 lambda: make_regions(plan.selection, self.model.native_px, wish),
             )
-        area = regions[0].crop
-        for region in regions[1:]:
-            area = area.union(region.crop)
-        several = len(regions) > 1
-        layer = np.zeros((area.height if several else 0, area.width, 4), dtype=np.uint8)
         timesteps = lcm_timesteps(_steps_of(request), plan.strength, self._schedule)
-        for n, region in enumerate(regions):
-            done = n * len(timesteps)
-            total = len(regions) * len(timesteps)
-            pixels = self._repaint(
+        done = itertools.count(1)
+        total = len(regions) * len(timesteps)
+        parts = [
+            self._repaint(
                 request, plan, region, timesteps, clock, should_stop,
-                lambda step, _of, done=done, total=total: on_step(done + step, total),
-            )  # fmt: skip
-            if not several:
-                layer = pixels
-                break
-            y, x = region.crop.y - area.y, region.crop.x - area.x
-            target = layer[y : y + region.crop.height, x : x + region.crop.width]
-            target[...] = pixels
+                lambda _step, _of: on_step(next(done), total),
+            )
+            for region in regions
+        ]  # fmt: skip
+        area, layer = join_layers([region.crop for region in regions], parts)
         return self._picture(request, layer, len(timesteps), clock, area)
 
     def _repaint(
@@ -261,7 +255,9 @@ class Engine:
             condition = None
             if self._takes_masks:
                 hidden = fill_selection(before, repaint_mask, InitialFill.NEUTRAL)
-                known = encode_canvas(bundle, hidden).float()
+                known = self.encodings.get(
+                    (*key, "hidden"), lambda: encode_canvas(bundle, hidden).float()
+                )
                 condition = torch.cat([(strength_map > 0.5).float(), known], dim=1)
         noise = self._noise(request.params.seed, extent, len(timesteps))[0]
         start = add_noise(original, noise, timesteps[0], self._schedule)

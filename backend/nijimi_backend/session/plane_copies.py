@@ -7,6 +7,8 @@ taken; the worker, who takes them, is done with it by then.
 
 from __future__ import annotations
 
+from functools import reduce
+
 from nijimi_protocol.geometry import Bounds
 
 from ..engine.request import CanvasChanges, Pixels
@@ -34,10 +36,7 @@ class PlaneCopies:
         for areas in (*self._stale, self._since):
             areas.append(area)
             if len(areas) > _MAX_AREAS:
-                around = areas[0]
-                for other in areas[1:]:
-                    around = around.union(other)
-                areas[:] = [around]
+                areas[:] = [reduce(Bounds.union, areas)]
 
     def newest(self, pixels: Pixels, version: int) -> Pixels:
         """A copy of ``pixels`` as they are now; the same one while ``version`` is."""

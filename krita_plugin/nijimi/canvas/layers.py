@@ -93,11 +93,21 @@ def _filled_layer(
     layer = document.createNode(name, "paintlayer")
     if not is_plain_srgb(document):
         layer.setColorSpace("RGBA", "U8", _SRGB)
+    _write(layer, pixels, extent, area, selection)
+    return layer
+
+
+def _write(
+    layer: Any,
+    pixels: bytes | bytearray,
+    extent: Extent,
+    area: Bounds,
+    selection: SelectionMask | None,
+) -> None:
     data = scaled_pixels(pixels, extent, area.extent)
     if selection is not None:
         data = cut_to_selection(data, area, selection)
-    layer.setPixelData(QtCore.QByteArray(data), area.x, area.y, area.width, area.height)
-    return layer
+    layer.setPixelData(QtCore.QByteArray(data), *area)
 
 
 def _place(document: Any) -> tuple[Any, Any]:
@@ -150,21 +160,14 @@ class PreviewLayer:
             self._document.rootNode().addChildNode(layer, None)
             return active
         layer.setOpacity(round(255 * opacity))
-        data = scaled_pixels(pixels, extent, area.extent)
-        if selection is not None:
-            data = cut_to_selection(data, area, selection)
         # What an earlier picture left beside this one must go.
-        whole = layer.bounds()
-        if not whole.isEmpty() and self._area_of(whole) != area:
-            empty = QtCore.QByteArray(whole.width() * whole.height() * 4, b"\0")
-            layer.setPixelData(empty, whole.x(), whole.y(), whole.width(), whole.height())
-        layer.setPixelData(QtCore.QByteArray(data), area.x, area.y, area.width, area.height)
+        rect = layer.bounds()
+        whole = Bounds(rect.x(), rect.y(), rect.width(), rect.height())
+        if not whole.is_empty and whole != area:
+            layer.setPixelData(QtCore.QByteArray(whole.extent.pixels * 4, b"\0"), *whole)
+        _write(layer, pixels, extent, area, selection)
         self._document.refreshProjection()
         return None
-
-    @staticmethod
-    def _area_of(rect: Any) -> Bounds:
-        return Bounds(rect.x(), rect.y(), rect.width(), rect.height())
 
     def give_back(self, node: Any) -> None:
         """Make ``node`` the active one again if ours has become it."""

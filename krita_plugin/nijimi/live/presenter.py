@@ -127,7 +127,8 @@ class Presenter(QtCore.QObject):
         """Have our preview layer removed from this document."""
         if self._document is None:
             return
-        self._to_clean.append(self._document)
+        if self._document not in self._to_clean:
+            self._to_clean.append(self._document)
         self._rest_turn()
 
     def _show_on_canvas(self) -> None:

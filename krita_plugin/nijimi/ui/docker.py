@@ -44,6 +44,7 @@ class DockerPanel(QtWidgets.QWidget):
         self._settings = settings
         self._live_state = live_state
         self._icon = icon
+        self._choices: dict[str, Any] = {}
         layout = QtWidgets.QVBoxLayout(self)
         layout.setContentsMargins(6, 6, 6, 6)
         layout.setSpacing(6)
@@ -142,14 +143,14 @@ class DockerPanel(QtWidgets.QWidget):
         """What is rendered, and what is to be done with a selection."""
         row = QtWidgets.QHBoxLayout()
         row.setSpacing(6)
-        self._area = self._choice(
+        area = self._choice(
             "area",
             (
                 ("Selection", AREA_SELECTION, "Only what is selected; without one, everything."),
                 ("Whole picture", AREA_WHOLE, "Everything, whatever is selected."),
             ),
         )
-        self._inpaint = self._choice(
+        mode = self._choice(
             "inpaint_mode",
             (
                 (
@@ -165,8 +166,8 @@ class DockerPanel(QtWidgets.QWidget):
                 ("Custom", "custom", "Strength and first fill exactly as they are set below."),
             ),
         )
-        row.addWidget(self._area, 1)
-        row.addWidget(self._inpaint, 1)
+        row.addWidget(area, 1)
+        row.addWidget(mode, 1)
         return row
 
     def _edge_settings(self) -> Any:
@@ -208,6 +209,7 @@ class DockerPanel(QtWidgets.QWidget):
         return box
 
     def _choice(self, name: str, choices: tuple[tuple[str, str, str], ...]) -> Any:
+        """A box of texts, values and tips that shows and sets the setting ``name``."""
         box = QtWidgets.QComboBox()
         box.setObjectName(f"nijimi_{name}")
         for text, value, tip in choices:
@@ -215,6 +217,7 @@ class DockerPanel(QtWidgets.QWidget):
             box.setItemData(box.count() - 1, tip, QtCore.Qt.ItemDataRole.ToolTipRole)
         box.setCurrentIndex(max(0, box.findData(self._settings.get(name))))
         box.currentIndexChanged.connect(lambda n: self._settings.set(name, box.itemData(n)))
+        self._choices[name] = box
         return box
 
     def _buttons(self) -> Any:
@@ -252,19 +255,13 @@ class DockerPanel(QtWidgets.QWidget):
     def _canvas_row(self) -> Any:
         row = QtWidgets.QHBoxLayout()
         row.setSpacing(6)
-        self._where = QtWidgets.QComboBox()
-        self._where.setObjectName("nijimi_show_on_canvas")
-        for text, value, tip in (
-            ("Over the canvas", SHOW_OVERLAY, "Seen over the canvas, also while you paint."),
-            ("In a preview layer", SHOW_LAYER, "A locked layer, written when the pen is up."),
-            ("Here only", SHOW_NOTHING, "The canvas stays as it is."),
-        ):
-            self._where.addItem(text, value)
-            role = QtCore.Qt.ItemDataRole.ToolTipRole
-            self._where.setItemData(self._where.count() - 1, tip, role)
-        self._where.setCurrentIndex(self._where.findData(self._settings.get("show_on_canvas")))
-        self._where.currentIndexChanged.connect(
-            lambda n: self._settings.set("show_on_canvas", self._where.itemData(n))
+        where = self._choice(
+            "show_on_canvas",
+            (
+                ("Over the canvas", SHOW_OVERLAY, "Seen over the canvas, also while you paint."),
+                ("In a preview layer", SHOW_LAYER, "A locked layer, written when the pen is up."),
+                ("Here only", SHOW_NOTHING, "The canvas stays as it is."),
+            ),
         )
         self._opacity = QtWidgets.QSlider(QtCore.Qt.Orientation.Horizontal)
         self._opacity.setObjectName("nijimi_opacity")
@@ -274,7 +271,7 @@ class DockerPanel(QtWidgets.QWidget):
         self._opacity.valueChanged.connect(
             lambda value: self._settings.set("overlay_opacity", value / 100)
         )
-        row.addWidget(self._where)
+        row.addWidget(where)
         row.addWidget(self._opacity, 1)
         return row
 
@@ -335,8 +332,7 @@ class DockerPanel(QtWidgets.QWidget):
             self._steps.setValue(value)
         elif name == "seed":
             self._seed.setText(str(value))
-        elif name in ("area", "inpaint_mode"):
-            box = self._area if name == "area" else self._inpaint
+        elif box := self._choices.get(name):
             box.setCurrentIndex(max(0, box.findData(value)))
         elif name in ("prompt", "negative_prompt"):
             field = self._prompt if name == "prompt" else self._negative

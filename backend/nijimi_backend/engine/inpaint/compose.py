@@ -6,16 +6,20 @@ alike, but not touched at all.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import reduce
+
 import cv2
 import numpy as np
 import numpy.typing as npt
+from nijimi_protocol.geometry import Bounds
 from nijimi_protocol.inpaint import InpaintParams
 
 from ..request import Pixels
 from .fill import spread
 from .regions import Region
 
-__all__ = ["compose"]
+__all__ = ["compose", "join_layers"]
 
 Field = npt.NDArray[np.float32]
 
@@ -51,6 +55,18 @@ def compose(region: Region, before: Pixels, made: Pixels, params: InpaintParams)
         layer = np.asarray(cv2.resize(layer, crop, interpolation=cv2.INTER_CUBIC), dtype=np.uint8)
     cv2.insertChannel(region.alpha, layer, 3)
     return layer
+
+
+def join_layers(crops: Sequence[Bounds], layers: Sequence[Pixels]) -> tuple[Bounds, Pixels]:
+    """One layer around all of them, transparent between; crops never overlap."""
+    area = reduce(Bounds.union, crops)
+    if len(layers) == 1:
+        return area, layers[0]
+    joined = np.zeros((area.height, area.width, 4), dtype=np.uint8)
+    for crop, layer in zip(crops, layers, strict=True):
+        y, x = crop.y - area.y, crop.x - area.x
+        joined[y : y + crop.height, x : x + crop.width] = layer
+    return area, joined
 
 
 def _matched(before: Pixels, made: Pixels, selection: Pixels, *, varying: bool) -> Pixels:

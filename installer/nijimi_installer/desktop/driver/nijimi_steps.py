@@ -1,21 +1,12 @@
 """Steps that use our plugin as a painter does; each runs inside Krita, called by the driver."""
 
 from krita import Krita
+from nijimi_driver.plugin import contents
 
 try:
     from PyQt5.QtWidgets import QDockWidget, QWidget
 except ImportError:
     from PyQt6.QtWidgets import QDockWidget, QWidget
-
-
-def contents():
-    """The plugin's own objects: settings, live_state, connection, flow, panel."""
-    for window in Krita.instance().windows():
-        for widget in window.qwindow().findChildren(QWidget):
-            found = widget.property("nijimi_contents")
-            if found is not None:
-                return found
-    raise LookupError("Nijimi's docker is not there: is the plugin enabled?")
 
 
 def show_docker():

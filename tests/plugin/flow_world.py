@@ -1,0 +1,220 @@
+"""A flow between a stand-in canvas and a real session pair: what its tests steer and look at."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from nijimi.canvas.room import CanvasRoom, CaptureResult, SelectionMask
+from nijimi.flow import Flow
+from nijimi.model.live_state import LiveState
+from nijimi.model.settings import Settings
+from nijimi.qt import QtCore, Signal
+from nijimi_protocol.geometry import Bounds, Extent
+from nijimi_protocol.messages import Frame, Message, SetParams, UpdateTiles
+from nijimi_protocol.pixels import Encoding, PixelFormat, pack_tile
+from nijimi_protocol.session import ClientSession, ServerSession
+
+SIZE = Extent(64, 64)
+
+
+class Watcher(QtCore.QObject):
+    """Tells what the test tells it to."""
+
+    changed, document_changed = Signal(), Signal()
+    pen_down, pen_up = Signal(), Signal()
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.is_pen_down = False
+
+    def start(self) -> None: ...
+
+    def stop(self) -> None: ...
+
+
+class Link(QtCore.QObject):
+    """A client and a server session back to back; what the server understood is kept."""
+
+    opened, received = Signal(), Signal(object)
+    state_changed, problem = Signal(str), Signal(str, str)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pending_bytes = 0
+        self.receiving_since_s = 0.0
+        self.session: ClientSession | None = None
+        self.server: ServerSession | None = None
+        self.heard: list[Message] = []
+        self.revision = 0
+
+    @property
+    def is_open(self) -> bool:
+        return self.session is not None
+
+    def start(self) -> None:
+        self.server = ServerSession(token="t", device="cpu", models=())
+        self.session = ClientSession(token="t", client="test", first_revision=self.revision)
+        self.server.receive(self.session.hello())
+        self.session.receive(self.server.welcome())
+        self.opened.emit()
+
+    def stop(self) -> None:
+        if self.session is not None:
+            self.revision = self.session.revision
+        self.session = self.server = None
+
+    def send(self, data: bytes) -> None:
+        assert self.server is not None
+        self.heard.append(self.server.receive(data))
+
+    def note_success(self) -> None: ...
+
+    def tiles_sent(self) -> list[Bounds]:
+        return [
+            tile.bounds for event in self.heard if isinstance(event, UpdateTiles)
+            for tile in event.tiles
+        ]  # fmt: skip
+
+
+@dataclass
+class Canvas:
+    """Documents by name, what was drawn on each, and what was done to them."""
+
+    watcher: Watcher = field(default_factory=Watcher)
+    front: str | None = "A"
+    open: set[str] = field(default_factory=lambda: {"A", "B"})
+    extents: dict[str, Extent] = field(default_factory=lambda: {"A": SIZE, "B": SIZE})
+    at_rest: bool = True
+    dirty: list[Bounds] = field(default_factory=list)
+    bands: list[Bounds] = field(default_factory=list)
+    """What one grab after another gives, for as long as there are any."""
+    is_readable: bool = True
+    grabs: int = 0
+    selection: SelectionMask | None = None
+    shown: bool = False
+    preview: dict[str, str] = field(default_factory=dict)
+    applied_selection: SelectionMask | None = None
+    applied: list[tuple[str, Bounds]] = field(default_factory=list)
+    on_paint: Any = None
+
+    # The overlay -------------------------------------------------------------------------
+    def set_opacity(self, opacity: float) -> None: ...
+
+    def show_picture(
+        self, pixels: bytes, extent: Extent, area: Bounds, canvas: Extent, *, is_opaque: bool
+    ) -> None:
+        assert is_opaque == (self.selection is None)
+        assert len(pixels) == extent.pixels * 4
+        self.shown = True
+
+    def clear(self) -> None:
+        self.shown = False
+
+    def detach(self) -> None:
+        self.shown = False
+
+    # The capture -------------------------------------------------------------------------
+    def reset(self) -> None:
+        self.dirty = [SIZE.bounds]
+
+    def grab(self, document: str, budget_bytes: int) -> CaptureResult | None:
+        self.grabs += 1
+        if not self.is_readable:
+            return None
+        if self.bands:
+            areas, self.dirty = [self.bands.pop(0)], []
+        else:
+            areas, self.dirty = self.dirty, []
+        tiles = [(area, bytes(area.extent.pixels * 4)) for area in areas]
+        return CaptureResult(self.extents[document], tiles, bool(self.bands))
+
+    # Layers ------------------------------------------------------------------------------
+    def apply_picture(
+        self,
+        document: str,
+        pixels: bytes,
+        extent: Extent,
+        area: Bounds,
+        _name: str,
+        selection: SelectionMask | None,
+    ) -> None:
+        self.applied_selection = selection
+        assert self.at_rest
+        assert len(pixels) == extent.pixels * 4
+        self.applied.append((document, area))
+
+    def preview_layer(self, document: str) -> Any:
+        canvas = self
+
+        class Layer:
+            def show(self, *_: Any) -> None:
+                assert canvas.at_rest
+                canvas.preview[document] = "shown"
+
+            def remove(self) -> None:
+                assert canvas.at_rest
+                canvas.preview.pop(document, None)
+
+        return Layer()
+
+    def room(self) -> CanvasRoom:
+        return CanvasRoom(
+            watcher=self.watcher,
+            capture=self,
+            overlay=self,
+            active_document=lambda: self.front,
+            document_id=str,
+            document_extent=lambda document: self.extents[document],
+            is_open=lambda document: document in self.open,
+            is_at_rest=lambda _: self.at_rest,
+            selection_mask=lambda _: self.selection,
+            apply_picture=self.apply_picture,
+            preview_layer=self.preview_layer,
+            icon=lambda _: None,
+        )
+
+
+class World:
+    """A flow with live on, and a backend that answers when it is told to."""
+
+    def __init__(self, **values: Any) -> None:
+        self.canvas, self.link = Canvas(), Link()
+        self._frame_id = 0
+        self.settings, self.state = Settings(), LiveState()
+        for name, value in values.items():
+            self.settings.set(name, value)
+        self.flow = Flow(self.canvas.room(), self.link, self.settings, self.state)
+        self.flow.begin()
+        self.settings.set("live", True)
+
+    def draw(self, *areas: Bounds) -> None:
+        self.canvas.dirty += areas
+        self.canvas.watcher.changed.emit()
+
+    def frame(self, revision: int | None = None) -> None:
+        """The backend shows that revision, or the newest."""
+        session, server = self.link.session, self.link.server
+        assert session is not None
+        assert server is not None
+        tile = pack_tile(SIZE.bounds, PixelFormat.BGRA8, bytes(SIZE.pixels * 4), Encoding.RAW)
+        self._frame_id += 1
+        frame = Frame(
+            frame_id=self._frame_id,
+            base_frame_id=0,
+            revision=session.revision if revision is None else revision,
+            extent=SIZE,
+            area=SIZE.bounds,
+            tiles=(tile,),
+            final=True,
+            model_ms=5.0,
+            timings_ms={"queue": 1.0},
+        )
+        self.link.received.emit(session.receive(server.send_frame(frame)))
+
+    def go_to(self, document: str | None) -> None:
+        self.canvas.front = document
+        self.canvas.watcher.document_changed.emit()
+
+    def params(self) -> list[Any]:
+        return [event.params for event in self.link.heard if isinstance(event, SetParams)]
