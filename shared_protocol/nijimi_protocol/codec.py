@@ -183,6 +183,9 @@ def _meta_of(message: Message) -> dict[str, Any]:
     return meta
 
 
+_MOST_PEOPLE = 500
+"""More than this is no pose at all; what a session takes is in its limits."""
+
 _Reader = Callable[[Fields, "tuple[Tile, ...]", bool, Limits], Message]
 
 
@@ -230,6 +233,7 @@ def _read_control(value: object) -> ControlLayer:
         start=f.ratio("start"),
         end=f.ratio("end"),
         enabled=f.flag("enabled"),
+        process=f.flag("process"),
     )
 
 
@@ -239,8 +243,8 @@ def _read_set_controls(f: Fields, _t: tuple[Tile, ...], _m: bool, limits: Limits
     return SetControls(revision=f.integer("revision", 1), controls=controls)
 
 
-def _read_set_pose(f: Fields, _t: tuple[Tile, ...], _m: bool, limits: Limits) -> Message:
-    values = f.items("people", limits.max_people)
+def _read_set_pose(f: Fields, _t: tuple[Tile, ...], _m: bool, _l: Limits) -> Message:
+    values = f.items("people", _MOST_PEOPLE)
     people = tuple(person_from_json(value) for value in values)
     return SetPose(revision=f.integer("revision", 1), id=f.text("id", 64), people=people)
 

@@ -114,6 +114,8 @@ class ControlLayer:
     """One control layer. ``plane`` names its picture, or is empty where ``SetPose`` gives it.
 
     ``control_scale`` in [0, 2]; ``start`` and ``end`` are the range of steps in [0, 1].
+    With ``process`` the plane is a picture from which the server makes the hint (edges, lines);
+    without, it is the hint itself, as painted.
     """
 
     id: str
@@ -123,6 +125,7 @@ class ControlLayer:
     start: float = 0.0
     end: float = 1.0
     enabled: bool = True
+    process: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

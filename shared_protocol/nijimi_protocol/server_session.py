@@ -63,6 +63,7 @@ class ServerSession:
         self._limits = limits or Limits()
         self._offered = encodings
         self._planes: dict[str, tuple[Extent, PixelFormat]] = {}
+        self._poses: set[str] = set()
         self._awaiting_ack = 0
         self.state = SessionState.HANDSHAKE
         self.encodings: tuple[Encoding, ...] = ()
@@ -190,6 +191,8 @@ class ServerSession:
                 raise OutOfOrder(f"The plane {message.plane!r} was never begun.")
         elif isinstance(message, UpdateTiles):
             self._check_tiles(message)
+        elif isinstance(message, SetPose):
+            self._check_pose(message)
         self.revision = message.revision
 
     def _open_plane(self, message: SetPlane) -> None:
@@ -205,6 +208,24 @@ class ServerSession:
                 message.revision,
             )
         self._planes[message.plane] = (message.extent, message.format)
+
+    def _check_pose(self, message: SetPose) -> None:
+        count, most = len(message.people), self._limits.max_people
+        if count > most:
+            raise RejectedChange(
+                "too_many_people",
+                f"The pose has {count} people; at most {most} are drawn.",
+                "Remove some; the last good pose stays in use.",
+                message.revision,
+            )
+        if message.id not in self._poses and len(self._poses) >= self._limits.max_planes:
+            raise RejectedChange(
+                "too_many_poses",
+                f"More than {self._limits.max_planes} pose layers are streamed at once.",
+                "Switch off some control layers.",
+                message.revision,
+            )
+        self._poses.add(message.id)
 
     def _check_tiles(self, message: UpdateTiles) -> None:
         plane = self._planes.get(message.plane)

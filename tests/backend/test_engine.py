@@ -9,8 +9,9 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
+from nijimi_backend.engine.denoiser import UNetWithExtras
 from nijimi_backend.engine.engine import REFINE_STEPS, Engine, open_engine
-from nijimi_backend.engine.frozen import eager_unet, frozen_unet
+from nijimi_backend.engine.frozen import frozen
 from nijimi_backend.engine.request import FrameRequest
 from nijimi_backend.engine.resolution import render_extent
 from nijimi_backend.engine.stages import lay_over_white
@@ -69,12 +70,13 @@ def test_the_smallest_strength_runs_one_step(engine: Engine) -> None:
 
 def test_a_canvas_that_did_not_change_is_not_encoded_again(engine: Engine) -> None:
     engine.render(_request(version=100))
-    before = engine.encodings.misses, engine.prompts.misses
+    before = engine.encodings.misses, engine.denoiser.prompts.misses
     picture = engine.render(_request(version=100, seed=9))
-    assert (engine.encodings.misses, engine.prompts.misses) == before
+    assert (engine.encodings.misses, engine.denoiser.prompts.misses) == before
     assert "encode" not in picture.timings_ms
     engine.render(_request(version=101, prompt="something new"))
-    assert (engine.encodings.misses, engine.prompts.misses) == (before[0] + 1, before[1] + 1)
+    after = engine.encodings.misses, engine.denoiser.prompts.misses
+    assert after == (before[0] + 1, before[1] + 1)
 
 
 def test_rendering_stops_between_steps_when_asked(engine: Engine) -> None:
@@ -136,13 +138,13 @@ def test_a_frozen_unet_is_the_same_function_at_any_timestep(engine: Engine) -> N
     unet = engine._bundle.unet  # pyright: ignore[reportPrivateUsage]
     torch.manual_seed(0)
     latents, embeds = torch.randn(1, 4, 8, 8), torch.randn(1, 77, 16)
-    frozen = frozen_unet(unet, latents, torch.tensor(999), embeds)
-    eager = eager_unet(unet)
-    assert type(frozen) is not type(eager)
+    eager = UNetWithExtras(unet).eval()
+    packed = frozen(eager, (latents, torch.tensor(999), embeds))
+    assert type(packed) is not type(eager)
     with torch.inference_mode():
         for timestep in (999, 500, 19):
             others = torch.randn(1, 4, 8, 8), torch.tensor(timestep), torch.randn(1, 77, 16)
-            assert torch.allclose(frozen(*others), eager(*others), atol=1e-4)
+            assert torch.allclose(packed(*others), eager(*others), atol=1e-4)
 
 
 @pytest.mark.parametrize(

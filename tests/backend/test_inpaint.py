@@ -159,13 +159,14 @@ def test_an_inpaint_checkpoint_sees_mask_and_surroundings(
     engine = open_engine("tiny-inpaint", models_dir)
     params = replace(_params(), guidance_scale=guidance_scale, negative_prompt="a car")
     seen: list[torch.Tensor] = []
-    predict = engine._predict
+    denoiser = engine.denoiser
+    predict = denoiser._predict
 
     def spy(latents: torch.Tensor, *others: Any) -> torch.Tensor:
-        seen.append(others[-1])
+        seen.append(others[3])
         return predict(latents, *others)
 
-    monkeypatch.setattr(engine, "_predict", spy)
+    monkeypatch.setattr(denoiser, "_predict", spy)
     engine.render(_request(_disc(), params))
     mask, known = seen[0][0, 0], seen[0][0, 1:]
     assert known.shape[0] == 4

@@ -105,6 +105,7 @@ controls = st.builds(
     start=ratios,
     end=ratios,
     enabled=st.booleans(),
+    process=st.booleans(),
 )
 
 _encodings = st.lists(st.sampled_from(Encoding), max_size=3).map(tuple)

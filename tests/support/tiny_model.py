@@ -24,16 +24,23 @@ def write_tiny_model(
     full_vae: bool = False,
     lora: bool = False,
     inpaint: bool = False,
+    attention_first: bool = False,
 ) -> Path:
-    """A model that loads and runs in milliseconds; native 64 px."""
+    """A model that loads and runs in milliseconds; native 64 px.
+
+    ``attention_first``: levels in SD1's order, as control networks expect them.
+    """
     torch.manual_seed(7)
+    levels = ("CrossAttnDownBlock2D", "DownBlock2D")
     unet = UNet2DConditionModel(
         sample_size=8,
         in_channels=9 if inpaint else 4,
         block_out_channels=(16, 32),
         layers_per_block=1,
-        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
-        up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
+        down_block_types=levels if attention_first else levels[::-1],
+        up_block_types=("UpBlock2D", "CrossAttnUpBlock2D")
+        if attention_first
+        else ("CrossAttnUpBlock2D", "UpBlock2D"),
         cross_attention_dim=16,
         attention_head_dim=2,
         norm_num_groups=8,

@@ -14,27 +14,26 @@ from nijimi_protocol.geometry import Bounds, Extent
 from nijimi_protocol.inpaint import InitialFill, InpaintMode
 from nijimi_protocol.params import RenderMode, RenderParams
 
-from ..errors import BadInput, OutOfMemory, RenderCancelled
+from ..errors import BadInput, NijimiError, OutOfMemory
 from ..models.catalog import ModelInfo, find_model
 from ..models.device import choose_device, is_out_of_memory
 from ..models.loader import LoadProgress, ModelBundle, load_model
 from .cache import StageCache
-from .frozen import UNetFunction, frozen_unet
+from .control.residuals import ControlRoom, Steering
+from .denoiser import Denoiser, Start
 from .inpaint.compose import compose, join_layers
 from .inpaint.fill import fill_selection
 from .inpaint.plan import InpaintPlan, make_plan
 from .inpaint.regions import MAX_REGIONS, Region, make_regions
 from .request import FrameRequest, Picture, Pixels
 from .resolution import render_extent
-from .sampling import Repaint, Schedule, add_noise, lcm_step, lcm_timesteps
+from .sampling import Repaint, add_noise, lcm_timesteps
 from .small_canvas import SmallCanvases
 from .stages import (
     decode_latents,
-    embed_prompts,
     encode_canvas,
     resize_canvas,
     resize_mask,
-    seeded_noise,
 )
 
 __all__ = ["REFINE_STEPS", "Engine", "open_engine"]
@@ -42,7 +41,7 @@ __all__ = ["REFINE_STEPS", "Engine", "open_engine"]
 REFINE_STEPS = 8
 """Steps of the refining pass; more than this changes a consistency model's picture little."""
 
-_NETWORK_STAGES = ("prompt", "encode", "denoise", "decode")
+_NETWORK_STAGES = ("prompt", "control", "encode", "denoise", "decode")
 
 
 class _Clock:
@@ -65,16 +64,14 @@ class _Clock:
 class Engine:
     """One model on one device. Use it from one thread only."""
 
-    def __init__(self, bundle: ModelBundle) -> None:
+    def __init__(self, bundle: ModelBundle, models_dir: Path | None = None) -> None:
         self._bundle = bundle
-        self._schedule = Schedule.from_scheduler(bundle.scheduler)
-        self.prompts: StageCache[torch.Tensor] = StageCache(16)
+        self.denoiser = Denoiser(bundle)
+        self.controls = ControlRoom(bundle, models_dir)
         # Two for each region of a selection: what is there, and what an inpaint checkpoint is told.
         self.encodings: StageCache[torch.Tensor] = StageCache(2 * MAX_REGIONS)
         self.regions: StageCache[tuple[Region, ...]] = StageCache(2)
-        self.noises: StageCache[torch.Tensor] = StageCache(4)
         self._small = SmallCanvases()
-        self._unets: StageCache[UNetFunction] = StageCache(3)
 
     @property
     def device(self) -> str:
@@ -129,59 +126,36 @@ class Engine:
         if canvas is None and params.mode is not RenderMode.TXT2IMG:
             raise BadInput("There is no picture to start from.", "Open a document.")
         strength = params.strength if canvas is not None else 1.0
-        timesteps = lcm_timesteps(_steps_of(request), strength, self._schedule)
+        timesteps = lcm_timesteps(_steps_of(request), strength, self.denoiser.schedule)
         if canvas is not None and not timesteps:
             with clock.stage("resize"):
                 pixels = _with_alpha(resize_canvas(canvas, extent))
             return self._picture(request, pixels, 0, clock)
         latents = self._start(request, canvas, extent, timesteps, clock)
-        pixels = self._denoise(params, latents, extent, timesteps, clock, should_stop, on_step)
-        return self._picture(request, pixels, len(timesteps), clock)
+        start = Start(latents=latents, extent=extent, timesteps=timesteps)
+        with clock.stage("control"):
+            whole = request.extent
+            steering, failures = self.controls.prepare(
+                request.controls, whole, whole.bounds, extent
+            )
+        pixels = self._denoise(request, start, steering, clock, should_stop, on_step)
+        return self._picture(request, pixels, len(timesteps), clock, failures=failures)
 
     def _denoise(
         self,
-        params: RenderParams,
-        latents: torch.Tensor,
-        extent: Extent,
-        timesteps: tuple[int, ...],
+        request: FrameRequest,
+        start: Start,
+        steering: Steering,
         clock: _Clock,
         should_stop: Callable[[], bool],
         on_step: Callable[[int, int], None],
-        repaint: Repaint | None = None,
-        condition: torch.Tensor | None = None,
     ) -> Pixels:
-        """Noisy latents at the first timestep become opaque BGRA pixels of ``extent``."""
+        """Noisy latents become opaque BGRA pixels."""
+        params = request.params
         with clock.stage("prompt"):
-            prompt_embeds = self._embed(params)
-        if condition is None and self._takes_masks:
-            # Such a network wants a mask always: repaint all, and nothing is known.
-            condition = torch.zeros_like(latents)
-            condition = torch.cat([torch.ones_like(latents[:, :1]), condition], dim=1)
+            embeds = self.denoiser.embed(params)
         with clock.stage("denoise"):
-            count = len(timesteps)
-            noise = self._noise(params.seed, extent, count)
-            for n, timestep in enumerate(timesteps):
-                if should_stop():
-                    raise RenderCancelled
-                is_last = n + 1 == count
-                if repaint is not None:
-                    latents = repaint.held(latents, noise[n], timestep, n, count, self._schedule)
-                output = self._predict(
-                    latents, timestep, prompt_embeds, params.guidance_scale, condition
-                )
-                latents = lcm_step(
-                    latents,
-                    output,
-                    timestep,
-                    -1 if is_last else timesteps[n + 1],
-                    None if is_last else noise[n + 1],
-                    self._schedule,
-                )
-                on_step(n + 1, count)
-            if repaint is not None:
-                latents = repaint.finished(latents)
-        if should_stop():
-            raise RenderCancelled
+            latents = self.denoiser.run(params, start, embeds, steering, should_stop, on_step)
         with clock.stage("decode"):
             return decode_latents(self._bundle, latents.to(self._bundle.device.dtype))
 
@@ -212,18 +186,20 @@ class Engine:
                 (request.mask_version, plan.mode, version, canvas.shape, wish),
                 lambda: make_regions(plan.selection, self.model.native_px, wish),
             )
-        timesteps = lcm_timesteps(_steps_of(request), plan.strength, self._schedule)
+        timesteps = lcm_timesteps(_steps_of(request), plan.strength, self.denoiser.schedule)
+        failures: dict[str, NijimiError] = {}
         done = itertools.count(1)
         total = len(regions) * len(timesteps)
         parts = [
             self._repaint(
                 request, plan, region, timesteps, clock, should_stop,
-                lambda _step, _of: on_step(next(done), total),
+                lambda _step, _of: on_step(next(done), total), failures,
             )
             for region in regions
         ]  # fmt: skip
         area, layer = join_layers([region.crop for region in regions], parts)
-        return self._picture(request, layer, len(timesteps), clock, area)
+        told = tuple(failures.values())
+        return self._picture(request, layer, len(timesteps), clock, area, told)
 
     def _repaint(
         self,
@@ -234,8 +210,12 @@ class Engine:
         clock: _Clock,
         should_stop: Callable[[], bool],
         on_step: Callable[[int, int], None],
+        failures: dict[str, NijimiError],
     ) -> Pixels:
-        """One region's part of the layer, BGRA with straight alpha, at the canvas's resolution."""
+        """One region's part of the layer, BGRA with straight alpha, at the canvas's resolution.
+
+        Why a control cannot be goes into ``failures``, by its sentence.
+        """
         bundle, crop = self._bundle, region.crop
         extent = render_extent(crop.extent, self.model.native_px, bundle.size_multiple_px)
         assert request.canvas is not None
@@ -253,18 +233,26 @@ class Engine:
             strength_map = torch.from_numpy(resize_mask(region.repaint, cells).astype(np.float32))
             strength_map = (strength_map / 255.0)[None, None].to(original.device)
             condition = None
-            if self._takes_masks:
+            if self.denoiser.takes_masks:
                 hidden = fill_selection(before, repaint_mask, InitialFill.NEUTRAL)
                 known = self.encodings.get(
                     (*key, "hidden"), lambda: encode_canvas(bundle, hidden).float()
                 )
                 condition = torch.cat([(strength_map > 0.5).float(), known], dim=1)
-        noise = self._noise(request.params.seed, extent, len(timesteps))[0]
-        start = add_noise(original, noise, timesteps[0], self._schedule)
-        made = self._denoise(
-            request.params, start, extent, timesteps, clock, should_stop, on_step,
-            Repaint(original=original, strength_map=strength_map), condition,
-        )  # fmt: skip
+        with clock.stage("control"):
+            steering, failed = self.controls.prepare(request.controls, request.extent, crop, extent)
+            failures.update((each.sentence, each) for each in failed)
+            if condition is None:
+                steering = self.controls.add_inpaint(steering, key, rgb, repaint_mask)
+        noise = self.denoiser.noise(request.params.seed, extent, len(timesteps))[0]
+        start = Start(
+            latents=add_noise(original, noise, timesteps[0], self.denoiser.schedule),
+            extent=extent,
+            timesteps=timesteps,
+            repaint=Repaint(original=original, strength_map=strength_map),
+            condition=condition,
+        )
+        made = self._denoise(request, start, steering, clock, should_stop, on_step)
         with clock.stage("compose"):
             opaque = np.ascontiguousarray(made[..., 2::-1])
             return compose(region, before, opaque, request.params.inpaint)
@@ -278,7 +266,7 @@ class Engine:
         clock: _Clock,
     ) -> torch.Tensor:
         """The noisy latents to begin with, 1 x C x h x w."""
-        noise = self._noise(request.params.seed, extent, len(timesteps))[0]
+        noise = self.denoiser.noise(request.params.seed, extent, len(timesteps))[0]
         if canvas is None:
             return noise
 
@@ -290,56 +278,7 @@ class Engine:
 
         # Not by the pixels themselves: the mirror counts its changes, a hash would cost more.
         latents = self.encodings.get((request.canvas_version, extent), encode)
-        return add_noise(latents, noise, timesteps[0], self._schedule)
-
-    def _embed(self, params: RenderParams) -> torch.Tensor:
-        """1 x 77 x width, or 2 x 77 x width with the negative prompt first under guidance."""
-
-        def one(prompt: str) -> torch.Tensor:
-            return self.prompts.get(prompt, lambda: embed_prompts(self._bundle, [prompt]))
-
-        positive = one(params.prompt)
-        if params.guidance_scale <= 1.0:
-            return positive
-        return torch.cat([one(params.negative_prompt), positive])
-
-    def _noise(self, seed: int, extent: Extent, count: int) -> torch.Tensor:
-        scale = self._bundle.latent_scale
-        channels = int(self._bundle.unet.config["out_channels"])
-        shape = (1, channels, extent.height // scale, extent.width // scale)
-        device = self._bundle.device.torch_device
-        # The generator gives the same first noises for any count: the seed keeps its meaning.
-        return self.noises.get(
-            (seed, shape, count), lambda: seeded_noise(seed, shape, count).to(device)
-        )
-
-    @property
-    def _takes_masks(self) -> bool:
-        """Whether this is an inpaint checkpoint: mask and known latents are inputs, too."""
-        config = self._bundle.unet.config
-        return int(config["in_channels"]) == 2 * int(config["out_channels"]) + 1
-
-    def _predict(
-        self,
-        latents: torch.Tensor,
-        timestep: int,
-        prompt_embeds: torch.Tensor,
-        guidance: float,
-        condition: torch.Tensor | None,
-    ) -> torch.Tensor:
-        batch = prompt_embeds.shape[0]
-        if condition is not None:
-            latents = torch.cat([latents, condition], dim=1)
-        inputs = latents.to(self._bundle.device.dtype).expand(batch, -1, -1, -1).contiguous()
-        when = torch.tensor(timestep, device=inputs.device)
-        unet = self._unets.get(
-            inputs.shape, lambda: frozen_unet(self._bundle.unet, inputs, when, prompt_embeds)
-        )
-        output = unet(inputs, when, prompt_embeds).float()
-        if batch == 1:
-            return output
-        negative, positive = output.chunk(2)
-        return negative + guidance * (positive - negative)
+        return add_noise(latents, noise, timesteps[0], self.denoiser.schedule)
 
     def _picture(
         self,
@@ -348,6 +287,7 @@ class Engine:
         steps: int,
         clock: _Clock,
         area: Bounds | None = None,
+        failures: tuple[NijimiError, ...] = (),
     ) -> Picture:
         timings = clock.timings_ms
         return Picture(
@@ -357,6 +297,7 @@ class Engine:
             num_inference_steps=steps,
             model_ms=sum(timings.get(name, 0.0) for name in _NETWORK_STAGES),
             timings_ms=timings,
+            failures=failures,
         )
 
 
@@ -379,6 +320,6 @@ def open_engine(
 ) -> Engine:
     """Find, load and warm up a model. Raises a ``NijimiError`` that says what is wrong."""
     info = find_model(model_name, models_dir)
-    engine = Engine(load_model(info, choose_device(device), progress))
+    engine = Engine(load_model(info, choose_device(device), progress), models_dir)
     engine.warm_up()
     return engine

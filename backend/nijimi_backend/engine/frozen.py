@@ -15,55 +15,33 @@ from typing import Any
 
 import torch
 
-__all__ = ["MAX_FROZEN_PARAMETERS", "UNetFunction", "eager_unet", "frozen_unet"]
+__all__ = ["MAX_FROZEN_PARAMETERS", "frozen"]
 
 log = logging.getLogger(__name__)
 
 MAX_FROZEN_PARAMETERS = 100_000_000
 
-UNetFunction = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
-"""Latents N x C x h x w, a timestep (0-dimensional tensor), embeddings N x 77 x width."""
 
+def frozen(network: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> Callable[..., Any]:
+    """A traced, frozen copy for inputs of these shapes; the network itself where that cannot be.
 
-class _Plain(torch.nn.Module):
-    """The UNet with plain tensors in and out, as tracing wants it."""
-
-    def __init__(self, unet: Any) -> None:
-        super().__init__()
-        self.unet = unet
-
-    def forward(
-        self, latents: torch.Tensor, timestep: torch.Tensor, prompt_embeds: torch.Tensor
-    ) -> torch.Tensor:
-        return self.unet(latents, timestep, encoder_hidden_states=prompt_embeds, return_dict=False)[
-            0
-        ]
-
-
-def eager_unet(unet: Any) -> UNetFunction:
-    """The network as it is."""
-    return _Plain(unet).eval()
-
-
-def frozen_unet(
-    unet: Any, latents: torch.Tensor, timestep: torch.Tensor, prompt_embeds: torch.Tensor
-) -> UNetFunction:
-    """A traced, frozen copy for inputs of these shapes; the eager one where that cannot be."""
-    plain = _Plain(unet).eval()
-    is_large = sum(p.numel() for p in unet.parameters()) > MAX_FROZEN_PARAMETERS
-    if is_large or latents.device.type != "cpu" or latents.dtype != torch.float32:
-        return plain
+    ``network`` takes tensors and gives a tensor or a tuple of them.
+    """
+    is_large = sum(p.numel() for p in network.parameters()) > MAX_FROZEN_PARAMETERS
+    first = inputs[0]
+    if is_large or first.device.type != "cpu" or first.dtype != torch.float32:
+        return network
     try:
         # Inference tensors cannot be traced: the examples are copied outside of that mode.
         with torch.inference_mode(False), torch.no_grad(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            examples = tuple(x.clone() for x in (latents, timestep, prompt_embeds))
-            traced = torch.jit.trace(plain, examples, check_trace=False)
-            frozen: Any = torch.jit.freeze(traced)
+            examples = tuple(x.clone() for x in inputs)
+            traced = torch.jit.trace(network, examples, check_trace=False)
+            packed: Any = torch.jit.freeze(traced)
             # The first calls specialise the graph; they must not fall into a painter's frame.
             for _ in range(2):
-                frozen(*examples)
+                packed(*examples)
     except (RuntimeError, TypeError, ValueError):
-        log.warning("the UNet cannot be frozen; it stays eager", exc_info=True)
-        return plain
-    return frozen
+        log.warning("%s cannot be frozen; it stays eager", type(network).__name__, exc_info=True)
+        return network
+    return packed

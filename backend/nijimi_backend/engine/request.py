@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
 from nijimi_protocol.geometry import Bounds, Extent
 from nijimi_protocol.params import RenderParams
+from nijimi_protocol.pose import Person
 
-__all__ = ["CanvasChanges", "FrameRequest", "Picture", "Pixels"]
+from ..errors import NijimiError
+
+__all__ = ["CanvasChanges", "Control", "FrameRequest", "Picture", "Pixels"]
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -21,6 +24,27 @@ class CanvasChanges:
 
     base_version: int
     areas: tuple[Bounds, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Control:
+    """One control layer that is on. ``pixels``: BGRA or grey of the canvas's size, for a painted
+    hint, or with ``process`` a picture to make it from; a pose has ``people`` (canvas pixels).
+    ``version`` changes with the pixels. The rest as in ``ControlLayer``."""
+
+    kind: str
+    pixels: Pixels | None = None
+    version: int = 0
+    people: tuple[Person, ...] = ()
+    process: bool = False
+    scale: float = 1.0
+    start: float = 0.0
+    end: float = 1.0
+
+    @property
+    def key(self) -> Hashable:
+        """Two controls of equal keys have the same hint, however strong they are."""
+        return self.kind, self.version, self.people, self.process
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +64,7 @@ class FrameRequest:
     canvas_changes: CanvasChanges | None = None
     mask: Pixels | None = None
     mask_version: int = 0
+    controls: tuple[Control, ...] = ()
     full_quality: bool = False
 
 
@@ -49,6 +74,7 @@ class Picture:
 
     A whole picture is opaque and has the model's resolution. A repainted selection has the canvas's
     resolution, straight alpha, and is fully transparent wherever nothing was selected.
+    ``failures``: what was asked for and could not be, while the rest of it could.
     """
 
     pixels: Pixels
@@ -57,3 +83,4 @@ class Picture:
     num_inference_steps: int
     model_ms: float
     timings_ms: Mapping[str, float] = field(default_factory=dict[str, float])
+    failures: tuple[NijimiError, ...] = ()

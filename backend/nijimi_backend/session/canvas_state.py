@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import secrets
 import threading
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from nijimi_protocol.errors import MalformedMessage
@@ -27,7 +27,7 @@ from nijimi_protocol.pixels import Encoding, PixelFormat, Tile, unpack_tile
 from nijimi_protocol.pose import Person
 from PIL import Image, UnidentifiedImageError
 
-from ..engine.request import CanvasChanges, FrameRequest, Pixels
+from ..engine.request import CanvasChanges, Control, FrameRequest, Pixels
 from .plane_copies import PlaneCopies
 
 __all__ = ["CanvasState", "Snapshot", "unpack"]
@@ -48,8 +48,8 @@ class Snapshot:
     canvas_changes: CanvasChanges | None
     mask: Pixels | None
     mask_version: int
-    controls: tuple[ControlLayer, ...]
-    poses: tuple[tuple[str, tuple[Person, ...]], ...] = field(default=())
+    controls: tuple[Control, ...] = ()
+    """Those that are on, in their order, each with its layer or its people."""
 
     @property
     def key(self) -> tuple[object, ...]:
@@ -59,8 +59,7 @@ class Snapshot:
             self.extent,
             self.canvas_version,
             self.mask_version,
-            self.controls,
-            self.poses,
+            tuple((c.key, c.scale, c.start, c.end) for c in self.controls),
         )
 
     def request(self, *, full_quality: bool) -> FrameRequest | None:
@@ -78,6 +77,7 @@ class Snapshot:
             canvas_changes=self.canvas_changes,
             mask=self.mask,
             mask_version=self.mask_version,
+            controls=self.controls,
             full_quality=full_quality,
         )
 
@@ -86,7 +86,7 @@ class CanvasState:
     """The mirror of one client. Written by the socket's thread, read by the worker's.
 
     Its planes take at most ``max_planes * max_pixels * 4`` bytes (``Limits``), and the snapshots
-    twice the canvas and twice the mask more.
+    twice as much again of those that are in use.
     """
 
     def __init__(self) -> None:
@@ -155,9 +155,20 @@ class CanvasState:
                 canvas_changes=self._changes(CANVAS),
                 mask=self._copy(MASK),
                 mask_version=self._versions.get(MASK, 0),
-                controls=self._controls,
-                poses=tuple(self._poses.items()),
+                controls=tuple(self._control(layer) for layer in self._controls if layer.enabled),
             )
+
+    def _control(self, layer: ControlLayer) -> Control:
+        return Control(
+            kind=layer.kind,
+            pixels=self._copy(layer.plane) if layer.plane else None,
+            version=self._versions.get(layer.plane, 0) if layer.plane else 0,
+            people=self._poses.get(layer.id, ()),
+            process=layer.process,
+            scale=layer.control_scale,
+            start=layer.start,
+            end=layer.end,
+        )
 
     def _open(self, event: SetPlane) -> None:
         width, height = event.extent

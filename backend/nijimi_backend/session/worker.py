@@ -67,6 +67,7 @@ class RenderClient:
         self.deliver = deliver
         self.tell = tell
         self.last: tuple[tuple[object, ...], bool, Picture] | None = None
+        self.told: frozenset[str] = frozenset()
 
 
 @dataclass(kw_only=True)
@@ -234,6 +235,7 @@ class Worker:
             )
             is_refined = refine
             client.last = (snapshot.key, refine, picture)
+        self._tell_failures(client, picture, snapshot.revision)
         with self._changed:
             client.pace.finished(job.work, job.started_with)
             if is_refined:
@@ -247,6 +249,21 @@ class Worker:
                 timings_ms={**picture.timings_ms, "queue": 0.0 if refine else queue_ms},
             )
         )
+
+    @staticmethod
+    def _tell_failures(client: RenderClient, picture: Picture, revision: int) -> None:
+        """What a picture had to do without: once, not with every frame."""
+        for error in picture.failures:
+            if error.sentence not in client.told:
+                client.tell(
+                    ErrorReport(
+                        code=error.code,
+                        sentence=error.sentence,
+                        action=error.action,
+                        revision=revision,
+                    )
+                )
+        client.told = frozenset(error.sentence for error in picture.failures)
 
     def _should_stop(self, job: _Job) -> bool:
         if self._stopping:

@@ -1,0 +1,1 @@
+"""Control layers enter as pictures or joints; what steers the denoising leaves."""

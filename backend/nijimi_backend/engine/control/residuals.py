@@ -1,0 +1,237 @@
+"""A frame's control layers enter; what they add inside the UNet at each step leaves.
+
+What depends on the hint alone is computed once per hint: a ControlNet's first convolutions, and
+all of a T2I-Adapter (Mou et al., arXiv 2302.08453). The rest of a ControlNet (Zhang et al., arXiv
+2302.05543) runs at every step, and several are summed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from diffusers import T2IAdapter
+from nijimi_protocol.geometry import Bounds, Extent
+
+from ...errors import NijimiError
+from ...models.controls import (
+    ControlInfo,
+    ControlNetwork,
+    control_folders_state,
+    find_control,
+    load_control,
+)
+from ...models.loader import ModelBundle
+from ..cache import StageCache
+from ..frozen import frozen
+from ..request import Control
+from .hints import make_hint
+
+__all__ = ["ControlRoom", "Extras", "Steering"]
+
+_MOST_NETWORKS = 4
+"""So many stay loaded; the one unused the longest goes first."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Extras:
+    """What is added to the UNet's skip connections, to its middle, and within its encoder."""
+
+    down: tuple[torch.Tensor, ...] = ()
+    middle: torch.Tensor | None = None
+    within: tuple[torch.Tensor, ...] = ()
+
+    @property
+    def tensors(self) -> tuple[torch.Tensor, ...]:
+        middle = () if self.middle is None else (self.middle,)
+        return (*self.down, *middle, *self.within)
+
+
+class _Encoder(torch.nn.Module):
+    """A ControlNet whose hint is embedded already; all residuals out, the middle one last."""
+
+    def __init__(self, network: Any) -> None:
+        super().__init__()
+        self.embed_hint = network.controlnet_cond_embedding
+        self.is_bgr = network.config["controlnet_conditioning_channel_order"] == "bgr"
+        # Colours are swapped before the embedding; swapping the embedding would be wrong.
+        network.register_to_config(controlnet_conditioning_channel_order="rgb")
+        network.controlnet_cond_embedding = torch.nn.Identity()
+        self.network = network
+        self.functions: StageCache[Callable[..., Any]] = StageCache(3)
+
+    def forward(
+        self, latents: torch.Tensor, timestep: torch.Tensor, embeds: torch.Tensor,
+        hint: torch.Tensor,
+    ) -> tuple[torch.Tensor, ...]:  # fmt: skip
+        down, middle = self.network(
+            latents, timestep, encoder_hidden_states=embeds, controlnet_cond=hint,
+            return_dict=False,
+        )  # fmt: skip
+        return (*down, middle)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Active:
+    """One control of this frame: its network and what its hint gave."""
+
+    network: _Encoder | T2IAdapter
+    made: tuple[torch.Tensor, ...]
+    scale: float
+    start: float
+    end: float
+
+    def counts(self, part: float) -> bool:
+        """Whether a step that begins at ``part`` of all steps is within the range."""
+        return self.start <= part < self.end or (self.end >= 1.0 and part >= self.start)
+
+
+class Steering:
+    """The controls of one frame, ready to be asked at each step."""
+
+    def __init__(self, active: Sequence[_Active]) -> None:
+        self.active = tuple(active)
+
+    def extras(
+        self, latents: torch.Tensor, timestep: torch.Tensor, embeds: torch.Tensor, part: float
+    ) -> Extras | None:
+        """For UNet inputs N x C x h x w at a step that begins at ``part`` of all; None for nothing.
+
+        A step counts by where it begins. (diffusers asks that it also ends within the range,
+        which leaves a picture of one step without any control whose range is not whole.)
+        """
+        skips: list[torch.Tensor] = []
+        within: list[torch.Tensor] = []
+        for control in self.active:
+            if not control.counts(part):
+                continue
+            if isinstance(control.network, _Encoder):
+                hint = control.made[0].expand(latents.shape[0], -1, -1, -1).contiguous()
+                inputs = (latents, timestep, embeds, hint)
+                network = control.network
+                key = (latents.shape, embeds.shape)
+                run = network.functions.get(key, partial(frozen, network, inputs))
+                _add(skips, [each * control.scale for each in run(*inputs)])
+            else:
+                _add(within, [each * control.scale for each in control.made])
+        if not skips and not within:
+            return None
+        middle = skips.pop() if skips else None
+        return Extras(down=tuple(skips), middle=middle, within=tuple(within))
+
+
+def _add(total: list[torch.Tensor], more: list[torch.Tensor]) -> None:
+    if not total:
+        total.extend(more)
+        return
+    for n, each in enumerate(more):
+        total[n] = total[n] + each
+
+
+class ControlRoom:
+    """The control networks of one model: found, loaded when first needed, and kept."""
+
+    def __init__(self, bundle: ModelBundle, models_dir: Path | None = None) -> None:
+        self._bundle = bundle
+        self._models_dir = models_dir
+        self._networks: StageCache[_Encoder | T2IAdapter] = StageCache(_MOST_NETWORKS)
+        self._found: StageCache[ControlInfo | NijimiError] = StageCache(16)
+        self.hints: StageCache[tuple[torch.Tensor, ...]] = StageCache(16)
+
+    def prepare(
+        self, controls: Sequence[Control], canvas: Extent, crop: Bounds, extent: Extent
+    ) -> tuple[Steering, tuple[NijimiError, ...]]:
+        """The controls for one picture, and why some of them cannot be: the rest goes on."""
+        active: list[_Active] = []
+        failed: list[NijimiError] = []
+        for control in controls:
+            if control.scale <= 0.0 or control.end <= control.start:
+                continue
+
+            def make(control: Control = control) -> npt.NDArray[Any]:
+                return make_hint(control, canvas, crop, extent).astype(np.float32) / 255.0
+
+            try:
+                active.append(self._active(control, (control.key, canvas, crop, extent), make))
+            except NijimiError as error:
+                failed.append(error)
+        return Steering(active), tuple(failed)
+
+    def add_inpaint(
+        self, steering: Steering, key: Hashable, rgb: npt.NDArray[np.uint8],
+        mask: npt.NDArray[np.uint8],
+    ) -> Steering:  # fmt: skip
+        """With the model's inpaint control, if it has one: what is to be repainted is -1 there,
+        as it was trained (ControlNet 1.1, inpaint)."""
+
+        def make() -> npt.NDArray[Any]:
+            hint = rgb.astype(np.float32) / 255.0
+            hint[mask > 127] = -1.0
+            return hint
+
+        control = Control(kind="inpaint")
+        try:
+            active = self._active(control, (control.key, key), make)
+        except NijimiError:
+            return steering
+        return Steering([*steering.active, active])
+
+    def _active(
+        self, control: Control, key: Hashable, make: Callable[[], npt.NDArray[Any]]
+    ) -> _Active:
+        network = self._network(control.kind)
+
+        def embed() -> tuple[torch.Tensor, ...]:
+            return self._embedded(network, make())
+
+        return _Active(
+            network=network,
+            made=self.hints.get(key, embed),
+            scale=control.scale,
+            start=control.start,
+            end=control.end,
+        )
+
+    def _network(self, kind: str) -> _Encoder | T2IAdapter:
+        def load() -> _Encoder | T2IAdapter:
+            bundle = self._bundle
+            network: ControlNetwork = load_control(self._find(kind), bundle.device)
+            return network if isinstance(network, T2IAdapter) else _Encoder(network).eval()
+
+        return self._networks.get(kind, load)
+
+    def _find(self, kind: str) -> ControlInfo:
+        """What was found stays known until a file comes or goes."""
+        info = self._bundle.info
+
+        def search() -> ControlInfo | NijimiError:
+            try:
+                return find_control(kind, info, self._bundle.unet, self._models_dir)
+            except NijimiError as error:
+                return error
+
+        found = self._found.get((kind, control_folders_state(info, self._models_dir)), search)
+        if isinstance(found, NijimiError):
+            raise found
+        return found
+
+    def _embedded(
+        self, network: _Encoder | T2IAdapter, hint: npt.NDArray[Any]
+    ) -> tuple[torch.Tensor, ...]:
+        """What depends on the hint (h x w x 3, 0 to 1) alone."""
+        device = self._bundle.device
+        pixels = torch.from_numpy(hint).permute(2, 0, 1)[None]  # 1 x 3 x h x w
+        pixels = pixels.to(device.torch_device, device.dtype)
+        if isinstance(network, T2IAdapter):
+            if int(network.config["in_channels"]) == 1:
+                pixels = pixels[:, :1]
+            return tuple(network(pixels))
+        if network.is_bgr:
+            pixels = pixels.flip(1)
+        return (network.embed_hint(pixels),)

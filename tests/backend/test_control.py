@@ -1,0 +1,436 @@
+"""Control layers: the hint is what the networks were trained on, and each steers as it should."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+from diffusers import ControlNetModel, T2IAdapter
+from nijimi_backend.engine.control.hints import KINDS, LINE_KINDS, make_hint
+from nijimi_backend.engine.control.skeleton import BODY_CUT, JOINT_COLOURS, LIMBS, draw_people
+from nijimi_backend.engine.engine import Engine, open_engine
+from nijimi_backend.engine.request import Control, FrameRequest
+from nijimi_backend.errors import BadInput, ModelCorrupt, ModelMissing
+from nijimi_backend.models import controls as controls_module
+from nijimi_backend.models.catalog import find_model
+from nijimi_backend.models.controls import find_control, list_controls, load_control
+from nijimi_backend.models.device import choose_device
+from nijimi_protocol.geometry import Bounds, Extent
+from nijimi_protocol.inpaint import InpaintMode, InpaintParams
+from nijimi_protocol.params import RenderMode, RenderParams
+from nijimi_protocol.pose import BODY_JOINTS, Joint, Person
+from safetensors.torch import save_file
+
+from tests.support.tiny_control import (
+    ldm_layout,
+    make_controlnet,
+    write_adapter,
+    write_controlnet,
+)
+from tests.support.tiny_model import write_tiny_model
+
+Pixels = npt.NDArray[np.uint8]
+SIDE = Extent(512, 512)
+WHOLE = SIDE.bounds
+
+STANDING = tuple(
+    Joint(x, y)
+    for x, y in (
+        (256, 80), (256, 140), (210, 140), (190, 210), (180, 280), (302, 140), (322, 210),
+        (332, 280), (230, 290), (228, 380), (226, 470), (282, 290), (284, 380), (286, 470),
+        (246, 70), (266, 70), (230, 76), (282, 76),
+    )
+)  # fmt: skip
+
+COLOURS_OF_THE_ANNOTATOR = (
+    (255, 0, 0), (255, 85, 0), (255, 170, 0), (255, 255, 0), (170, 255, 0), (85, 255, 0),
+    (0, 255, 0), (0, 255, 85), (0, 255, 170), (0, 255, 255), (0, 170, 255), (0, 85, 255),
+    (0, 0, 255), (85, 0, 255), (170, 0, 255), (255, 0, 255), (255, 0, 170), (255, 0, 85),
+)  # fmt: skip
+"""ControlNet 1.1, annotator/openpose/util.py, ``colors`` in ``draw_bodypose``."""
+
+LIMBS_OF_THE_ANNOTATOR = (
+    (2, 3), (2, 6), (3, 4), (4, 5), (6, 7), (7, 8), (2, 9), (9, 10), (10, 11), (2, 12), (12, 13),
+    (13, 14), (2, 1), (1, 15), (15, 17), (1, 16), (16, 18),
+)  # fmt: skip
+"""The same file, ``limbSeq``, which counts joints from 1."""
+
+
+def test_colours_and_limbs_are_those_of_the_annotator() -> None:
+    assert JOINT_COLOURS == COLOURS_OF_THE_ANNOTATOR
+    assert tuple((a + 1, b + 1) for a, b in LIMBS) == LIMBS_OF_THE_ANNOTATOR
+    assert BODY_JOINTS[1] == "neck"
+    assert (BODY_JOINTS[2], BODY_JOINTS[5]) == ("right_shoulder", "left_shoulder")
+
+
+def test_joints_are_full_discs_and_limbs_ellipses_at_six_tenths() -> None:
+    hint = draw_people([Person(body=STANDING)], WHOLE, SIDE)
+    for joint, colour in zip(STANDING, COLOURS_OF_THE_ANNOTATOR, strict=True):
+        assert tuple(hint[int(joint.y), int(joint.x)]) == colour
+    # The right upper arm, from (210, 140) to (190, 210), is limb 2.
+    assert hint[175, 200].tolist() == [int(0.6 * part) for part in COLOURS_OF_THE_ANNOTATOR[2]]
+    # The neck-to-hip limb 6 is 9 px wide at its middle: half axis 4 at a short side of 512 px.
+    row = hint[215] @ np.array([1, 1, 1])
+    torso = [x for x in range(232, 256) if row[x]]
+    across = max(torso) - min(torso) + 1
+    assert 9 <= across <= 10, torso
+    assert hint[20, 20].tolist() == [0, 0, 0]
+
+
+@pytest.mark.parametrize(("side", "radius"), [(256, 2), (512, 4), (1024, 8)])
+def test_the_pen_grows_with_the_resolution(side: int, radius: int) -> None:
+    hint = draw_people([Person(body=STANDING)], WHOLE, Extent(side, side))
+    wrist = STANDING[4]
+    y, x = int(wrist.y * side / 512), int(wrist.x * side / 512)
+    assert tuple(hint[y + radius, x]) == COLOURS_OF_THE_ANNOTATOR[4]
+    assert hint[y + radius + 2, x].tolist() == [0, 0, 0]
+
+
+def test_joints_that_are_unsure_or_far_outside_are_not_drawn() -> None:
+    unsure = [joint._replace(confidence=BODY_CUT - 0.01) for joint in STANDING]
+    assert not draw_people([Person(body=tuple(unsure))], WHOLE, SIDE).any()
+    assert not draw_people([Person(body=(Joint(0, 0, 0.0),) * 18)], WHOLE, SIDE).any()
+    far = tuple(Joint(1e6, -1e6) for _ in STANDING)
+    assert not draw_people([Person(body=far)], WHOLE, SIDE).any()
+    one_out = (*STANDING[:4], Joint(-60, 280), *STANDING[5:])
+    assert draw_people([Person(body=one_out)], WHOLE, SIDE)[:, 0].any(), "the arm leaves the canvas"
+
+
+def test_hands_and_faces_are_drawn_where_given() -> None:
+    hand = tuple(Joint(300 + 5 * n, 300 + 3 * n) for n in range(21))
+    face = tuple(Joint(100 + n, 100) for n in range(70))
+    nobody = (Joint(0, 0, 0.0),) * 18
+    hint = draw_people([Person(body=nobody, left_hand=hand, face=face)], WHOLE, SIDE)
+    assert hint[300, 300].tolist() == [0, 0, 255]
+    assert hint[100, 120].tolist() == [255, 255, 255]
+
+
+def test_a_crop_shows_its_part_of_the_pose() -> None:
+    people = [Person(body=STANDING)]
+    part = draw_people(people, Bounds(128, 40, 256, 256), Extent(256, 256))
+    assert tuple(part[140 - 40, 256 - 128]) == COLOURS_OF_THE_ANNOTATOR[1]
+
+
+def _layer(colour: tuple[int, int, int, int], lines: tuple[int, int, int, int]) -> Pixels:
+    layer = np.empty((64, 64, 4), dtype=np.uint8)
+    layer[...] = colour
+    layer[30:34] = lines
+    return layer
+
+
+@pytest.mark.parametrize("kind", LINE_KINDS)
+@pytest.mark.parametrize(
+    ("paper", "lines"),
+    [
+        ((0, 0, 0, 0), (10, 10, 10, 255)),
+        ((255, 255, 255, 255), (0, 0, 0, 255)),
+        ((0, 0, 0, 255), (255, 255, 255, 255)),
+    ],
+)
+def test_painted_lines_become_white_on_black(kind: str, paper: Any, lines: Any) -> None:
+    control = Control(kind=kind, pixels=_layer(paper, lines))
+    hint = make_hint(control, Extent(64, 64), Bounds(0, 0, 64, 64), Extent(64, 64))
+    assert hint[31].min() >= 240
+    assert hint[:28].max() <= 5
+
+
+@pytest.mark.parametrize("kind", ["canny", "lineart", "scribble", "softedge", "mlsd"])
+def test_lines_are_found_in_a_picture(kind: str) -> None:
+    picture = np.full((128, 128, 4), 255, dtype=np.uint8)
+    picture[40:90, 30:100, :3] = (40, 90, 200)
+    control = Control(kind=kind, pixels=picture, process=True)
+    hint = make_hint(control, Extent(128, 128), Bounds(0, 0, 128, 128), Extent(128, 128))
+    assert hint[38:43, 60].max() > 200, "the edge"
+    assert hint[60:70, 60:70].max() < 60, "the flat inside"
+    assert hint[5:20, 5:20].max() < 60, "the flat outside"
+
+
+@pytest.mark.parametrize("kind", ["pose", "depth", "normal", "seg"])
+def test_what_needs_a_network_to_be_seen_says_so(kind: str) -> None:
+    control = Control(kind=kind, pixels=_layer((0, 0, 0, 255), (9, 9, 9, 255)), process=True)
+    with pytest.raises(BadInput, match="cannot be made from a picture"):
+        make_hint(control, Extent(64, 64), Bounds(0, 0, 64, 64), Extent(64, 64))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_control_without_a_layer_says_so(kind: str) -> None:
+    control = Control(kind=kind)
+    if kind == "pose":
+        assert not make_hint(control, SIDE, WHOLE, SIDE).any(), "nobody is a pose, too"
+        return
+    with pytest.raises(BadInput, match="no layer"):
+        make_hint(control, SIDE, WHOLE, SIDE)
+
+
+def test_an_unknown_kind_names_those_there_are() -> None:
+    with pytest.raises(BadInput, match="scribble"):
+        make_hint(Control(kind="telepathy"), SIDE, WHOLE, SIDE)
+
+
+# Networks --------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("controlled")
+    write_tiny_model(folder / "tiny", attention_first=True)
+    write_controlnet(folder / "controlnet" / "my-openpose")
+    write_controlnet(folder / "controlnet" / "lines", kind="scribble")
+    write_controlnet(folder / "controlnet" / "sd15_depth", width=768)
+    write_controlnet(folder / "controlnet" / "some_inpaint")
+    write_adapter(folder / "controlnet" / "t2iadapter_canny", in_channels=1)
+    broken = write_controlnet(folder / "controlnet" / "broken_mlsd")
+    (broken / "diffusion_pytorch_model.safetensors").write_bytes(b"not a header")
+    (folder / "controlnet" / "torn_tile.safetensors").write_bytes(b"\xff" * 40)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def engine(folder: Path) -> Engine:
+    return open_engine("tiny", folder, "cpu")
+
+
+def _request(*controls: Control, **params: Any) -> FrameRequest:
+    canvas = np.random.default_rng(0).integers(0, 255, (64, 64, 4), dtype=np.uint8)
+    canvas[..., 3] = 255
+    values: dict[str, Any] = {"prompt": "a red house", "seed": 5, **params}
+    return FrameRequest(
+        params=RenderParams(**values),
+        extent=Extent(64, 64),
+        canvas=canvas,
+        canvas_version=1,
+        controls=controls,
+    )
+
+
+def _pose(dx: float = 0.0, **values: Any) -> Control:
+    body = tuple(Joint(joint.x / 8 + dx, joint.y / 8) for joint in STANDING)
+    return Control(kind="pose", people=(Person(body=body),), **values)
+
+
+def _scribble(version: int = 1, **values: Any) -> Control:
+    layer = np.roll(_layer((0, 0, 0, 0), (0, 0, 0, 255)), version, axis=0)
+    return Control(kind="scribble", pixels=layer, version=version, **values)
+
+
+def test_networks_are_known_by_configuration_name_and_shape(folder: Path) -> None:
+    found = {
+        info.name: (info.kind, info.is_adapter, info.width)
+        for info in list_controls(find_model("tiny", folder), folder)
+    }
+    assert found == {
+        "my-openpose": ("pose", False, 16),
+        "lines": ("scribble", False, 16),
+        "sd15_depth": ("depth", False, 768),
+        "some_inpaint": ("inpaint", False, 16),
+        "t2iadapter_canny": ("canny", True, 0),
+        "broken_mlsd": ("mlsd", False, 16),
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("control_v11p_sd15_openpose_fp16", "pose"),
+        ("control_v11f1p_sd15_depth", "depth"),
+        ("control_v11p_sd15_normalbae", "normal"),
+        ("t2iadapter_sketch_sd15v2", "scribble"),
+        ("control_sd15_hed", "softedge"),
+        ("something", ""),
+    ],
+)
+def test_published_names_tell_the_kind(name: str, kind: str) -> None:
+    assert controls_module._kind_of(name) == kind  # pyright: ignore[reportPrivateUsage]
+
+
+def test_each_control_steers_and_the_pose_is_what_changes_it(engine: Engine) -> None:
+    free = engine.render(_request()).pixels
+    posed = engine.render(_request(_pose())).pixels
+    assert not np.array_equal(free, posed)
+    assert np.array_equal(posed, engine.render(_request(_pose())).pixels)
+    assert not np.array_equal(posed, engine.render(_request(_pose(dx=9))).pixels)
+    canny = Control(kind="canny", pixels=_layer((0, 0, 0, 0), (0, 0, 0, 255)), version=3)
+    assert not np.array_equal(free, engine.render(_request(canny)).pixels), "an adapter"
+
+
+def test_a_new_pose_is_all_that_is_computed_again(engine: Engine) -> None:
+    engine.render(_request(_pose(), _scribble()))
+    stages = (engine.denoiser.prompts, engine.encodings, engine.controls.hints)
+    before = [stage.misses for stage in stages]
+    engine.render(_request(_pose(dx=3), _scribble(scale=0.4)))
+    prompts, encodings, hints = (stage.misses - n for stage, n in zip(stages, before, strict=True))
+    assert (prompts, encodings, hints) == (0, 0, 1)
+
+
+def test_scale_zero_an_empty_range_and_off_steps_change_nothing(engine: Engine) -> None:
+    free = engine.render(_request(strength=1.0)).pixels
+    for control in (_pose(scale=0.0), _pose(start=0.6, end=0.6), _pose(start=0.9, end=0.95)):
+        assert np.array_equal(free, engine.render(_request(control, strength=1.0)).pixels)
+    early = engine.render(_request(_pose(end=0.5), strength=1.0)).pixels
+    whole = engine.render(_request(_pose(), strength=1.0)).pixels
+    assert not np.array_equal(early, free)
+    assert not np.array_equal(early, whole)
+
+
+@pytest.mark.parametrize("guidance", [1.0, 4.0])
+def test_several_controls_are_the_sum_of_their_residuals(
+    engine: Engine, folder: Path, guidance: float
+) -> None:
+    """Against diffusers' own networks, called as its pipelines call them."""
+    bundle: Any = engine._bundle  # pyright: ignore[reportPrivateUsage]
+    batch = 2 if guidance > 1 else 1
+    torch.manual_seed(3)
+    latents, embeds = torch.randn(batch, 4, 8, 8), torch.randn(batch, 77, 16)
+    when = torch.tensor(499)
+    pose, scribble = _pose(scale=0.7), _scribble(scale=1.3)
+    canny = Control(kind="canny", pixels=_layer((0, 0, 0, 0), (0, 0, 0, 255)), scale=0.5)
+    size = Extent(64, 64)
+    with torch.inference_mode():
+        steering, failed = engine.controls.prepare((pose, scribble, canny), size, size.bounds, size)
+        assert not failed
+        extras = steering.extras(latents, when, embeds, 0.0)
+        assert extras is not None
+        down: list[torch.Tensor] = []
+        middle: torch.Tensor | None = None
+        for name, control in (("my-openpose", pose), ("lines", scribble)):
+            network: Any = ControlNetModel.from_pretrained(folder / "controlnet" / name)
+            hint = torch.from_numpy(make_hint(control, size, size.bounds, size)) / 255.0
+            more, mid = network(
+                latents, when, encoder_hidden_states=embeds,
+                controlnet_cond=hint.permute(2, 0, 1)[None].expand(batch, -1, -1, -1),
+                conditioning_scale=control.scale, return_dict=False,
+            )  # fmt: skip
+            down = [a + b for a, b in zip(down, more, strict=True)] if down else list(more)
+            middle = mid if middle is None else middle + mid
+        adapter: Any = T2IAdapter.from_pretrained(folder / "controlnet" / "t2iadapter_canny")
+        hint = torch.from_numpy(make_hint(canny, size, size.bounds, size)) / 255.0
+        within = [0.5 * each for each in adapter(hint.permute(2, 0, 1)[None, :1])]
+        assert middle is not None
+        for ours, theirs in zip(extras.tensors, [*down, middle, *within], strict=True):
+            assert torch.allclose(ours, theirs, atol=1e-4)
+        expected = bundle.unet(
+            latents, when, encoder_hidden_states=embeds, down_block_additional_residuals=down,
+            mid_block_additional_residual=middle,
+            down_intrablock_additional_residuals=[each.clone() for each in within],
+        ).sample  # fmt: skip
+        ours = engine.denoiser._predict(  # pyright: ignore[reportPrivateUsage]
+            latents[:1], 499, embeds[:1], 1.0, None, steering, 0.0
+        )
+    if batch == 1:
+        assert torch.allclose(ours, expected, atol=1e-4)
+
+
+def test_guidance_and_controls_work_together(engine: Engine) -> None:
+    free = engine.render(_request(guidance_scale=3.0)).pixels
+    posed = engine.render(_request(_pose(), guidance_scale=3.0)).pixels
+    assert not np.array_equal(free, posed)
+
+
+@pytest.mark.parametrize(
+    ("control", "error", "words"),
+    [
+        (Control(kind="depth", pixels=_layer((0, 0, 0, 0), (9, 9, 9, 255))), ModelMissing, "sd1"),
+        (Control(kind="seg", pixels=_layer((0, 0, 0, 0), (9, 9, 9, 255))), ModelMissing, "no seg"),
+        (Control(kind="mlsd", pixels=_layer((0, 0, 0, 0), (9, 9, 9, 255))), ModelCorrupt, "mlsd"),
+        (Control(kind="scribble", version=77), BadInput, "no layer"),
+    ],
+)
+def test_a_control_that_cannot_be_is_named_and_the_rest_goes_on(
+    engine: Engine, control: Control, error: type[Exception], words: str
+) -> None:
+    posed = engine.render(_request(_pose()))
+    both = engine.render(_request(_pose(), control))
+    assert np.array_equal(posed.pixels, both.pixels)
+    assert not posed.failures
+    assert [type(each) for each in both.failures] == [error]
+    assert words in both.failures[0].sentence
+    assert both.failures[0].action
+
+
+def test_a_network_that_is_dropped_in_is_found_at_the_next_frame(tmp_path: Path) -> None:
+    write_tiny_model(tmp_path / "tiny", attention_first=True)
+    engine = open_engine("tiny", tmp_path, "cpu")
+    assert engine.render(_request(_pose())).failures
+    write_controlnet(tmp_path / "controlnet" / "openpose")
+    assert not engine.render(_request(_pose())).failures
+
+
+@pytest.mark.parametrize("layout", ["original", "diffusers"])
+def test_a_single_file_is_loaded_in_either_layout(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, layout: str
+) -> None:
+    network = make_controlnet(width=768)
+    small = {key: network.config[key] for key in (
+        "cross_attention_dim", "block_out_channels", "layers_per_block", "down_block_types",
+        "attention_head_dim", "norm_num_groups", "conditioning_embedding_out_channels",
+    )}  # fmt: skip
+    monkeypatch.setitem(controls_module._SHAPES, "sd1", small)  # pyright: ignore[reportPrivateUsage]
+    write_tiny_model(tmp_path / "tiny", attention_first=True)
+    (tmp_path / "controlnet").mkdir()
+    file = tmp_path / "controlnet" / "control_v11p_sd15_scribble.safetensors"
+    if layout == "original":
+        ldm_layout(network, file)
+    else:
+        save_file({k: v.half().contiguous() for k, v in network.state_dict().items()}, file)
+    info = list_controls(find_model("tiny", tmp_path), tmp_path)[0]
+    assert (info.kind, info.family, info.width) == ("scribble", "sd1", 768)
+    loaded = load_control(info, choose_device("cpu"))
+    for (name, ours), theirs in zip(
+        loaded.state_dict().items(), network.state_dict().values(), strict=True
+    ):
+        assert torch.allclose(ours, theirs.half().float()), name
+
+
+def test_a_network_with_bad_numbers_is_refused(tmp_path: Path) -> None:
+    write_tiny_model(tmp_path / "tiny", attention_first=True)
+    network = make_controlnet()
+    with torch.no_grad():
+        network.conv_in.bias[0] = float("nan")
+    network.save_pretrained(tmp_path / "controlnet" / "openpose")
+    model = find_model("tiny", tmp_path)
+    unet = make_controlnet()
+    with pytest.raises(ModelCorrupt, match="not finite"):
+        load_control(find_control("pose", model, unet, tmp_path), choose_device("cpu"))
+
+
+def _inpaint_request(*controls: Control) -> FrameRequest:
+    rows, columns = np.mgrid[0:64, 0:64]
+    mask = ((np.hypot(rows - 32, columns - 32) < 14) * 255).astype(np.uint8)
+    request = _request(
+        *controls, mode=RenderMode.INPAINT, inpaint=InpaintParams(mode=InpaintMode.FILL)
+    )
+    return replace(request, mask=mask, mask_version=1)
+
+
+def test_an_inpaint_control_sees_what_is_to_be_repainted_as_minus_one(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[npt.NDArray[Any]] = []
+    embedded: Callable[..., Any] = engine.controls._embedded  # pyright: ignore[reportPrivateUsage]
+
+    def spy(network: Any, hint: npt.NDArray[Any]) -> Any:
+        seen.append(hint)
+        return embedded(network, hint)
+
+    monkeypatch.setattr(engine.controls, "_embedded", spy)
+    picture = engine.render(_inpaint_request())
+    assert not picture.failures
+    hint = seen[0]
+    middle = hint.shape[0] // 2
+    assert (hint[middle, middle] == -1.0).all()
+    assert hint[0, 0].min() >= 0.0
+    assert picture.pixels[0, 0, 3] == 0
+
+
+def test_controls_steer_inside_a_selection_too(engine: Engine) -> None:
+    free = engine.render(_inpaint_request()).pixels
+    posed = engine.render(_inpaint_request(_pose())).pixels
+    assert not np.array_equal(free, posed)
+    missing = engine.render(_inpaint_request(Control(kind="scribble", version=5)))
+    assert len(missing.failures) == 1
