@@ -41,6 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--fill", choices=[fill.value for fill in InitialFill], default="none")
     parser.add_argument("--grow", type=int, default=8, metavar="PX")
+    parser.add_argument("--feather", type=int, default=0, metavar="PX")
     parser.add_argument("--blend", type=int, default=8, metavar="PX")
     parser.add_argument("--context", type=int, default=0, metavar="PX", help="0 chooses by rule")
     parser.add_argument("--no-poisson", action="store_true", help="one colour shift for all")
@@ -63,6 +64,7 @@ def run(args: argparse.Namespace) -> int:
             mode=InpaintMode(args.inpaint),
             initial_fill=InitialFill(args.fill),
             grow_px=args.grow,
+            feather_px=args.feather,
             blend_px=args.blend,
             context_px=args.context,
             match_colours=not args.no_match,

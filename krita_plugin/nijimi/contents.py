@@ -28,6 +28,7 @@ class Contents:
         self.panel.apply_clicked.connect(self.flow.apply)
         self.panel.retry_clicked.connect(self.connection.start)
         self.flow.picture_changed.connect(self.panel.show_picture)
+        self.flow.layers_chosen.connect(self.panel.show_layers)
         # Found by the tests and the demo, which run inside Krita beside it.
         self.panel.setProperty("nijimi_contents", self)
 

@@ -2,6 +2,7 @@
 
 Signals:
     picture_changed(object)  the newest ``Picture``, or None
+    layers_chosen(str, str)  names of the layers that are mask and context; "" for none
 """
 
 from __future__ import annotations
@@ -19,20 +20,22 @@ from nijimi_protocol.params import RenderMode, RenderParams
 
 from .canvas.room import CanvasRoom
 from .link.connection import Connection
+from .live.chosen_layers import ChosenLayers
 from .live.presenter import Presenter
 from .live.sender import CanvasSender
 from .model.history import History
 from .model.live_state import LiveState
 from .model.metrics import Metrics
 from .model.picture import Picture
-from .model.settings import AREA_WHOLE, Settings
+from .model.settings import AREA_LAYER, Settings
 from .qt import QtCore, Signal
 
 __all__ = ["Flow"]
 
 _RENDER_SETTINGS = {
     "prompt", "negative_prompt", "strength", "num_inference_steps", "guidance_scale", "seed",
-    "model", "live", "refine", "inpaint_mode", "inpaint_poisson", "inpaint_fill", "inpaint_grow_px",
+    "model", "live", "refine", "inpaint_mode", "inpaint_match", "inpaint_fill", "inpaint_grow_px",
+    "inpaint_feather_px",
     "inpaint_blend_px", "inpaint_context_px",
 }  # fmt: skip
 
@@ -46,6 +49,7 @@ class Flow(QtCore.QObject):
     """Joins the canvas room, the link and the docker's values."""
 
     picture_changed = Signal(object)
+    layers_chosen = Signal(str, str)
 
     def __init__(
         self,
@@ -62,7 +66,8 @@ class Flow(QtCore.QObject):
         self._settings = settings
         self._live_state = live_state
         self._sender = CanvasSender(room, connection, self.metrics, self)
-        self._sender.wants_selection = settings.get("area") != AREA_WHOLE
+        self._chosen = ChosenLayers(room, settings)
+        self._sender.read_mask = self._chosen.mask
         self._presenter = Presenter(room, settings, self)
         self._document: Any = None
         self._document_id = ""
@@ -71,7 +76,7 @@ class Flow(QtCore.QObject):
         self._modes: History[RenderMode] = History(RenderMode.IMG2IMG)
         self._was_selected = False
         room.overlay.on_paint = self._painted
-        room.watcher.changed.connect(self._sender.look)
+        room.watcher.changed.connect(self._canvas_changed)
         room.watcher.document_changed.connect(self._document_changed)
         connection.opened.connect(self._send_everything)
         connection.received.connect(self._receive)
@@ -157,13 +162,41 @@ class Flow(QtCore.QObject):
         elif name == "area":
             self._was_selected = False
             self._live_state.forget("selection")
-            self._sender.wants_selection = self._settings.get("area") != AREA_WHOLE
+            self._choose_layers()
             self._send_params()
             self._sender.look()
+            self._note_layer()
+        elif name == "inpaint_context_layer":
+            self._choose_layers(context=True)
+            self._send_params()
         elif name in _RENDER_SETTINGS:
             self._send_params()
         elif name in ("overlay_opacity", "show_on_canvas"):
             self._presenter.refresh()
+
+    def _choose_layers(self, *, context: bool = False) -> None:
+        """The active layer becomes the mask, or the context, of the document in front."""
+        # With live off nothing is followed, but something is in front all the same.
+        document = self._room.active_document()
+        if document is None:
+            return
+        if context:
+            if self._settings.get("inpaint_context_layer"):
+                self._chosen.choose_context(document)
+        elif self._settings.get("area") == AREA_LAYER:
+            self._chosen.choose_mask(document)
+        self.layers_chosen.emit(
+            self._chosen.mask_name(document), self._chosen.context_name(document)
+        )
+
+    def _canvas_changed(self) -> None:
+        self._sender.look()
+        accepted = self._accepted
+        if accepted is None or self._room.watcher.is_pen_down:
+            return
+        if self._params().inpaint != accepted.inpaint:
+            # The layer that is the context covers something else now.
+            self._send_params()
 
     def _document_changed(self) -> None:
         document = self._room.active_document()
@@ -177,6 +210,8 @@ class Flow(QtCore.QObject):
         self._live_state.forget("selection")
         self._presenter.set_document(document)
         self._sender.set_document(document)
+        if document is not None and not self._chosen.mask_name(document):
+            self._choose_layers()
         self.picture_changed.emit(None)
         self._live_state.update(has_picture=False)
         self._live_state.forget("canvas")
@@ -188,6 +223,7 @@ class Flow(QtCore.QObject):
         if self._live_state.state in ("ready", "waiting"):
             self._live_state.update(state="waiting" if document is None else "ready")
         self._sender.look()
+        self._note_layer()
         if self._accepted is not None and self._params().mode is not self._accepted.mode:
             self._send_params()
 
@@ -201,6 +237,7 @@ class Flow(QtCore.QObject):
         self._live_state.forget_all()
         # Canvas and selection first: nothing is rendered before there are parameters.
         self._sender.look()
+        self._note_layer()
         self._send_params()
 
     def _send_params(self) -> None:
@@ -231,18 +268,40 @@ class Flow(QtCore.QObject):
         whole canvas.
         """
         params = self._settings.params()
-        if self._sender.has_selection or self._was_selected:
+        if context := self._chosen.context(self._document):
+            params = replace(params, inpaint=replace(params.inpaint, context=context))
+        if self._sender.has_selection or self._was_selected or self._is_of_layer:
             return replace(params, mode=RenderMode.INPAINT)
         return params
 
+    @property
+    def _is_of_layer(self) -> bool:
+        return self._settings.get("area") == AREA_LAYER and self._document is not None
+
     def _selection_changed(self) -> None:
+        self._note_selection()
+        self._send_params()
+
+    def _note_layer(self) -> None:
+        """A layer that covers nothing from the start changes nothing, and must be told of."""
+        if self._is_of_layer and self._connection.is_open:
+            self._note_selection()
+
+    def _note_selection(self) -> None:
         if self._sender.has_selection:
             self._was_selected = True
             self._live_state.forget("selection")
+        elif self._is_of_layer:
+            self._presenter.withdraw()
+            name = self._chosen.mask_name(self._document)
+            self._live_state.tell(
+                "selection",
+                f"The layer {name!r} covers nothing: live waits.",
+                "Paint into it, or choose another area.",
+            )
         elif self._was_selected:
             self._presenter.withdraw()
             self._live_state.tell("selection", *_NOTHING_SELECTED)
-        self._send_params()
 
     # From the backend ----------------------------------------------------------------------
 

@@ -259,8 +259,10 @@ def _read_set_params(f: Fields, _t: tuple[Tile, ...], _m: bool, limits: Limits) 
             mode=InpaintMode(i.text("mode", 32)),
             initial_fill=InitialFill(i.text("initial_fill", 32)),
             grow_px=i.integer("grow_px"),
+            feather_px=i.integer("feather_px"),
             blend_px=i.integer("blend_px"),
             context_px=i.integer("context_px"),
+            context=i.optional_bounds("context"),
             match_colours=i.flag("match_colours"),
             poisson=i.flag("poisson"),
         )

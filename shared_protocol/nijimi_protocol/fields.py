@@ -104,6 +104,9 @@ class Fields:
             raise MalformedMessage(f"The field {name} has a negative size.")
         return Bounds(x, y, width, height)
 
+    def optional_bounds(self, name: str) -> Bounds | None:
+        return None if self._value.get(name) is None else self.bounds(name)
+
     def encodings(self, name: str) -> tuple[Encoding, ...]:
         known = {int(encoding) for encoding in Encoding}
         # An encoding that we do not know is the peer's newer one: skip it, do not refuse.

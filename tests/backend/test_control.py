@@ -391,7 +391,7 @@ def test_a_network_with_bad_numbers_is_refused(tmp_path: Path) -> None:
     write_tiny_model(tmp_path / "tiny", attention_first=True)
     network = make_controlnet()
     with torch.no_grad():
-        network.conv_in.bias[0] = float("nan")
+        network.conv_in.weight[0] = float("nan")
     network.save_pretrained(tmp_path / "controlnet" / "openpose")
     model = find_model("tiny", tmp_path)
     unet = make_controlnet()

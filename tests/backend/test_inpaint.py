@@ -20,6 +20,7 @@ from nijimi_backend.engine.inpaint.fill import fill_selection, spread
 from nijimi_backend.engine.inpaint.plan import make_plan
 from nijimi_backend.engine.inpaint.regions import (
     Region,
+    feathered,
     find_islands,
     layer_alpha,
     make_regions,
@@ -311,3 +312,39 @@ def test_a_layer_of_alpha_zero_changes_no_value(dtype: type, channels: int) -> N
     if channels >= 3:
         expected = layer[4:, :, 2::-1].astype(int) * (top // 255)
         assert np.array_equal(after[10:14, 5:14, :3], expected)
+
+
+def test_a_chosen_context_is_what_the_model_sees() -> None:
+    selection = np.zeros((400, 600), dtype=np.uint8)
+    selection[100:140, 100:140] = 255
+    selection[300:320, 500:520] = 255
+    by_rule = make_regions(selection, 64, InpaintParams())
+    assert len(by_rule) == 2
+    chosen = make_regions(selection, 64, InpaintParams(context=Bounds(50, 60, 200, 150)))
+    assert [region.crop for region in chosen] == [Bounds(50, 60, 470, 260)]
+    wide = make_regions(selection, 64, InpaintParams(context=Bounds(-500, -500, 9000, 9000)))
+    assert wide[0].crop == Bounds(0, 0, 600, 400)
+    beside = make_regions(selection, 64, InpaintParams(context=Bounds(5000, 0, 10, 10)))
+    assert [region.crop for region in beside] == [region.crop for region in by_rule]
+
+
+def test_feathering_softens_inwards_and_selects_nothing_new() -> None:
+    selection = _disc()
+    soft = feathered(selection, 10)
+    assert (soft[selection == 0] == 0).all()
+    assert (soft <= selection).all()
+    assert soft.max() == 255, "the middle stays fully selected"
+    assert len(np.unique(soft)) > 8
+    assert ((feathered(selection, 512) > 0) == (selection > 0)).all()
+    assert np.array_equal(feathered(selection, 0), selection)
+    whole = np.full((20, 20), 255, dtype=np.uint8)
+    assert np.array_equal(feathered(whole, 10), whole), "the canvas has no edge"
+
+
+def test_a_feathered_repaint_keeps_every_value_beside_it(engine: Engine) -> None:
+    params = replace(_params(), inpaint=InpaintParams(mode=InpaintMode.FILL, feather_px=12))
+    picture = engine.render(_request(_disc(), params))
+    area = picture.area
+    outside = _disc()[area.y : area.bottom, area.x : area.right] == 0
+    assert (picture.pixels[outside][:, 3] == 0).all()
+    assert picture.pixels[..., 3].max() == 255

@@ -95,8 +95,12 @@ def deselect():
     return True
 
 
-def flattened(x=0, y=0, width=0, height=0):
-    """The document's own pixels at its own depth, as digest, outside and inside the selection."""
+def flattened(visible_only=False):
+    """The document's own pixels at its own depth, as digest, outside and inside the selection.
+
+    With ``visible_only`` the colour of a fully transparent 8-bit pixel counts for nothing: beside
+    any edge of any layer Krita's compositing sets that of up to seven such neighbours to zero.
+    """
     import hashlib
 
     whole = document()
@@ -109,6 +113,8 @@ def flattened(x=0, y=0, width=0, height=0):
     outside, inside = hashlib.sha256(), hashlib.sha256()
     for n in range(wide * high):
         part = data[n * size : (n + 1) * size]
+        if visible_only and not part[-1]:
+            part = b""
         (inside if mask and mask[n] else outside).update(part)
     return {"outside": outside.hexdigest(), "inside": inside.hexdigest(), "selected": len(mask)}
 
@@ -304,3 +310,64 @@ def problem():
 def settle():
     yield 1500
     return revision()
+
+
+def add_mask(kind, layer, x, y, width, height):
+    """A selection or transparency mask on a layer, as the painter's menu makes it; it is active."""
+    document().setActiveNode(document().nodeByName(layer))
+    yield 150
+    selection = Selection()
+    selection.select(x, y, width, height, 255)
+    document().setSelection(selection)
+    yield 100
+    if kind == "selectionmask":
+        mask = document().createSelectionMask("my mask")
+        document().nodeByName(layer).addChildNode(mask, None)
+        mask.setSelection(selection)
+    else:
+        yield from action("add_new_transparency_mask")
+        mask = next(n for n in document().nodeByName(layer).childNodes() if n.type() == kind)
+    document().setSelection(None)
+    yield 200
+    document().setActiveNode(mask)
+    document().refreshProjection()
+    yield 200
+    return [document().activeNode().name(), document().activeNode().type()]
+
+
+def activate(name):
+    document().setActiveNode(document().nodeByName(name))
+    yield 150
+    return document().activeNode().name()
+
+
+def fill_layer(name, x, y, width, height):
+    """A rectangle of full opacity, in a layer of any kind, by its own paint."""
+    yield from activate(name)
+    yield from select_and_fill(x, y, width, height)
+    document().setSelection(None)
+    yield 100
+    return True
+
+
+def node_mask():
+    """What the active node covers: its bounds, and the share of the canvas that is full."""
+    from nijimi.canvas import mask_layers
+
+    chosen = mask_layers.active_node(document())
+    mask = mask_layers.node_mask(document(), chosen.id)
+    bounds = mask_layers.node_bounds(document(), chosen.id)
+    if mask is None:
+        return {"name": chosen.name, "mask": None}
+    return {
+        "name": chosen.name,
+        "mask": list(mask.bounds),
+        "full": sum(1 for value in mask.pixels if value == 255),
+        "bounds": list(bounds),
+    }
+
+
+def sent_context():
+    """The context that the backend was told last."""
+    context = contents().flow._accepted.inpaint.context
+    return list(context) if context is not None else None

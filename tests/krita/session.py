@@ -38,6 +38,7 @@ class Session:
         self.nijimi("set_values", live=False, show_on_canvas="overlay", model="", prompt="")
         self.nijimi("set_values", negative_prompt="", strength=0.6, num_inference_steps=1)
         self.nijimi("set_values", area="selection", inpaint_mode="auto")
+        self.nijimi("set_values", inpaint_context_layer=False)
         self.step("close_documents")
         self.step("new_document")
         self.step("choose_brush", colour=[200, 30, 30])

@@ -185,7 +185,9 @@ def test_the_preview_layer_is_written_at_rest_and_does_not_feed_back(session: Se
     assert session.layers() == ["paper", "paint"]
 
 
-@pytest.mark.parametrize(("depth", "model"), [("U16", "RGBA"), ("F32", "RGBA"), ("U8", "GRAYA")])
+@pytest.mark.parametrize(
+    ("depth", "model"), [("U16", "RGBA"), ("F32", "RGBA"), ("U8", "GRAYA"), ("U8", "CMYKA")]
+)
 def test_documents_of_other_kinds_are_rendered_and_applied_to(
     session: Session, depth: str, model: str
 ) -> None:

@@ -86,3 +86,59 @@ def test_a_selection_beside_the_canvas_is_none(session: Session) -> None:
     session.go_live()
     assert not session.inside("picture_is_of_selection")
     assert not session.inside("problem")
+
+
+@pytest.mark.parametrize("kind", ["selectionmask", "transparencymask"])
+def test_a_mask_says_where_to_repaint_and_apply_touches_nothing_else(
+    session: Session, kind: str
+) -> None:
+    assert (
+        session.inside("add_mask", kind=kind, layer="paper", x=64, y=80, width=200, height=150)[1]
+        == kind
+    )
+    assert session.inside("node_mask")["full"] == 200 * 150
+    session.nijimi("set_values", area="layer")
+    session.go_live()
+    session.wait_for(lambda: session.inside("picture_is_of_selection"))
+    session.inside("select", x=64, y=80, width=200, height=150)
+    before = session.inside("flattened", visible_only=True)
+    session.inside("deselect")
+    session.nijimi("press_apply")
+    session.inside("select", x=64, y=80, width=200, height=150)
+    after = session.inside("flattened", visible_only=True)
+    assert after["outside"] == before["outside"]
+    assert after["inside"] != before["inside"]
+
+
+@pytest.mark.parametrize(
+    ("depth", "model"),
+    [("U8", "RGBA"), ("U16", "RGBA"), ("F32", "RGBA"), ("U8", "GRAYA"), ("U8", "CMYKA")],
+)
+def test_a_layer_of_any_kind_is_a_mask_where_it_is_opaque(
+    session: Session, depth: str, model: str
+) -> None:
+    session.step("close_documents")
+    session.step("new_document", width=320, height=256, depth=depth, model=model)
+    session.inside("activate", name="paint")
+    assert session.inside("node_mask")["mask"] is None
+    session.inside("fill_layer", name="paint", x=30, y=40, width=100, height=90)
+    covered = session.inside("node_mask")
+    assert covered["full"] == 100 * 90
+    x, y, width, height = covered["mask"]
+    assert (x <= 30, y <= 40, x + width >= 130, y + height >= 130) == (True,) * 4
+
+
+def test_a_layer_gives_the_context_and_is_followed(session: Session) -> None:
+    session.inside("fill_layer", name="paint", x=64, y=64, width=128, height=128)
+    session.nijimi("set_values", inpaint_context_layer=True)
+    session.inside("activate", name="paper")
+    session.inside("select", x=100, y=100, width=60, height=60)
+    session.go_live()
+    session.wait_for(lambda: session.inside("picture_is_of_selection"))
+    context = session.inside("sent_context")
+    assert context is not None
+    session.wait_for(lambda: session.inside("picture_area") == context)
+    session.inside("deselect")
+    session.inside("fill_layer", name="paint", x=300, y=64, width=128, height=128)
+    session.inside("select", x=100, y=100, width=60, height=60)
+    session.wait_for(lambda: session.inside("sent_context")[2] > context[2])

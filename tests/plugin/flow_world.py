@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from nijimi.canvas.room import CanvasRoom, CaptureResult, SelectionMask
+from nijimi.canvas.room import CanvasRoom, CaptureResult, ChosenNode, SelectionMask
 from nijimi.flow import Flow
 from nijimi.model.live_state import LiveState
 from nijimi.model.settings import Settings
@@ -92,6 +92,10 @@ class Canvas:
     is_readable: bool = True
     grabs: int = 0
     selection: SelectionMask | None = None
+    active: ChosenNode = field(default_factory=lambda: ChosenNode("{1}", "paint"))
+    nodes: dict[str, Bounds] = field(default_factory=dict[str, Bounds])
+    node_masks: dict[str, SelectionMask] = field(default_factory=dict[str, SelectionMask])
+    colour_problem: tuple[str, str] | None = None
     shown: bool = False
     preview: dict[str, str] = field(default_factory=dict)
     applied_selection: SelectionMask | None = None
@@ -168,7 +172,11 @@ class Canvas:
             document_extent=lambda document: self.extents[document],
             is_open=lambda document: document in self.open,
             is_at_rest=lambda _: self.at_rest,
+            colour_problem=lambda _: self.colour_problem,
             selection_mask=lambda _: self.selection,
+            active_node=lambda _: self.active,
+            node_mask=lambda _, node: self.node_masks.get(node),
+            node_bounds=lambda _, node: self.nodes.get(node),
             apply_picture=self.apply_picture,
             preview_layer=self.preview_layer,
             icon=lambda _: None,

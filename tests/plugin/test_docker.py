@@ -127,15 +127,35 @@ def test_the_edges_of_a_selection_are_set_and_sent(panel: DockerPanel) -> None:
     assert _child(panel, "edges").isHidden()
     _child(panel, "more").click()
     assert not _child(panel, "edges").isHidden()
-    for name, value in (("grow", 20), ("blend", 3), ("context", 64)):
-        _child(panel, f"inpaint_{name}").setValue(value)
+    for name, value in (("grow", 20), ("feather", 7), ("blend", 3), ("context", 64)):
+        _child(panel, f"inpaint_{name}_px").setValue(value)
     mode, fill = _child(panel, "inpaint_mode"), _child(panel, "inpaint_fill")
     mode.setCurrentIndex(mode.findData("custom"))
     fill.setCurrentIndex(fill.findData("border"))
     wish = panel.test_settings.params().inpaint
-    assert (wish.grow_px, wish.blend_px, wish.context_px) == (20, 3, 64)
+    lengths = (wish.grow_px, wish.feather_px, wish.blend_px, wish.context_px)
+    assert lengths == (20, 7, 3, 64)
     assert wish.mode is InpaintMode.CUSTOM
     assert wish.initial_fill is InitialFill.BORDER
+    match = _child(panel, "inpaint_match")
+    for choice, expected in (
+        ("edge", (True, True)),
+        ("shift", (True, False)),
+        ("off", (False,) * 2),
+    ):
+        match.setCurrentIndex(match.findData(choice))
+        wish = panel.test_settings.params().inpaint
+        assert (wish.match_colours, wish.poisson) == expected
+
+
+def test_the_layers_that_are_mask_and_context_are_named(panel: DockerPanel) -> None:
+    area, context = _child(panel, "area"), _child(panel, "inpaint_context_layer")
+    panel.show_layers("my mask", "")
+    assert area.itemText(area.findData("layer")) == "Layer: my mask"
+    assert context.text() == "Context from the active layer"
+    panel.show_layers("", "frame")
+    assert area.itemText(area.findData("layer")) == "Active layer"
+    assert context.text().endswith(": frame")
 
 
 def test_every_choice_of_the_docker_is_one_that_the_protocol_knows(panel: DockerPanel) -> None:

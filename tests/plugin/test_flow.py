@@ -9,9 +9,9 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from nijimi.canvas.room import SelectionMask
+from nijimi.canvas.room import ChosenNode, SelectionMask
 from nijimi.live.sender import MAX_PENDING_BYTES
-from nijimi.model.settings import AREA_WHOLE, SHOW_LAYER, SHOW_NOTHING, SHOW_OVERLAY
+from nijimi.model.settings import AREA_LAYER, AREA_WHOLE, SHOW_LAYER, SHOW_NOTHING, SHOW_OVERLAY
 from nijimi_protocol.geometry import Bounds, Extent
 from nijimi_protocol.messages import MASK, DropPlane, ErrorReport, UpdateTiles
 from nijimi_protocol.params import RenderMode
@@ -373,3 +373,70 @@ def test_a_frame_of_the_canvas_before_its_resize_keeps_that_size(world: World) -
     world.flow.apply()
     assert world.canvas.applied == [("A", SIZE.bounds)]
     assert world.state.problem == ""
+
+
+COVERED = SelectionMask(Bounds(8, 8, 16, 16), b"\xff" * 256)
+
+
+def test_a_chosen_layer_is_the_mask_while_the_painter_goes_on_elsewhere(world: World) -> None:
+    world.canvas.node_masks["{1}"] = COVERED
+    world.settings.set("area", AREA_LAYER)
+    world.canvas.active = ChosenNode("{2}", "another")
+    world.draw(Bounds(0, 0, 4, 4))
+    assert world.params()[-1].mode is RenderMode.INPAINT
+    planes = [event for event in world.link.heard if isinstance(event, UpdateTiles)]
+    masks = [event.tiles[0].bounds for event in planes if event.plane == MASK]
+    assert masks == [COVERED.bounds]
+
+
+def test_a_layer_that_covers_nothing_pauses_and_is_named(world: World) -> None:
+    world.settings.set("area", AREA_LAYER)
+    assert "'paint' covers nothing" in world.state.problem
+    assert world.params()[-1].mode is RenderMode.INPAINT, "never the whole canvas instead"
+    world.canvas.node_masks["{1}"] = COVERED
+    world.draw(Bounds(0, 0, 4, 4))
+    assert not world.state.problem
+    world.canvas.node_masks.clear()
+    world.draw(Bounds(0, 0, 4, 4))
+    assert "'paint' covers nothing" in world.state.problem
+    world.settings.set("area", AREA_WHOLE)
+    assert not world.state.problem
+    assert world.params()[-1].mode is RenderMode.IMG2IMG
+
+
+def test_each_document_has_a_mask_layer_of_its_own(world: World) -> None:
+    world.canvas.node_masks |= {"{1}": COVERED}
+    world.settings.set("area", AREA_LAYER)
+    world.canvas.active = ChosenNode("{9}", "of B")
+    world.go_to("B")
+    assert "'of B' covers nothing" in world.state.problem
+    world.go_to("A")
+    assert not world.state.problem
+
+
+def test_a_chosen_layer_is_the_context_and_is_followed(world: World) -> None:
+    world.canvas.nodes["{1}"] = Bounds(0, 0, 20, 20)
+    world.canvas.selection = SELECTED
+    world.settings.set("inpaint_context_layer", True)
+    assert world.params()[-1].inpaint.context == Bounds(0, 0, 20, 20)
+    count = len(world.params())
+    world.draw(Bounds(0, 0, 1, 1))
+    world.draw(Bounds(0, 0, 1, 1))
+    world.canvas.nodes["{1}"] = Bounds(0, 0, 40, 30)
+    world.draw(Bounds(0, 0, 1, 1))
+    assert world.params()[-1].inpaint.context == Bounds(0, 0, 40, 30)
+    assert world.params()[-1].mode is RenderMode.INPAINT
+    assert len(world.params()) <= count + 2, "an unchanged context was sent again"
+    world.settings.set("inpaint_context_layer", False)
+    assert world.params()[-1].inpaint.context is None
+
+
+def test_a_document_whose_colours_mean_nothing_says_so(world: World) -> None:
+    world.canvas.colour_problem = ("It is CMYK without a profile.", "Give it one.")
+    before = world.canvas.grabs
+    world.draw(Bounds(0, 0, 4, 4))
+    assert "CMYK" in world.state.problem
+    assert world.canvas.grabs == before
+    world.canvas.colour_problem = None
+    world.draw(Bounds(0, 0, 4, 4))
+    assert not world.state.problem

@@ -13,6 +13,7 @@ __all__ = [
     "active_document",
     "canvas_widget",
     "change_token",
+    "colour_problem",
     "document_extent",
     "document_id",
     "icon",
@@ -53,6 +54,21 @@ def is_plain_srgb(document: Any) -> bool:
         document.colorDepth() == "U8"
         and document.colorModel() == "RGBA"
         and document.colorProfile().lower().startswith("srgb")
+    )
+
+
+def colour_problem(document: Any) -> tuple[str, str] | None:
+    """Why its colours cannot be understood: a sentence and what to do, or None.
+
+    Krita converts through profiles; RGB and grey without one are taken as sRGB.
+    """
+    model = document.colorModel()
+    if model in ("RGBA", "GRAYA") or document.colorProfile():
+        return None
+    return (
+        f"The document is {model.removesuffix('A')} without a colour profile: nobody knows which "
+        "colours it means.",
+        "Give it a profile by Image > Convert Image Color Space.",
     )
 
 

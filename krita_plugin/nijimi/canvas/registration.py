@@ -13,6 +13,7 @@ from ..qt import QtCore
 from . import document as documents
 from .capture import Capture
 from .layers import PreviewLayer, apply_picture
+from .mask_layers import active_node, node_bounds, node_mask
 from .overlay import Overlay
 from .room import CanvasRoom
 from .selection import selection_mask
@@ -67,7 +68,11 @@ def _room() -> CanvasRoom:
         document_extent=documents.document_extent,
         is_open=documents.is_open,
         is_at_rest=documents.is_at_rest,
+        colour_problem=documents.colour_problem,
         selection_mask=selection_mask,
+        active_node=active_node,
+        node_mask=node_mask,
+        node_bounds=node_bounds,
         apply_picture=apply_picture,
         preview_layer=PreviewLayer,
         icon=documents.icon,

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from nijimi_protocol.geometry import Bounds, Extent
 
-__all__ = ["CanvasRoom", "CaptureResult", "SelectionMask"]
+__all__ = ["CanvasRoom", "CaptureResult", "ChosenNode", "SelectionMask"]
 
 
 class SelectionMask(NamedTuple):
@@ -16,6 +16,13 @@ class SelectionMask(NamedTuple):
 
     bounds: Bounds
     pixels: bytes
+
+
+class ChosenNode(NamedTuple):
+    """A layer or mask of a document, by the id that stays the same in the file."""
+
+    id: str
+    name: str
 
 
 @dataclass(frozen=True)
@@ -42,7 +49,11 @@ class CanvasRoom:
     document_extent: Callable[[Any], Extent]
     is_open: Callable[[Any], bool]
     is_at_rest: Callable[[Any], bool]
+    colour_problem: Callable[[Any], tuple[str, str] | None]
     selection_mask: Callable[[Any], SelectionMask | None]
+    active_node: Callable[[Any], ChosenNode | None]
+    node_mask: Callable[[Any, str], SelectionMask | None]
+    node_bounds: Callable[[Any, str], Bounds | None]
     apply_picture: Callable[..., Any]
     preview_layer: Callable[[Any], Any]
     icon: Callable[[str], Any]

@@ -12,7 +12,7 @@ Signals:
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from nijimi_protocol.client_session import ClientSession
@@ -56,7 +56,8 @@ class CanvasSender(QtCore.QObject):
     ) -> None:
         super().__init__(parent)
         self.is_on = False
-        self.wants_selection = True
+        self.read_mask: Callable[[Any], SelectionMask | None] = room.selection_mask
+        """Where something new is wanted; None stands for everywhere."""
         self._room = room
         self._connection = connection
         self._metrics = metrics
@@ -144,6 +145,8 @@ class CanvasSender(QtCore.QObject):
             return
         # Asked before anything of that size is read.
         session.limits.check_extent(self._room.document_extent(self._document))
+        if problem := self._room.colour_problem(self._document):
+            raise RejectedChange("colours", *problem)
         pen_down = self._room.watcher.is_pen_down
         budget = PEN_DOWN_BUDGET_BYTES if pen_down else REST_BUDGET_BYTES
         result = self._room.capture.grab(self._document, budget)
@@ -181,7 +184,7 @@ class CanvasSender(QtCore.QObject):
 
     def _send_selection(self, session: ClientSession) -> None:
         """Mirror what is selected; it is small, and changes rarely."""
-        mask = self._room.selection_mask(self._document) if self.wants_selection else None
+        mask = self.read_mask(self._document)
         had = self._is_mask_sent
         if mask == self._selections.newest and had == (mask is not None):
             return

@@ -21,9 +21,13 @@ from .config import user_config_dir
 Choice = TypeVar("Choice", bound=Enum)
 
 __all__ = [
+    "AREA_LAYER",
     "AREA_SELECTION",
     "AREA_WHOLE",
     "DEFAULTS",
+    "MATCH_EDGE",
+    "MATCH_OFF",
+    "MATCH_SHIFT",
     "SHOW_LAYER",
     "SHOW_NOTHING",
     "SHOW_OVERLAY",
@@ -31,8 +35,12 @@ __all__ = [
     "settings_path",
 ]
 
-AREA_SELECTION, AREA_WHOLE = "selection", "whole"
-"""What is rendered: the selection where there is one, or always the whole picture."""
+AREA_SELECTION, AREA_WHOLE, AREA_LAYER = "selection", "whole", "layer"
+"""What is rendered: the selection where there is one, always the whole picture, or what the layer
+or mask covers that was active when this was chosen."""
+
+MATCH_EDGE, MATCH_SHIFT, MATCH_OFF = "edge", "shift", "off"
+"""How colours are fitted to a selection's surroundings."""
 
 SHOW_OVERLAY, SHOW_LAYER, SHOW_NOTHING = "overlay", "layer", "docker"
 
@@ -51,15 +59,18 @@ DEFAULTS: dict[str, Any] = {
     "model": "",
     "area": AREA_SELECTION,
     "inpaint_mode": InpaintMode.AUTO.value,
-    "inpaint_poisson": True,
+    "inpaint_match": MATCH_EDGE,
     "inpaint_fill": InitialFill.NONE.value,
     "inpaint_grow_px": 8,
+    "inpaint_feather_px": 0,
     "inpaint_blend_px": 8,
     "inpaint_context_px": 0,
+    "inpaint_context_layer": False,
 }
 
-_NOT_KEPT = ("live",)
-"""Krita starts quietly: live mode is switched on by the painter, or by the installer's word."""
+_NOT_KEPT = ("live", "inpaint_context_layer")
+"""Krita starts quietly: live mode is switched on by the painter, or by the installer's word. What
+belongs to a document's layer does not outlive it."""
 
 
 def settings_path() -> Path:
@@ -111,7 +122,9 @@ class Settings(QtCore.QObject):
                 grow_px=v["inpaint_grow_px"],
                 blend_px=v["inpaint_blend_px"],
                 context_px=v["inpaint_context_px"],
-                poisson=v["inpaint_poisson"],
+                feather_px=v["inpaint_feather_px"],
+                match_colours=v["inpaint_match"] != MATCH_OFF,
+                poisson=v["inpaint_match"] == MATCH_EDGE,
             ),
         )
 
@@ -137,6 +150,8 @@ class Settings(QtCore.QObject):
             return
         if not isinstance(kept, dict):
             return
+        if kept.get("area") == AREA_LAYER:
+            kept["area"] = AREA_SELECTION
         for name, default in DEFAULTS.items():
             value = kept.get(name, default)
             if name not in _NOT_KEPT and type(value) is type(default):

@@ -10,21 +10,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from nijimi_protocol.inpaint import MAX_REACH_PX
 from nijimi_protocol.params import MAX_SEED
 
 from ..model.live_state import LiveState
 from ..model.picture import Picture
-from ..model.settings import (
-    AREA_SELECTION,
-    AREA_WHOLE,
-    SHOW_LAYER,
-    SHOW_NOTHING,
-    SHOW_OVERLAY,
-    Settings,
-)
+from ..model.settings import SHOW_LAYER, SHOW_NOTHING, SHOW_OVERLAY, Settings
 from ..qt import QtCore, QtGui, QtWidgets, Signal
+from .fields import ChoiceField, NumberField
 from .preview import Preview
+from .selection_fields import EdgeFields, SelectionRow
 
 __all__ = ["DockerPanel"]
 
@@ -44,7 +38,6 @@ class DockerPanel(QtWidgets.QWidget):
         self._settings = settings
         self._live_state = live_state
         self._icon = icon
-        self._choices: dict[str, Any] = {}
         layout = QtWidgets.QVBoxLayout(self)
         layout.setContentsMargins(6, 6, 6, 6)
         layout.setSpacing(6)
@@ -52,10 +45,11 @@ class DockerPanel(QtWidgets.QWidget):
         self._negative = self._text_field("negative_prompt", "What shall not be there", 2)
         layout.addWidget(self._prompt)
         layout.addWidget(self._negative)
-        self._edges = self._edge_settings()
+        self._edges = EdgeFields(settings)
         layout.addWidget(self._edges)
         layout.addLayout(self._sliders())
-        layout.addLayout(self._area_row())
+        self._selection = SelectionRow(settings)
+        layout.addWidget(self._selection)
         layout.addLayout(self._buttons())
         self._preview = Preview()
         layout.addWidget(self._preview, 1)
@@ -68,6 +62,11 @@ class DockerPanel(QtWidgets.QWidget):
 
     def show_picture(self, picture: Picture | None) -> None:
         self._preview.set_picture(picture)
+
+    def show_layers(self, mask: str, context: str) -> None:
+        """Names of the layers that are mask and context; "" for none."""
+        self._selection.show_layer(mask)
+        self._edges.show_context(context)
 
     # Building ------------------------------------------------------------------------------
 
@@ -104,14 +103,11 @@ class DockerPanel(QtWidgets.QWidget):
         grid.addWidget(QtWidgets.QLabel("Strength"), 0, 0)
         grid.addWidget(self._strength, 0, 1)
         grid.addWidget(self._strength_label, 0, 2)
-        self._steps = QtWidgets.QSpinBox()
+        self._steps = NumberField(
+            self._settings, "num_inference_steps", 1, 20,
+            "Steps of a live picture: more are better and slower.",
+        )  # fmt: skip
         self._steps.setObjectName("nijimi_steps")
-        self._steps.setRange(1, 20)
-        self._steps.setToolTip("Steps of a live picture: more are better and slower.")
-        self._steps.setValue(self._settings.get("num_inference_steps"))
-        self._steps.valueChanged.connect(
-            lambda value: self._settings.set("num_inference_steps", value)
-        )
         row = QtWidgets.QHBoxLayout()
         row.setSpacing(6)
         row.addWidget(self._steps)
@@ -138,87 +134,6 @@ class DockerPanel(QtWidgets.QWidget):
         grid.addLayout(row, 1, 1, 1, 2)
         self._show_strength()
         return grid
-
-    def _area_row(self) -> Any:
-        """What is rendered, and what is to be done with a selection."""
-        row = QtWidgets.QHBoxLayout()
-        row.setSpacing(6)
-        area = self._choice(
-            "area",
-            (
-                ("Selection", AREA_SELECTION, "Only what is selected; without one, everything."),
-                ("Whole picture", AREA_WHOLE, "Everything, whatever is selected."),
-            ),
-        )
-        mode = self._choice(
-            "inpaint_mode",
-            (
-                (
-                    "Automatic",
-                    "auto",
-                    "Expand into emptiness, fill at full strength, or refine.",
-                ),
-                ("Fill", "fill", "Something new, whatever is there."),
-                ("Refine", "refine", "What is there, changed as far as the strength says."),
-                ("Expand", "expand", "Paint where the canvas is still transparent."),
-                ("Remove", "remove", "Let what is selected vanish."),
-                ("Background", "background", "Repaint everything but what is selected."),
-                ("Custom", "custom", "Strength and first fill exactly as they are set below."),
-            ),
-        )
-        row.addWidget(area, 1)
-        row.addWidget(mode, 1)
-        return row
-
-    def _edge_settings(self) -> Any:
-        """How far a repainted selection reaches, and what it begins as; folded away."""
-        box = QtWidgets.QWidget()
-        box.setObjectName("nijimi_edges")
-        grid = QtWidgets.QGridLayout(box)
-        grid.setContentsMargins(0, 0, 0, 0)
-        grid.setHorizontalSpacing(6)
-        grid.setVerticalSpacing(4)
-        for n, (name, title, tip) in enumerate(
-            (
-                ("grow", "Grow", "How far the model repaints beyond the selection, unseen."),
-                ("blend", "Blend", "Over how much inside its edge new and old are mixed."),
-                ("context", "Context", "How much around it the model sees; 0 chooses by rule."),
-            )
-        ):
-            field = QtWidgets.QSpinBox()
-            field.setObjectName(f"nijimi_inpaint_{name}")
-            field.setRange(0, MAX_REACH_PX)
-            field.setSuffix(" px")
-            field.setToolTip(tip)
-            key = f"inpaint_{name}_px"
-            field.setValue(self._settings.get(key))
-            field.valueChanged.connect(lambda value, key=key: self._settings.set(key, value))
-            grid.addWidget(QtWidgets.QLabel(title), n // 2, 2 * (n % 2))
-            grid.addWidget(field, n // 2, 2 * (n % 2) + 1)
-        fill = self._choice(
-            "inpaint_fill",
-            (
-                ("As it is", "none", "Custom begins with what is there."),
-                ("Grey", "neutral", "Custom begins with plain grey."),
-                ("Blurred", "blur", "Custom begins with the surroundings, blurred."),
-                ("Border", "border", "Custom begins with the border, stretched inwards."),
-            ),
-        )
-        grid.addWidget(QtWidgets.QLabel("Fill"), 1, 2)
-        grid.addWidget(fill, 1, 3)
-        return box
-
-    def _choice(self, name: str, choices: tuple[tuple[str, str, str], ...]) -> Any:
-        """A box of texts, values and tips that shows and sets the setting ``name``."""
-        box = QtWidgets.QComboBox()
-        box.setObjectName(f"nijimi_{name}")
-        for text, value, tip in choices:
-            box.addItem(text, value)
-            box.setItemData(box.count() - 1, tip, QtCore.Qt.ItemDataRole.ToolTipRole)
-        box.setCurrentIndex(max(0, box.findData(self._settings.get(name))))
-        box.currentIndexChanged.connect(lambda n: self._settings.set(name, box.itemData(n)))
-        self._choices[name] = box
-        return box
 
     def _buttons(self) -> Any:
         row = QtWidgets.QHBoxLayout()
@@ -255,7 +170,8 @@ class DockerPanel(QtWidgets.QWidget):
     def _canvas_row(self) -> Any:
         row = QtWidgets.QHBoxLayout()
         row.setSpacing(6)
-        where = self._choice(
+        where = ChoiceField(
+            self._settings,
             "show_on_canvas",
             (
                 ("Over the canvas", SHOW_OVERLAY, "Seen over the canvas, also while you paint."),
@@ -328,12 +244,8 @@ class DockerPanel(QtWidgets.QWidget):
             if 0.0 <= value <= 1.0:
                 self._strength.setValue(round(100 * value))
                 self._show_strength()
-        elif name == "num_inference_steps":
-            self._steps.setValue(value)
         elif name == "seed":
             self._seed.setText(str(value))
-        elif box := self._choices.get(name):
-            box.setCurrentIndex(max(0, box.findData(value)))
         elif name in ("prompt", "negative_prompt"):
             field = self._prompt if name == "prompt" else self._negative
             if field.toPlainText() != value:

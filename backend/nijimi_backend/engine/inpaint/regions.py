@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import reduce
 
 import cv2
 import numpy as np
@@ -11,7 +12,15 @@ from nijimi_protocol.inpaint import InpaintParams
 
 from ..request import Pixels
 
-__all__ = ["MAX_REGIONS", "Region", "context_of", "find_islands", "layer_alpha", "make_regions"]
+__all__ = [
+    "MAX_REGIONS",
+    "Region",
+    "context_of",
+    "feathered",
+    "find_islands",
+    "layer_alpha",
+    "make_regions",
+]
 
 _CELL_PX = 8
 """Islands are found on a map of cells: nearer than one cell is the same island."""
@@ -40,14 +49,32 @@ class Region:
 
 
 def make_regions(selection: Pixels, native_px: int, wish: InpaintParams) -> tuple[Region, ...]:
-    """The regions of a selection that is not empty; near ones share a region."""
+    """The regions of a selection that is not empty; near ones share a region.
+
+    Where the painter chose the context, there is one region, of just that and the selection.
+    """
+    selection = feathered(selection, wish.feather_px)
     canvas = Extent(selection.shape[1], selection.shape[0])
+    wanted = (wish.context or Bounds(0, 0, 0, 0)).intersection(canvas.bounds)
+    if not wanted.is_empty:
+        crop = reduce(Bounds.union, find_islands(selection), wanted)
+        return (_cut(selection, crop, wish),)
     crops = [
         (island, context_of(island, canvas, native_px, wish.context_px))
         for island in find_islands(selection)
     ]
     crops = _merge(crops, canvas, native_px, wish.context_px)
     return tuple(_cut(selection, crop, wish) for _, crop in crops)
+
+
+def feathered(selection: Pixels, feather_px: int) -> Pixels:
+    """The selection with an edge that rises over ``feather_px`` inwards; 0 stays 0."""
+    if feather_px <= 0 or selection.min() > 0:
+        return selection
+    distance = np.asarray(cv2.distanceTransform(selection, cv2.DIST_L2, 3))
+    # At least 1: however wide the feather, what is selected stays so.
+    soft = (distance * (255.0 / (feather_px + 1))).clip(1, 255).astype(np.uint8)
+    return np.minimum(selection, soft)
 
 
 def find_islands(selection: Pixels) -> list[Bounds]:

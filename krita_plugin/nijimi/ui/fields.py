@@ -1,0 +1,70 @@
+"""The name of a setting enters; a field that shows and sets it leaves."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..model.settings import Settings
+from ..qt import QtCore, QtWidgets
+
+__all__ = ["CheckField", "ChoiceField", "Choices", "NumberField"]
+
+Choices = tuple[tuple[str, Any, str], ...]
+"""Each with its text, its value and its tip."""
+
+
+class ChoiceField(QtWidgets.QComboBox):
+    """One of several values. A value that is none of them shows the first."""
+
+    def __init__(self, settings: Settings, name: str, choices: Choices) -> None:
+        super().__init__()
+        self.setObjectName(f"nijimi_{name}")
+        for text, value, tip in choices:
+            self.addItem(text, value)
+            self.setItemData(self.count() - 1, tip, QtCore.Qt.ItemDataRole.ToolTipRole)
+
+        def follow(changed: str) -> None:
+            if changed == name:
+                self.setCurrentIndex(max(0, self.findData(settings.get(name))))
+
+        follow(name)
+        settings.changed.connect(follow)
+        self.currentIndexChanged.connect(lambda n: settings.set(name, self.itemData(n)))
+
+
+class NumberField(QtWidgets.QSpinBox):
+    """A whole number from ``low`` to ``high``."""
+
+    def __init__(
+        self, settings: Settings, name: str, low: int, high: int, tip: str, suffix: str = ""
+    ) -> None:
+        super().__init__()
+        self.setObjectName(f"nijimi_{name}")
+        self.setRange(low, high)
+        self.setSuffix(suffix)
+        self.setToolTip(tip)
+
+        def follow(changed: str) -> None:
+            if changed == name:
+                self.setValue(settings.get(name))
+
+        follow(name)
+        settings.changed.connect(follow)
+        self.valueChanged.connect(lambda value: settings.set(name, value))
+
+
+class CheckField(QtWidgets.QCheckBox):
+    """On or off."""
+
+    def __init__(self, settings: Settings, name: str, text: str, tip: str) -> None:
+        super().__init__(text)
+        self.setObjectName(f"nijimi_{name}")
+        self.setToolTip(tip)
+
+        def follow(changed: str) -> None:
+            if changed == name:
+                self.setChecked(settings.get(name))
+
+        follow(name)
+        settings.changed.connect(follow)
+        self.toggled.connect(lambda on: settings.set(name, on))
