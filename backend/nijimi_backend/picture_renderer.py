@@ -10,7 +10,7 @@ from nijimi_protocol.params import RenderParams
 from PIL import Image
 
 from .engine.engine import Engine
-from .engine.request import FrameRequest, Picture, Pixels
+from .engine.request import Control, FrameRequest, Picture, Pixels
 from .picture_files import PictureFile
 
 __all__ = ["PictureRenderer"]
@@ -32,6 +32,7 @@ class PictureRenderer:
         mask: Pixels | None = None,
         extent: Extent | None = None,
         on_step: Callable[[int, int], None] = lambda _done, _total: None,
+        controls: tuple[Control, ...] = (),
     ) -> PictureFile:
         """A whole picture, RGB, of ``extent`` (default: the source's, or the model's own).
 
@@ -50,6 +51,7 @@ class PictureRenderer:
             canvas_version=self._version,
             mask=mask,
             mask_version=self._version,
+            controls=controls,
         )
         made = self.engine.render(request, on_step=on_step)
         self.last = made

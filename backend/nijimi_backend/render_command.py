@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from nijimi_protocol.errors import RejectedChange
 from nijimi_protocol.geometry import Extent
 from nijimi_protocol.inpaint import InitialFill, InpaintMode, InpaintParams
 from nijimi_protocol.limits import Limits
+from nijimi_protocol.openpose import openpose_people
 from nijimi_protocol.params import RenderMode, RenderParams
 
+from .engine.request import Control
 from .errors import BadInput
-from .picture_files import read_mask, read_picture, write_picture
+from .picture_files import PictureFile, read_mask, read_picture, write_picture
 
 __all__ = ["add_arguments", "run"]
 
@@ -46,6 +50,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--context", type=int, default=0, metavar="PX", help="0 chooses by rule")
     parser.add_argument("--no-poisson", action="store_true", help="one colour shift for all")
     parser.add_argument("--no-match", action="store_true", help="do not match colours to the edge")
+    parser.add_argument(
+        "--control",
+        action="append",
+        default=[],
+        metavar="KIND=FILE[:SCALE]",
+        help="steer by a hint: pose=people.json, scribble=lines.png:0.8; may be given again",
+    )
+    parser.add_argument(
+        "--control-from",
+        action="append",
+        default=[],
+        metavar="KIND=FILE[:SCALE]",
+        help="the same, but make the hint from a picture: canny=photo.png",
+    )
     parser.add_argument("-o", "--output", type=Path, required=True)
 
 
@@ -83,6 +101,7 @@ def run(args: argparse.Namespace) -> int:
         raise BadInput(f"The folder {args.output.parent} does not exist.", "Create it first.")
     source = read_picture(args.image) if args.image else None
     mask = read_mask(args.mask) if args.mask else None
+    controls = tuple(_controls(args, extent, source))
     if mask is not None and extent is not None:
         raise BadInput("A masked picture keeps its size.", "Leave --size out.")
 
@@ -92,10 +111,12 @@ def run(args: argparse.Namespace) -> int:
 
     engine = open_engine(args.model, args.models_dir, args.device, _show_loading)
     renderer = PictureRenderer(engine)
-    result = renderer.render(params, source, mask, extent, _show_step)
+    result = renderer.render(params, source, mask, extent, _show_step, controls)
     write_picture(result, args.output)
     made, (height, width) = renderer.last, result.values.shape[:2]
     assert made is not None
+    for failure in made.failures:
+        sys.stderr.write(f"warning: {failure}\n")
     sys.stderr.write(
         f"{args.output}: {width} x {height} px, seed {args.seed}, "
         f"{made.num_inference_steps} steps in {made.model_ms:.0f} ms on {engine.device}\n"
@@ -109,6 +130,46 @@ def _mode_of(args: argparse.Namespace) -> RenderMode:
             raise BadInput("A mask needs a picture.", "Name one with --image.")
         return RenderMode.INPAINT
     return RenderMode.IMG2IMG if args.image else RenderMode.TXT2IMG
+
+
+def _controls(
+    args: argparse.Namespace, extent: Extent | None, source: PictureFile | None
+) -> Iterator[Control]:
+    """What the options name, read; a pose is scaled to the picture that is to be made."""
+    for n, text in enumerate([*args.control, *args.control_from]):
+        kind, separator, rest = text.partition("=")
+        name, colon, last = rest.rpartition(":")
+        scale = _number(last) if colon else None
+        path = Path(name if scale is not None else rest)
+        if not separator or not rest:
+            raise BadInput(f"{text!r} is no control.", "Write it like scribble=lines.png:0.8.")
+        if scale is not None and not 0.0 <= scale <= 2.0:
+            raise BadInput(f"The control's scale is {scale:g}.", "Choose one from 0 to 2.")
+        process = n >= len(args.control)
+        base = Control(
+            kind=kind, version=n + 1, process=process, scale=1.0 if scale is None else scale
+        )
+        if kind != "pose" or process:
+            yield replace(base, pixels=read_picture(path).canvas)
+            continue
+        size = extent
+        if size is None and source is not None:
+            size = Extent(source.values.shape[1], source.values.shape[0])
+        if size is None:
+            raise BadInput("A pose needs the size of the picture.", "Give --size, e.g. 512x512.")
+        try:
+            yield replace(base, people=openpose_people(path.read_text("utf-8"), size))
+        except (OSError, ValueError) as error:
+            raise BadInput(f"{path} cannot be read ({error}).", "Name an OpenPose file.") from None
+        except RejectedChange as error:
+            raise BadInput(f"{path}: {error.sentence}", error.action) from None
+
+
+def _number(text: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:
+        return None
 
 
 def _parse_size(text: str) -> Extent:

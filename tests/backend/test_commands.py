@@ -15,6 +15,9 @@ from nijimi_backend.cli import main
 from nijimi_backend.picture_files import PictureFile, read_picture, write_picture
 from PIL import Image
 
+from tests.support.tiny_control import write_controlnet
+from tests.support.tiny_model import write_tiny_model
+
 
 @pytest.fixture
 def picture(tmp_path: Path) -> Path:
@@ -52,6 +55,12 @@ def test_render_writes_a_picture_of_the_canvas_size(
         (["--image", "missing.png"], "no file"),
         (["--image", __file__], "cannot be read as a picture"),
         (["-o", "."], "is a folder"),
+        (["--control", "pose"], "is no control"),
+        (["--control", "pose=people.json"], "size of the picture"),
+        (["--control", "pose=missing.json", "--size", "64x64"], "cannot be read"),
+        (["--control", f"pose={__file__}", "--size", "64x64"], "no JSON"),
+        (["--control", "scribble=missing.png:0.5"], "no file missing.png"),
+        (["--control", "scribble=lines.png:7"], "scale is 7"),
     ],
 )
 def test_bad_words_give_a_sentence_and_status_two(
@@ -68,6 +77,26 @@ def test_bad_words_give_a_sentence_and_status_two(
     assert sentence in error
     assert "Traceback" not in error
     assert not output.exists()
+
+
+def test_a_control_is_read_and_one_that_cannot_be_is_told(
+    tmp_path: Path, picture: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "models"
+    write_tiny_model(folder / "tiny", attention_first=True)
+    write_controlnet(folder / "controlnet" / "openpose")
+    people = tmp_path / "people.json"
+    body = [value for n in range(18) for value in (10 + 5 * n, 20 + 2 * n, 1.0)]
+    people.write_text(json.dumps({"people": [{"pose_keypoints_2d": body}]}))
+    words = ["render", "--models-dir", str(folder), "--model", "tiny", "--prompt", "x"]
+    words += ["--image", str(picture)]
+    free, posed = tmp_path / "free.png", tmp_path / "posed.png"
+    assert main([*words, "-o", str(free)]) == 0
+    assert main([*words, "--control", f"pose={people}:0.9", "-o", str(posed)]) == 0
+    assert "warning" not in capsys.readouterr().err
+    assert free.read_bytes() != posed.read_bytes()
+    assert main([*words, "--control-from", f"canny={picture}", "-o", str(posed)]) == 0
+    assert "There is no canny control" in capsys.readouterr().err
 
 
 def test_doctor_says_what_is_there_and_what_is_broken(
