@@ -31,7 +31,7 @@ PLUGIN_ALLOWED = {
     "ui": {"qt", "model", "ui"},
     "link": {"qt", "link"},
     "canvas": {"qt", "canvas"},
-    "live": {"qt", "model", "link", "canvas.room", "live"},
+    "live": {"qt", "model", "link", "canvas.room", "canvas.tile_scan", "live"},
     "flow": {"qt", "model", "link", "live", "canvas.room"},
     "contents": {"canvas.room", "flow", "link", "model", "ui"},
     "__init__": {"vendoring", "canvas.registration", "contents"},

@@ -25,6 +25,7 @@ from nijimi_protocol.messages import (
     Message,
     ModelEntry,
     Progress,
+    SetControls,
     Status,
 )
 from nijimi_protocol.session import ServerSession
@@ -126,7 +127,7 @@ class _Connection:
         elif isinstance(event, Cancel):
             self._worker.cancel(self._client)
         elif self._client.state.apply(event):
-            self._worker.changed(self._client)
+            self._worker.changed(self._client, of_controls=isinstance(event, SetControls))
 
     async def _refuse(self, error: RemoteProtocolError) -> None:
         try:

@@ -6,6 +6,7 @@ from .canvas.room import CanvasRoom
 from .flow import Flow
 from .link.connection import Connection
 from .model.config import read_config
+from .model.controls import Controls
 from .model.live_state import LiveState
 from .model.settings import Settings, settings_path
 from .ui.docker import DockerPanel
@@ -23,8 +24,15 @@ class Contents:
             self.settings.set("live", True)
         self.live_state = LiveState()
         self.connection = Connection(list(config.backend_command), config.models_dir)
-        self.flow = Flow(room, self.connection, self.settings, self.live_state)
-        self.panel = DockerPanel(self.settings, self.live_state, room.icon)
+        self.controls = Controls()
+        self.flow = Flow(room, self.connection, self.settings, self.live_state, self.controls)
+        self.panel = DockerPanel(
+            self.settings, self.live_state, self.controls, room.icon, room.pose_presets
+        )
+        rows = self.panel.control_rows
+        rows.add_clicked.connect(self.flow.controls.add_active_layer)
+        rows.pose_clicked.connect(self.flow.controls.add_person)
+        rows.file_chosen.connect(self.flow.controls.add_file)
         self.panel.apply_clicked.connect(self.flow.apply)
         self.panel.retry_clicked.connect(self.connection.start)
         self.flow.picture_changed.connect(self.panel.show_picture)

@@ -15,14 +15,17 @@ from pathlib import Path
 from typing import Any
 
 from nijimi_protocol.errors import RejectedChange
-from nijimi_protocol.messages import ErrorReport, Frame, Message, Progress, SetParams, Status
+from nijimi_protocol.messages import Frame, Message, SetParams
 from nijimi_protocol.params import RenderMode, RenderParams
 
 from .canvas.room import CanvasRoom
 from .link.connection import Connection
 from .live.chosen_layers import ChosenLayers
+from .live.control_flow import ControlFlow
+from .live.notes import note_event
 from .live.presenter import Presenter
 from .live.sender import CanvasSender
+from .model.controls import Controls
 from .model.history import History
 from .model.live_state import LiveState
 from .model.metrics import Metrics
@@ -57,6 +60,7 @@ class Flow(QtCore.QObject):
         connection: Connection,
         settings: Settings,
         live_state: LiveState,
+        controls: Controls,
         parent: Any = None,
     ) -> None:
         super().__init__(parent)
@@ -69,6 +73,10 @@ class Flow(QtCore.QObject):
         self._chosen = ChosenLayers(room, settings)
         self._sender.read_mask = self._chosen.mask
         self._presenter = Presenter(room, settings, self)
+        self.controls = ControlFlow(room, connection, controls, self.metrics, self)
+        self.controls.told.connect(self._control_told)
+        self.controls.left_out.connect(self._leave_out)
+        self.controls.list_sent.connect(lambda: live_state.forget("network"))
         self._document: Any = None
         self._document_id = ""
         self._first_revision_of_document = 0
@@ -97,6 +105,7 @@ class Flow(QtCore.QObject):
         """Krita ends: no preview layer, no child process, no overlay stays behind."""
         self._room.watcher.stop()
         self._sender.stop()
+        self.controls.stop()
         self._presenter.end()
         self._connection.stop()
         if path := os.environ.get("NIJIMI_METRICS"):
@@ -111,6 +120,7 @@ class Flow(QtCore.QObject):
             and picture is not None
             and picture.revision >= session.revision
             and not self._sender.is_waiting
+            and not self.controls.is_waiting
         )
 
     def metrics_report(self) -> dict[str, Any]:
@@ -133,7 +143,7 @@ class Flow(QtCore.QObject):
     # The painter ---------------------------------------------------------------------------
 
     def _go_live(self) -> None:
-        self._sender.is_on = True
+        self._sender.is_on = self.controls.is_on = True
         self._presenter.start()
         self._room.watcher.start()
         self._document_changed()
@@ -148,6 +158,7 @@ class Flow(QtCore.QObject):
         """Live off: the backend stays warm and idle, the canvas is free of us."""
         self._room.watcher.stop()
         self._sender.stop()
+        self.controls.stop()
         self._send_params()
         self._presenter.stop()
         self._live_state.update(state="off")
@@ -189,8 +200,22 @@ class Flow(QtCore.QObject):
             self._chosen.mask_name(document), self._chosen.context_name(document)
         )
 
+    def _control_told(self, sentence: str, action: str) -> None:
+        if sentence:
+            self._live_state.tell("control", sentence, action)
+        else:
+            self._live_state.forget("control")
+
+    def _leave_out(self, ids: frozenset[str]) -> None:
+        """Control layers are no part of the picture that it starts from."""
+        if ids != self._room.capture.left_out:
+            self._room.capture.left_out = ids
+            # Not at once: this may be said in the middle of a change of documents.
+            QtCore.QTimer.singleShot(0, self._sender.look)
+
     def _canvas_changed(self) -> None:
         self._sender.look()
+        self.controls.look()
         accepted = self._accepted
         if accepted is None or self._room.watcher.is_pen_down:
             return
@@ -204,12 +229,14 @@ class Flow(QtCore.QObject):
         if identity == self._document_id and document is not None:
             self._document = document
             self._presenter.follow(document)
+            self.controls.follow(document)
             return
         self._document, self._document_id = document, identity
         self._was_selected = False
         self._live_state.forget("selection")
         self._presenter.set_document(document)
         self._sender.set_document(document)
+        self.controls.set_document(document)
         if document is not None and not self._chosen.mask_name(document):
             self._choose_layers()
         self.picture_changed.emit(None)
@@ -223,6 +250,7 @@ class Flow(QtCore.QObject):
         if self._live_state.state in ("ready", "waiting"):
             self._live_state.update(state="waiting" if document is None else "ready")
         self._sender.look()
+        self.controls.look()
         self._note_layer()
         if self._accepted is not None and self._params().mode is not self._accepted.mode:
             self._send_params()
@@ -237,6 +265,7 @@ class Flow(QtCore.QObject):
         self._live_state.forget_all()
         # Canvas and selection first: nothing is rendered before there are parameters.
         self._sender.look()
+        self.controls.begin_session()
         self._note_layer()
         self._send_params()
 
@@ -308,12 +337,8 @@ class Flow(QtCore.QObject):
     def _receive(self, event: Message) -> None:
         if isinstance(event, Frame):
             self._show(event)
-        elif isinstance(event, Status):
-            self._status(event)
-        elif isinstance(event, Progress):
-            self._live_state.update(progress=f"{event.label} ({event.done}/{event.total})")
-        elif isinstance(event, ErrorReport):
-            self._live_state.tell("backend", event.sentence, event.action)
+        else:
+            note_event(self._live_state, event, has_document=self._document is not None)
 
     def _show(self, frame: Frame) -> None:
         session = self._connection.session
@@ -362,19 +387,6 @@ class Flow(QtCore.QObject):
     def _painted(self, spent_ms: float) -> None:
         if self._room.watcher.is_pen_down:
             self.metrics.stall("paint", spent_ms)
-
-    def _status(self, status: Status) -> None:
-        if status.state == "ready":
-            state = "waiting" if self._document is None else "ready"
-            self._live_state.update(
-                state=state, device=status.device, model=status.model, progress=""
-            )
-        elif status.state == "failed":
-            self._live_state.tell(
-                "backend", status.text, "Choose another model, or run nijimi doctor."
-            )
-        else:
-            self._live_state.update(state="loading", device=status.device)
 
     def _connection_changed(self, state: str) -> None:
         if state == "off" and not self._settings.get("live"):

@@ -36,6 +36,7 @@ from .pose import Person
 
 __all__ = [
     "CANVAS",
+    "CONTROL_FAILED",
     "MASK",
     "Ack",
     "Cancel",
@@ -63,6 +64,10 @@ CANVAS = "canvas"
 
 MASK = "mask"
 """Name of the plane that says where to repaint (GRAY8, 255 = repaint)."""
+
+
+CONTROL_FAILED = "control_failed"
+"""Code of a report about a control that pictures do without; it holds until ``SetControls``."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,13 +6,22 @@ format, "Pose Output Format (COCO)").
 
 from __future__ import annotations
 
+import colorsys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from .errors import MalformedMessage
 
-__all__ = ["BODY_JOINTS", "Joint", "Person", "person_from_json", "person_to_json"]
+__all__ = [
+    "BODY_JOINTS",
+    "JOINT_COLOURS",
+    "LIMBS",
+    "Joint",
+    "Person",
+    "person_from_json",
+    "person_to_json",
+]
 
 BODY_JOINTS = (
     "nose",
@@ -34,6 +43,19 @@ BODY_JOINTS = (
     "right_ear",
     "left_ear",
 )
+
+LIMBS = (
+    (1, 2), (1, 5), (2, 3), (3, 4), (5, 6), (6, 7), (1, 8), (8, 9), (9, 10), (1, 11), (11, 12),
+    (12, 13), (1, 0), (0, 14), (14, 16), (0, 15), (15, 17),
+)  # fmt: skip
+"""Pairs of body-18 joints, in the order in which ControlNet's annotator draws them. Limb n has the
+colour of joint n."""
+
+JOINT_COLOURS = tuple(
+    tuple(round(255 * part) for part in colorsys.hsv_to_rgb(hue / 360, 1.0, 1.0))
+    for hue in range(0, 360, 20)
+)
+"""RGB of each joint: the colour circle in steps of 20 degrees."""
 
 _PARTS = {"body": 18, "left_hand": 21, "right_hand": 21, "face": 70}
 

@@ -13,7 +13,7 @@ import pytest
 import torch
 from diffusers import ControlNetModel, T2IAdapter
 from nijimi_backend.engine.control.hints import KINDS, LINE_KINDS, make_hint
-from nijimi_backend.engine.control.skeleton import BODY_CUT, JOINT_COLOURS, LIMBS, draw_people
+from nijimi_backend.engine.control.skeleton import BODY_CUT, draw_people
 from nijimi_backend.engine.engine import Engine, open_engine
 from nijimi_backend.engine.request import Control, FrameRequest
 from nijimi_backend.errors import BadInput, ModelCorrupt, ModelMissing
@@ -24,7 +24,7 @@ from nijimi_backend.models.device import choose_device
 from nijimi_protocol.geometry import Bounds, Extent
 from nijimi_protocol.inpaint import InpaintMode, InpaintParams
 from nijimi_protocol.params import RenderMode, RenderParams
-from nijimi_protocol.pose import BODY_JOINTS, Joint, Person
+from nijimi_protocol.pose import BODY_JOINTS, JOINT_COLOURS, LIMBS, Joint, Person
 from safetensors.torch import save_file
 
 from tests.support.tiny_control import (

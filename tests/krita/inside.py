@@ -371,3 +371,115 @@ def sent_context():
     """The context that the backend was told last."""
     context = contents().flow._accepted.inpaint.context
     return list(context) if context is not None else None
+
+
+def add_person(preset):
+    """As the docker's menu does."""
+    contents().flow.controls.add_person(preset)
+    yield lambda: contents().controls.rows
+    yield from wait_for_rest()
+    return [row.node_name for row in contents().controls.rows]
+
+
+def joints():
+    """Of every person in the pose layer, in canvas pixels."""
+    from nijimi.canvas.pose_layer import read_people
+
+    row = next(row for row in contents().controls.rows if row.kind == "pose")
+    people = read_people(document(), row.node_id)
+    return [[list(joint) for joint in person.body] for person in people or ()]
+
+
+def limbs():
+    """Where the ends of a person's limbs are: the middle of each and its length, in pixels."""
+    row = next(row for row in contents().controls.rows if row.kind == "pose")
+    unit = 72.0 / document().resolution()
+    layer = next(node for node in document().topLevelNodes() if node.name() == row.node_name)
+    found = {}
+    for shape in layer.shapes():
+        if "_limb" in shape.name():
+            box = shape.boundingBox()
+            found[shape.name()] = [
+                (box.x() + box.width() / 2) / unit,
+                (box.y() + box.height() / 2) / unit,
+                shape.visible(),
+            ]
+    return found
+
+
+def take_shape_tool(layer):
+    yield from activate(layer)
+    Krita.instance().action("InteractionTool").trigger()
+    yield 300
+    return document().activeNode().name()
+
+
+def sent_people():
+    """The people that the backend was told last."""
+    poses = contents().flow.controls._sender._poses
+    everybody = [person for people in poses.values() for person in people]
+    return [[list(joint) for joint in person.body] for person in everybody]
+
+
+def control_rows():
+    return [[row.kind, row.node_name, row.scale, row.enabled] for row in contents().controls.rows]
+
+
+def update_control(row_id, **values):
+    contents().controls.update(row_id, **values)
+    yield 100
+    return True
+
+
+def add_control(kind, layer):
+    yield from activate(layer)
+    contents().flow.controls.add_active_layer(kind)
+    yield 200
+    return control_rows()
+
+
+def captured_colour(x, y):
+    """What the picture starts from at a place, as the capture sees it now."""
+    from nijimi.canvas.capture import _reader
+    from nijimi.canvas.flattening import in_the_way, reader_without
+    from nijimi_protocol.geometry import Bounds, Extent
+
+    left_out = contents().flow._room.capture.left_out
+    whole = Extent(document().width(), document().height())
+    reader = _reader(document(), whole)
+    is_hidden = in_the_way(document(), left_out)
+    if is_hidden:
+        reader = reader_without(document(), left_out)
+    if reader is None:
+        return None
+    return {"colour": list(reader(Bounds(x, y, 1, 1))), "hidden": is_hidden}
+
+
+def projected_colour(x, y):
+    return list(bytes(document().pixelData(x, y, 1, 1)))
+
+
+def select_shapes_and_copy(owner):
+    """Copy a person's joints as the painter does: select all, copy, paste."""
+    yield from take_shape_tool("Pose")
+    for name in ("select_all", "edit_copy", "edit_paste"):
+        yield from action(name)
+    return True
+
+
+def reopen(path):
+    """Save, close, and open again."""
+    document().setBatchmode(True)
+    document().saveAs(path)
+    yield 600
+    document().setModified(False)
+    document().close()
+    yield 600
+    app = Krita.instance()
+    app.activeWindow().addView(app.openDocument(path))
+    yield 900
+    return layer_names()
+
+
+def document_note():
+    return bytes(document().annotation("nijimi/controls")).decode()

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from nijimi.canvas.pose_shapes import preset_person
 from nijimi.canvas.room import CanvasRoom, CaptureResult, ChosenNode, SelectionMask
 from nijimi.flow import Flow
+from nijimi.model.controls import Controls
 from nijimi.model.live_state import LiveState
 from nijimi.model.settings import Settings
 from nijimi.qt import QtCore, Signal
 from nijimi_protocol.geometry import Bounds, Extent
 from nijimi_protocol.messages import Frame, Message, SetParams, UpdateTiles
 from nijimi_protocol.pixels import Encoding, PixelFormat, pack_tile
+from nijimi_protocol.pose import Person
 from nijimi_protocol.session import ClientSession, ServerSession
 
 SIZE = Extent(64, 64)
+Reader = Callable[[Bounds], bytes]
 
 
 class Watcher(QtCore.QObject):
@@ -95,6 +100,10 @@ class Canvas:
     active: ChosenNode = field(default_factory=lambda: ChosenNode("{1}", "paint"))
     nodes: dict[str, Bounds] = field(default_factory=dict[str, Bounds])
     node_masks: dict[str, SelectionMask] = field(default_factory=dict[str, SelectionMask])
+    layers: dict[str, Reader] = field(default_factory=dict[str, Reader])
+    people: dict[str, tuple[Person, ...]] = field(default_factory=dict[str, tuple[Person, ...]])
+    notes: dict[str, str] = field(default_factory=dict[str, str])
+    left_out: frozenset[str] = frozenset()
     colour_problem: tuple[str, str] | None = None
     shown: bool = False
     preview: dict[str, str] = field(default_factory=dict)
@@ -106,9 +115,17 @@ class Canvas:
     def set_opacity(self, opacity: float) -> None: ...
 
     def show_picture(
-        self, pixels: bytes, extent: Extent, area: Bounds, canvas: Extent, *, is_opaque: bool
+        self,
+        pixels: bytes,
+        extent: Extent,
+        area: Bounds,
+        canvas: Extent,
+        *,
+        is_opaque: bool,
+        is_quick: bool,
     ) -> None:
         assert is_opaque == (self.selection is None)
+        assert is_quick == self.watcher.is_pen_down
         assert len(pixels) == extent.pixels * 4
         self.shown = True
 
@@ -132,6 +149,12 @@ class Canvas:
             areas, self.dirty = self.dirty, []
         tiles = [(area, bytes(area.extent.pixels * 4)) for area in areas]
         return CaptureResult(self.extents[document], tiles, bool(self.bands))
+
+    def add_people(self, document: str, people: tuple[Person, ...], node: str | None) -> ChosenNode:
+        assert self.at_rest
+        name = node or "{pose}"
+        self.people[name] = (*self.people.get(name, ()), *people)
+        return ChosenNode(name, "Pose")
 
     # Layers ------------------------------------------------------------------------------
     def apply_picture(
@@ -177,6 +200,13 @@ class Canvas:
             active_node=lambda _: self.active,
             node_mask=lambda _, node: self.node_masks.get(node),
             node_bounds=lambda _, node: self.nodes.get(node),
+            layer_reader=lambda _, node: self.layers.get(node),
+            read_people=lambda _, node: self.people.get(node),
+            pose_presets=("standing",),
+            preset_person=preset_person,
+            add_people=self.add_people,
+            read_note=lambda document: self.notes.get(document, ""),
+            write_note=self.notes.__setitem__,
             apply_picture=self.apply_picture,
             preview_layer=self.preview_layer,
             icon=lambda _: None,
@@ -192,7 +222,9 @@ class World:
         self.settings, self.state = Settings(), LiveState()
         for name, value in values.items():
             self.settings.set(name, value)
-        self.flow = Flow(self.canvas.room(), self.link, self.settings, self.state)
+        self.controls = Controls()
+        room = self.canvas.room()
+        self.flow = Flow(room, self.link, self.settings, self.state, self.controls)
         self.flow.begin()
         self.settings.set("live", True)
 

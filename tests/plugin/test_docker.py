@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from nijimi.model.controls import Controls
 from nijimi.model.live_state import LiveState
 from nijimi.model.picture import Picture
 from nijimi.model.settings import Settings
@@ -19,7 +20,7 @@ from nijimi_protocol.inpaint import InitialFill, InpaintMode
 @pytest.fixture
 def panel(application: Any) -> DockerPanel:
     settings, state = Settings(), LiveState()
-    panel = DockerPanel(settings, state, lambda _name: QtGui.QIcon())
+    panel = DockerPanel(settings, state, Controls(), lambda _name: QtGui.QIcon(), ("standing",))
     panel.test_settings, panel.test_state = settings, state
     return panel
 

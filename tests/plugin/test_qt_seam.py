@@ -20,16 +20,22 @@ class Blocker:
 sys.meta_path.insert(0, Blocker())
 import nijimi
 names = [m.name for m in pkgutil.walk_packages(nijimi.__path__, "nijimi.")]
-krita_only = ("capture", "document", "layers", "overlay", "registration", "watcher")
+krita_only = (
+    "capture", "document", "flattening", "layers", "overlay", "pose_layer", "registration",
+    "watcher",
+)
 names = [n for n in names if not (n.startswith("nijimi.canvas.") and n.endswith(krita_only))]
 for name in names:
     importlib.import_module(name)
 from nijimi import qt
+from nijimi.model.controls import Controls
 from nijimi.model.live_state import LiveState
 from nijimi.model.settings import Settings
 from nijimi.ui.docker import DockerPanel
 application = qt.QtWidgets.QApplication([])
-panel = DockerPanel(Settings(), LiveState(), lambda name: qt.QtGui.QIcon())
+controls = Controls()
+panel = DockerPanel(Settings(), LiveState(), controls, lambda name: qt.QtGui.QIcon())
+controls.add("pose", "{{1}}", "Pose")
 panel.resize(280, 600)
 assert not panel.grab().isNull()
 print(qt.QT_VERSION, len(names))

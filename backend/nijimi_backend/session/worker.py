@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from nijimi_protocol.messages import ErrorReport, Progress, Status
+from nijimi_protocol.messages import CONTROL_FAILED, ErrorReport, Progress, Status
 
 from ..engine.request import FrameRequest, Picture
 from ..errors import NijimiError, RenderCancelled
@@ -122,9 +122,14 @@ class Worker:
             client.pace.live = False
             self._changed.notify_all()
 
-    def changed(self, client: RenderClient) -> None:
-        """A complete change reached the client's mirror."""
+    def changed(self, client: RenderClient, *, of_controls: bool = False) -> None:
+        """A complete change reached the client's mirror.
+
+        After one ``of_controls`` the client is told again what cannot be.
+        """
         params = client.state.params
+        if of_controls:
+            client.told = frozenset()
         with self._changed:
             client.pace.live = params.live
             client.pace.refine = params.refine
@@ -257,7 +262,7 @@ class Worker:
             if error.sentence not in client.told:
                 client.tell(
                     ErrorReport(
-                        code=error.code,
+                        code=CONTROL_FAILED,
                         sentence=error.sentence,
                         action=error.action,
                         revision=revision,

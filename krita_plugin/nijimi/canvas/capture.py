@@ -8,6 +8,7 @@ from nijimi_protocol.geometry import Bounds, Extent
 
 from ..qt import QtGui
 from .document import change_token, document_extent, document_id, is_at_rest, is_plain_srgb
+from .flattening import hide_in_clone, in_the_way, reader_without
 from .layers import find_preview
 from .room import CaptureResult
 from .tile_scan import Reader, TileScan
@@ -17,7 +18,7 @@ __all__ = ["Capture"]
 _TOKEN_ABOVE_PIXELS = 1_000_000
 """Above this a change token is asked before the pixels are compared."""
 
-_TURN_S = 0.004
+_TURN_S = 0.003
 """Time for reading and comparing in one turn; packing and sending come on top."""
 
 _UNLIMITED_S = 3600.0
@@ -31,6 +32,8 @@ class Capture:
         self._scan: TileScan | None = None
         self._token = 0
         self._round_token = 0
+        self.left_out: frozenset[str] = frozenset()
+        """Ids of layers that are no part of the picture: control layers."""
 
     def reset(self) -> None:
         """Forget: the next grab is whole."""
@@ -65,22 +68,24 @@ class Capture:
         return result
 
     def _grab(self, document: Any, scan: TileScan, budget_bytes: int) -> CaptureResult | None:
-        """Without our own preview layer.
+        """Without our own preview layer and without control layers.
 
-        With a preview layer in the way a clone is read in which it is hidden; that is done only
-        at rest, so in that mode the picture follows when the pen is lifted.
+        Where Qt cannot blend the others as Krita does, a clone is read in which those are hidden;
+        that is done only at rest, so then the picture follows when the pen is lifted.
         """
         preview = find_preview(document)
-        if preview is None or not preview.visible():
+        left_out = set(self.left_out)
+        if preview is not None:
+            left_out.add(preview.uniqueId().toString())
+        if not in_the_way(document, left_out):
             return scan.scan(_reader(document, scan.extent), budget_bytes, _TURN_S)
+        if (reader := reader_without(document, left_out)) is not None:
+            return scan.scan(reader, budget_bytes, _TURN_S)
         if not is_at_rest(document):
             return None
         clone = document.clone()
         try:
-            hidden = find_preview(clone)
-            if hidden is not None:
-                hidden.setVisible(False)
-            clone.refreshProjection()
+            hide_in_clone(document, clone, left_out)
             # A clone costs more than reading it: all of it, while we have it.
             return scan.scan(_reader(clone, scan.extent), budget_bytes, _UNLIMITED_S)
         finally:

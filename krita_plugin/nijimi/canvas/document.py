@@ -21,8 +21,12 @@ __all__ = [
     "is_open",
     "is_plain_srgb",
     "main_window",
+    "read_note",
     "selected_area",
+    "write_note",
 ]
+
+_NOTE = "nijimi/controls"
 
 _CANVAS_CLASSES = ("KisQPainterCanvas", "KisOpenGLCanvas2")
 
@@ -70,6 +74,19 @@ def colour_problem(document: Any) -> tuple[str, str] | None:
         "colours it means.",
         "Give it a profile by Image > Convert Image Color Space.",
     )
+
+
+def read_note(document: Any) -> str:
+    """What we wrote into the document's file, "" where that is nothing."""
+    if _NOTE not in document.annotationTypes():
+        return ""
+    return bytes(document.annotation(_NOTE)).decode("utf-8", "replace")
+
+
+def write_note(document: Any, text: str) -> None:
+    """Keep a text in the document's file; it is saved when the painter saves."""
+    if text != read_note(document):
+        document.setAnnotation(_NOTE, "Nijimi's control layers", text.encode("utf-8"))
 
 
 def change_token(document: Any) -> int:

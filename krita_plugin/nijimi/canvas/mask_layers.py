@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import struct
 from array import array
-from collections.abc import Iterator
 from typing import Any
 
 from nijimi_protocol.geometry import Bounds, Extent
 
+from .nodes import find_node
 from .room import ChosenNode, SelectionMask
 
 __all__ = ["active_node", "node_bounds", "node_mask"]
@@ -31,7 +31,7 @@ def node_mask(document: Any, node_id: str) -> SelectionMask | None:
     Of a selection mask what it selects; of a layer where it is opaque, its masks included; of
     another mask the same of its layer (Krita's scripts cannot read its own pixels).
     """
-    node = _find(document, node_id)
+    node = find_node(document, node_id)
     if node is None:
         return None
     canvas = Extent(document.width(), document.height()).bounds
@@ -54,7 +54,7 @@ def node_mask(document: Any, node_id: str) -> SelectionMask | None:
 
 def node_bounds(document: Any, node_id: str) -> Bounds | None:
     """The rectangle around what a node covers of the canvas, or None."""
-    node = _find(document, node_id)
+    node = find_node(document, node_id)
     if node is None:
         return None
     if node.type() == "selectionmask":
@@ -64,19 +64,6 @@ def node_bounds(document: Any, node_id: str) -> Bounds | None:
         node = node.parentNode()
     bounds = _bounds(node).intersection(Extent(document.width(), document.height()).bounds)
     return None if bounds.is_empty else bounds
-
-
-def _find(document: Any, node_id: str) -> Any | None:
-    for node in _nodes(document.rootNode()):
-        if node.uniqueId().toString() == node_id:
-            return node
-    return None
-
-
-def _nodes(parent: Any) -> Iterator[Any]:
-    for node in parent.childNodes():
-        yield node
-        yield from _nodes(node)
 
 
 def _bounds(node: Any) -> Bounds:

@@ -46,6 +46,7 @@ class _Sheet(QtWidgets.QWidget):
         self.extent = Extent(0, 0)
         self.opacity = 1.0
         self.is_framed = False
+        self.is_quick = False
         self.frames = 0
         self._canvas = canvas
         self._cache: Any = None
@@ -70,19 +71,42 @@ class _Sheet(QtWidgets.QWidget):
         if self.image is None or transform is None:
             return
         # Krita repaints the canvas, and so us, at every dab: scale once a frame, not once a dab.
-        key = (self.frames, self.area, transform, self.size(), self.opacity)
+        key = (self.frames, self.area, transform, self.size())
         if key != self._cache_key:
             self._cache, self._cache_key = self._render(transform), key
         painter = QtGui.QPainter(self)
         painter.setClipRect(rect)
+        painter.setOpacity(self.opacity)
         painter.drawPixmap(self._corner, self._cache)
+        if self.is_framed:
+            pen = QtGui.QPen(QtGui.QColor(255, 255, 255, 150), 1, QtCore.Qt.PenStyle.DashLine)
+            pen.setCosmetic(True)
+            painter.setPen(pen)
+            painter.setTransform(transform)
+            painter.drawRect(QtCore.QRectF(*self.area).adjusted(0.5, 0.5, -0.5, -0.5))
         painter.end()
 
     def _render(self, transform: Any) -> Any:
-        """The visible part of the picture, and no more, as it is seen."""
-        seen = transform.mapRect(QtCore.QRectF(*self.area)).toAlignedRect() & self.rect()
-        self._corner = seen.topLeft()
+        """The visible part of the picture, and little more, as it is seen."""
+        exact = transform.mapRect(QtCore.QRectF(*self.area))
+        whole = exact.toRect()
+        seen = exact.toAlignedRect() & self.rect()
         ratio = self.devicePixelRatioF()
+        if _is_upright(transform, exact) and _pixels(whole) <= 2 * _pixels(seen):
+            # From 256 to 1000 px in Krita: 4.4 ms, quickly 2.3; the painter below needs 8.
+            self._corner = whole.topLeft()
+            width, height = (max(1, round(n * ratio)) for n in (whole.width(), whole.height()))
+            image, modes = self.image, QtCore.Qt.TransformationMode
+            keep = QtCore.Qt.AspectRatioMode.IgnoreAspectRatio
+            if self.is_quick and width > 2 * image.width():
+                image = image.scaled(width // 2, height // 2, keep, modes.SmoothTransformation)
+                image = image.scaled(width, height, keep, modes.FastTransformation)
+            else:
+                image = image.scaled(width, height, keep, modes.SmoothTransformation)
+            pixmap = QtGui.QPixmap.fromImage(image)
+            pixmap.setDevicePixelRatio(ratio)
+            return pixmap
+        self._corner = seen.topLeft()
         pixmap = QtGui.QPixmap(
             max(1, round(seen.width() * ratio)), max(1, round(seen.height() * ratio))
         )
@@ -90,15 +114,9 @@ class _Sheet(QtWidgets.QWidget):
         pixmap.fill(QtCore.Qt.GlobalColor.transparent)
         painter = QtGui.QPainter(pixmap)
         painter.setRenderHint(QtGui.QPainter.RenderHint.SmoothPixmapTransform)
-        painter.setOpacity(self.opacity)
         painter.translate(-self._corner)
         painter.setTransform(transform, True)
         painter.drawImage(QtCore.QRectF(*self.area), self.image)
-        if self.is_framed:
-            pen = QtGui.QPen(QtGui.QColor(255, 255, 255, 150), 1, QtCore.Qt.PenStyle.DashLine)
-            pen.setCosmetic(True)
-            painter.setPen(pen)
-            painter.drawRect(QtCore.QRectF(*self.area).adjusted(0.5, 0.5, -0.5, -0.5))
         painter.end()
         return pixmap
 
@@ -119,6 +137,20 @@ class _Sheet(QtWidgets.QWidget):
         transform = view_transform(self.extent, scale, canvas.rotation(), canvas.mirror())
         x, y = area.horizontalScrollBar().value(), area.verticalScrollBar().value()
         return transform * QtGui.QTransform.fromTranslate(-x, -y)
+
+
+def _is_upright(transform: Any, area: Any) -> bool:
+    """Neither turned nor mirrored, and from whole pixels to whole pixels."""
+    edges = (area.left(), area.top(), area.right(), area.bottom())
+    return (
+        transform.m12() == transform.m21() == 0.0
+        and transform.m11() > 0.0
+        and all(abs(edge - round(edge)) < 0.01 for edge in edges)
+    )
+
+
+def _pixels(rect: Any) -> int:
+    return rect.width() * rect.height()
 
 
 def _ignore(_spent_ms: float) -> None:
@@ -151,10 +183,12 @@ class Overlay:
         canvas: Extent,
         *,
         is_opaque: bool = True,
+        is_quick: bool = False,
     ) -> None:
         """Show BGRA8 ``pixels`` of ``extent`` over ``area`` of a document of ``canvas`` pixels.
 
-        A picture that is not opaque is one of a selection: its area is framed.
+        A picture that is not opaque is one of a selection: its area is framed. One that is
+        quickly followed by the next is scaled in half the time, a little less smoothly.
         """
         sheet = self._on_active_canvas()
         if sheet is None:
@@ -164,7 +198,7 @@ class Overlay:
         formats = QtGui.QImage.Format
         kind = formats.Format_RGB32 if is_opaque else formats.Format_ARGB32
         sheet.image = QtGui.QImage(pixels, *extent, kind)
-        sheet.is_framed = not is_opaque
+        sheet.is_framed, sheet.is_quick = not is_opaque, is_quick
         self._frames += 1
         sheet.area, sheet.extent, sheet.frames = area, canvas, self._frames
         sheet.opacity = self._opacity

@@ -12,9 +12,12 @@ from krita import DockWidget, DockWidgetFactory, DockWidgetFactoryBase, Krita
 from ..qt import QtCore
 from . import document as documents
 from .capture import Capture
+from .flattening import layer_reader
 from .layers import PreviewLayer, apply_picture
 from .mask_layers import active_node, node_bounds, node_mask
 from .overlay import Overlay
+from .pose_layer import add_people, read_people
+from .pose_shapes import PRESETS, preset_person
 from .room import CanvasRoom
 from .selection import selection_mask
 from .watcher import CanvasWatcher
@@ -73,6 +76,13 @@ def _room() -> CanvasRoom:
         active_node=active_node,
         node_mask=node_mask,
         node_bounds=node_bounds,
+        layer_reader=layer_reader,
+        read_people=read_people,
+        pose_presets=tuple(PRESETS),
+        preset_person=preset_person,
+        add_people=add_people,
+        read_note=documents.read_note,
+        write_note=documents.write_note,
         apply_picture=apply_picture,
         preview_layer=PreviewLayer,
         icon=documents.icon,

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from nijimi_protocol.geometry import Bounds, Extent
+from nijimi_protocol.pose import Person
 
 __all__ = ["CanvasRoom", "CaptureResult", "ChosenNode", "SelectionMask"]
 
@@ -54,6 +55,13 @@ class CanvasRoom:
     active_node: Callable[[Any], ChosenNode | None]
     node_mask: Callable[[Any, str], SelectionMask | None]
     node_bounds: Callable[[Any, str], Bounds | None]
+    layer_reader: Callable[[Any, str], Callable[[Bounds], bytes] | None]
+    read_people: Callable[[Any, str], tuple[Person, ...] | None]
+    pose_presets: tuple[str, ...]
+    preset_person: Callable[[str, Extent], Person]
+    add_people: Callable[[Any, tuple[Person, ...], str | None], ChosenNode]
+    read_note: Callable[[Any], str]
+    write_note: Callable[[Any, str], None]
     apply_picture: Callable[..., Any]
     preview_layer: Callable[[Any], Any]
     icon: Callable[[str], Any]

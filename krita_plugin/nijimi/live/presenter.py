@@ -144,6 +144,7 @@ class Presenter(QtCore.QObject):
                 picture.area,
                 picture.canvas,
                 is_opaque=picture.selected is None,
+                is_quick=self._room.watcher.is_pen_down,
             )
 
     def _rest_turn(self) -> None:

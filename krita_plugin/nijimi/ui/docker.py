@@ -12,10 +12,12 @@ from typing import Any
 
 from nijimi_protocol.params import MAX_SEED
 
+from ..model.controls import Controls
 from ..model.live_state import LiveState
 from ..model.picture import Picture
 from ..model.settings import SHOW_LAYER, SHOW_NOTHING, SHOW_OVERLAY, Settings
 from ..qt import QtCore, QtGui, QtWidgets, Signal
+from .control_rows import ControlRows
 from .fields import ChoiceField, NumberField
 from .preview import Preview
 from .selection_fields import EdgeFields, SelectionRow
@@ -32,7 +34,12 @@ class DockerPanel(QtWidgets.QWidget):
     retry_clicked = Signal()
 
     def __init__(
-        self, settings: Settings, live_state: LiveState, icon: Callable[[str], Any]
+        self,
+        settings: Settings,
+        live_state: LiveState,
+        controls: Controls,
+        icon: Callable[[str], Any],
+        presets: tuple[str, ...] = (),
     ) -> None:
         super().__init__()
         self._settings = settings
@@ -50,6 +57,8 @@ class DockerPanel(QtWidgets.QWidget):
         layout.addLayout(self._sliders())
         self._selection = SelectionRow(settings)
         layout.addWidget(self._selection)
+        self.control_rows = ControlRows(controls, icon, presets)
+        layout.addWidget(self.control_rows)
         layout.addLayout(self._buttons())
         self._preview = Preview()
         layout.addWidget(self._preview, 1)

@@ -15,23 +15,11 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 from nijimi_protocol.geometry import Bounds, Extent
-from nijimi_protocol.pose import Joint, Person
+from nijimi_protocol.pose import JOINT_COLOURS, LIMBS, Joint, Person
 
 from ..request import Pixels
 
-__all__ = ["BODY_CUT", "FACE_CUT", "HAND_CUT", "JOINT_COLOURS", "LIMBS", "draw_people"]
-
-LIMBS = (
-    (1, 2), (1, 5), (2, 3), (3, 4), (5, 6), (6, 7), (1, 8), (8, 9), (9, 10), (1, 11), (11, 12),
-    (12, 13), (1, 0), (0, 14), (14, 16), (0, 15), (15, 17),
-)  # fmt: skip
-"""Pairs of body-18 joints. Limb n has the colour of joint n."""
-
-JOINT_COLOURS = tuple(
-    tuple(round(255 * part) for part in colorsys.hsv_to_rgb(hue / 360, 1.0, 1.0))
-    for hue in range(0, 360, 20)
-)
-"""RGB of each joint: the colour circle in steps of 20 degrees."""
+__all__ = ["BODY_CUT", "FACE_CUT", "HAND_CUT", "draw_people"]
 
 _FINGERS = tuple(
     (0 if part == 0 else base + part, base + part + 1)

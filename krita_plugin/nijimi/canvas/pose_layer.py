@@ -1,0 +1,136 @@
+"""A vector layer enters; the people in it leave, and their limbs follow the joints.
+
+Painters move joints with Krita's own shape tool, live and with its undo; limbs are placed by us
+at every look, which adds no undo step and disturbs no drag.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from nijimi_protocol.geometry import Extent
+from nijimi_protocol.pose import LIMBS, Person
+
+from ..qt import QtGui
+from .document import document_extent
+from .nodes import find_node
+from .pose_shapes import (
+    LIMB_HEIGHT_PX,
+    LIMB_LENGTH_PX,
+    Figure,
+    NamedShape,
+    figures_of,
+    figures_svg,
+    joint_radius,
+    limb_angle,
+    people_of,
+)
+from .room import ChosenNode
+
+__all__ = ["add_people", "read_people"]
+
+LAYER_NAME = "Pose"
+
+_NEAR_PX = 0.05
+"""A limb this near to its place is left alone."""
+
+
+def read_people(document: Any, node_id: str) -> tuple[Person, ...] | None:
+    """Who is in the layer, in canvas pixels; None where the layer is gone or holds no shapes.
+
+    On the way copied people get a name and limbs of their own, and limbs follow their joints.
+    """
+    layer = find_node(document, node_id)
+    if layer is None or layer.type() != "vectorlayer":
+        return None
+    unit = 72.0 / document.resolution()
+    figures = figures_of(_named(layer.shapes(), unit))
+    if any(len(figure.limbs) < len(LIMBS) for figure in figures) and _is_ours(figures):
+        figures = _completed(document, layer, figures, unit)
+    for figure in figures:
+        _place_limbs(figure, unit, joint_radius(document_extent(document)))
+    return people_of(figures)
+
+
+def add_people(document: Any, people: tuple[Person, ...], node_id: str | None = None) -> ChosenNode:
+    """Put people into a pose layer, or into a new one: one undo step."""
+    canvas = document_extent(document)
+    layer = find_node(document, node_id) if node_id else None
+    if layer is not None and layer.type() == "vectorlayer":
+        unit = 72.0 / document.resolution()
+        first = 1 + max(
+            (int(shape.name[1:].split("_")[0]) for figure in
+             figures_of(_named(layer.shapes(), unit)) for shape in figure.joints.values()),
+            default=-1,
+        )  # fmt: skip
+        layer.addShapesFromSvg(figures_svg(people, first, canvas))
+    else:
+        layer = document.createVectorLayer(LAYER_NAME)
+        # Filled first and then added: one step, and undo takes it away whole.
+        layer.addShapesFromSvg(figures_svg(people, 0, canvas))
+        document.rootNode().addChildNode(layer, None)
+    chosen = ChosenNode(layer.uniqueId().toString(), layer.name())
+    read_people(document, chosen.id)
+    return chosen
+
+
+def _named(shapes: Any, unit: float) -> list[NamedShape]:
+    """Shapes in canvas pixels: Krita's are in points."""
+    found: list[NamedShape] = []
+    for shape in shapes:
+        box = shape.boundingBox()
+        x, y = box.x() + box.width() / 2, box.y() + box.height() / 2
+        found.append(NamedShape(shape.name(), x / unit, y / unit, shape.visible(), shape))
+    return found
+
+
+def _is_ours(figures: list[Figure]) -> bool:
+    """Whether limbs are ours to keep: the layers of other plugins have bones of their own."""
+    return any(figure.limbs for figure in figures)
+
+
+def _completed(document: Any, layer: Any, figures: list[Figure], unit: float) -> list[Figure]:
+    """Everybody with a number and limbs of their own."""
+    canvas: Extent = document_extent(document)
+    for n, figure in enumerate(figures):
+        for number, named in figure.joints.items():
+            named.shape.setName(f"P{n:02}_J{number:02}")
+        for number, named in figure.limbs.items():
+            named.shape.setName(f"P{n:02}_limb{number:02}")
+        if not figure.limbs:
+            layer.addShapesFromSvg(figures_svg((figure.person,), n, canvas, limbs_only=True))
+    return figures_of(_named(layer.shapes(), unit))
+
+
+def _place_limbs(figure: Figure, unit: float, thickness: float) -> None:
+    for number, limb in figure.limbs.items():
+        start, end = (figure.joints.get(joint) for joint in LIMBS[number])
+        shown = bool(start and end and start.is_visible and end.is_visible)
+        if limb.is_visible != shown:
+            limb.shape.setVisible(shown)
+        if limb.shape.selectable():
+            limb.shape.setSelectable(False)
+        if not shown or start is None or end is None:
+            continue
+        middle = (start.x + end.x) / 2, (start.y + end.y) / 2
+        angle, length = limb_angle((start.x, start.y), (end.x, end.y))
+        is_placed = abs(limb.x - middle[0]) < _NEAR_PX and abs(limb.y - middle[1]) < _NEAR_PX
+        matrix = limb.shape.transformation()
+        stretched = (matrix.m11() ** 2 + matrix.m12() ** 2) ** 0.5
+        if is_placed and abs(stretched * LIMB_LENGTH_PX / unit - length) < _NEAR_PX:
+            continue
+        old = limb.shape.boundingBox()
+        limb.shape.setTransformation(_matrix(start, angle, length, thickness, unit))
+        # Krita repaints neither the old place nor the new one by itself.
+        limb.shape.updateAbsolute(old)
+        limb.shape.update()
+
+
+def _matrix(start: NamedShape, angle: float, length: float, thickness: float, unit: float) -> Any:
+    """From a limb as it was drawn, in pixels, to its place between two joints, in points."""
+    matrix = QtGui.QTransform()
+    matrix.translate(start.x * unit, start.y * unit)
+    matrix.rotate(angle)
+    matrix.scale(unit * length / LIMB_LENGTH_PX, unit * thickness / LIMB_HEIGHT_PX)
+    matrix.translate(0.0, -LIMB_HEIGHT_PX / 2)
+    return matrix

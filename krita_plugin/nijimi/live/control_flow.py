@@ -1,0 +1,193 @@
+"""Documents, their control layers and a session enter; mirrored controls leave, live.
+
+Signals:
+    told(str, str)  something is wrong with a control: a sentence and what to do; "" for nothing
+    left_out(object)  ids of the layers that are no part of the picture
+    list_sent()  the backend has another list of controls, and will say anew what it lacks
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+from nijimi_protocol.errors import ProtocolError, RejectedChange
+from nijimi_protocol.openpose import openpose_people
+from nijimi_protocol.pose import Person
+
+from ..canvas.room import CanvasRoom
+from ..link.connection import Connection
+from ..model.controls import Controls
+from ..model.metrics import Metrics
+from ..qt import QtCore, Signal
+from .control_sender import ControlSender
+
+__all__ = ["ControlFlow"]
+
+_AGAIN_MS = 10
+_REST_MS = 60
+_KEEP_MS = 400
+"""The list is written into the document a moment after its last change."""
+
+
+class ControlFlow(QtCore.QObject):
+    """Follows the control layers of the document in front while it is switched on."""
+
+    told = Signal(str, str)
+    left_out = Signal(object)
+    list_sent = Signal()
+
+    def __init__(
+        self,
+        room: CanvasRoom,
+        connection: Connection,
+        controls: Controls,
+        metrics: Metrics,
+        parent: Any = None,
+    ) -> None:
+        super().__init__(parent)
+        self.is_on = False
+        self._room = room
+        self._connection = connection
+        self._controls = controls
+        self._metrics = metrics
+        self._sender = ControlSender(room, connection, metrics)
+        self._document: Any = None
+        self._told: tuple[str, str] = ("", "")
+        self._loading = False
+        self._again = QtCore.QTimer(self)
+        self._again.setSingleShot(True)
+        self._again.setInterval(_AGAIN_MS)
+        self._again.timeout.connect(self.look)
+        self._keep = QtCore.QTimer(self)
+        self._keep.setSingleShot(True)
+        self._keep.setInterval(_KEEP_MS)
+        self._keep.timeout.connect(self._save)
+        controls.changed.connect(self._rows_changed)
+
+    @property
+    def is_waiting(self) -> bool:
+        return self._again.isActive()
+
+    def set_document(self, document: Any | None) -> None:
+        """Another document is in front, with controls of its own."""
+        if self._keep.isActive():
+            self._save()
+        self._sender.drop()
+        self._document = document
+        text = self._room.read_note(document) if document is not None else ""
+        self._loading = True
+        self._controls.set_rows(self._controls.rows_of(text))
+        self._loading = False
+        self._tell(("", ""))
+        self._leave_out()
+
+    def follow(self, document: Any) -> None:
+        """The same document by a newer wrapper of Krita's."""
+        self._document = document
+
+    def begin_session(self) -> None:
+        self._sender.forget()
+        self.look()
+
+    def stop(self) -> None:
+        self.is_on = False
+        self._again.stop()
+        if self._keep.isActive():
+            self._save()
+
+    def look(self) -> None:
+        """Look at the control layers and send what changed."""
+        document = self._document
+        if not self.is_on or document is None or not self._room.is_open(document):
+            return
+        started = time.perf_counter()
+        try:
+            if self._sender.look(document, self._controls.rows):
+                self._again.start()
+            if self._sender.has_new_list:
+                self.list_sent.emit()
+        except ProtocolError as error:
+            self._tell((error.sentence, error.action))
+            return
+        self._tell(self._sender.problems[0] if self._sender.problems else ("", ""))
+        if self._room.watcher.is_pen_down:
+            self._metrics.stall("look", (time.perf_counter() - started) * 1000)
+
+    # The painter's wishes ------------------------------------------------------------------
+
+    def add_active_layer(self, kind: str) -> None:
+        """The layer that the painter is on becomes a control of that kind."""
+        document = self._room.active_document()
+        node = self._room.active_node(document) if document is not None else None
+        if node is not None:
+            self._take(document)
+            self._controls.add(kind, node.id, node.name)
+
+    def add_person(self, preset: str) -> None:
+        """Somebody new in the pose layer, or in a first one."""
+        document = self._room.active_document()
+        if document is not None:
+            person = self._room.preset_person(preset, self._room.document_extent(document))
+            self._add_people(document, (person,))
+
+    def add_file(self, path: str) -> None:
+        """Everybody of an OpenPose file."""
+        document = self._room.active_document()
+        if document is None:
+            self._tell(("There is no document for the pose.", "Open one, then drop the file."))
+            return
+        try:
+            text = Path(path).read_text(encoding="utf-8")
+            people = openpose_people(text, self._room.document_extent(document))
+        except (OSError, ValueError) as error:
+            self._tell((f"{path} cannot be read ({error}).", "Choose an OpenPose file."))
+        except RejectedChange as error:
+            self._tell((error.sentence, error.action))
+        else:
+            if people:
+                self._add_people(document, people)
+            else:
+                self._tell(("The pose file holds nobody.", "Choose another one."))
+
+    def _add_people(self, document: Any, people: tuple[Person, ...]) -> None:
+        """Layers are written at rest only: a dab may still be drying."""
+        if not self._room.is_at_rest(document):
+            QtCore.QTimer.singleShot(_REST_MS, lambda: self._add_people(document, people))
+            return
+        if not self._room.is_open(document):
+            return
+        self._take(document)
+        poses = [row for row in self._controls.rows if row.kind == "pose" and not row.process]
+        there = [row for row in poses if self._room.read_people(document, row.node_id) is not None]
+        node = self._room.add_people(document, people, there[0].node_id if there else None)
+        self._controls.add("pose", node.id, node.name)
+        self.look()
+
+    def _take(self, document: Any) -> None:
+        """With live off no document is followed: take up the one in front."""
+        if self._document is None or self._room.document_id(
+            self._document
+        ) != self._room.document_id(document):
+            self.set_document(document)
+
+    def _rows_changed(self) -> None:
+        if self._loading:
+            return
+        self._keep.start()
+        self._leave_out()
+        self.look()
+
+    def _leave_out(self) -> None:
+        self.left_out.emit(frozenset(row.node_id for row in self._controls.rows))
+
+    def _save(self) -> None:
+        self._keep.stop()
+        if self._document is not None and self._room.is_open(self._document):
+            self._room.write_note(self._document, self._controls.text())
+
+    def _tell(self, problem: tuple[str, str]) -> None:
+        if problem != self._told:
+            self._told = problem
+            self.told.emit(*problem)

@@ -1,0 +1,115 @@
+"""Changes of control layers enter; one observable list of them leaves, and its text for the file.
+
+Signals:
+    changed()  the list is another one now
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from ..qt import QtCore, Signal
+
+__all__ = ["KINDS", "MAX_ROWS", "ControlRow", "Controls"]
+
+KINDS = (
+    ("pose", "Pose"),
+    ("scribble", "Scribble"),
+    ("lineart", "Line art"),
+    ("softedge", "Soft edge"),
+    ("canny", "Canny edges"),
+    ("mlsd", "Straight lines"),
+    ("depth", "Depth"),
+    ("normal", "Normals"),
+    ("seg", "Segmentation"),
+    ("tile", "Tile"),
+    ("blur", "Blur"),
+)
+"""Each kind with its name for painters."""
+
+MAX_ROWS = 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class ControlRow:
+    """One control layer of a document; ``scale`` in [0, 2], ``start`` and ``end`` in [0, 1]."""
+
+    id: str
+    kind: str
+    node_id: str
+    node_name: str
+    scale: float = 1.0
+    start: float = 0.0
+    end: float = 1.0
+    enabled: bool = True
+    process: bool = False
+
+
+class Controls(QtCore.QObject):
+    """The control layers of the document in front."""
+
+    changed = Signal()
+
+    def __init__(self, parent: Any = None) -> None:
+        super().__init__(parent)
+        self.rows: tuple[ControlRow, ...] = ()
+
+    def set_rows(self, rows: tuple[ControlRow, ...]) -> None:
+        if rows != self.rows:
+            self.rows = rows
+            self.changed.emit()
+
+    def add(self, kind: str, node_id: str, node_name: str) -> None:
+        """Add a row, unless there are ``MAX_ROWS`` or the layer has one of that kind."""
+        known = any(row.node_id == node_id and row.kind == kind for row in self.rows)
+        if known or len(self.rows) >= MAX_ROWS:
+            return
+        taken = {row.id for row in self.rows}
+        name = next(f"c{n}" for n in range(MAX_ROWS + 1) if f"c{n}" not in taken)
+        row = ControlRow(id=name, kind=kind, node_id=node_id, node_name=node_name)
+        self.set_rows((*self.rows, row))
+
+    def update(self, row_id: str, **values: Any) -> None:
+        self.set_rows(
+            tuple(replace(row, **values) if row.id == row_id else row for row in self.rows)
+        )
+
+    def remove(self, row_id: str) -> None:
+        self.set_rows(tuple(row for row in self.rows if row.id != row_id))
+
+    def text(self) -> str:
+        """For the document's file."""
+        return json.dumps({"version": 1, "rows": [asdict(row) for row in self.rows]})
+
+    @staticmethod
+    def rows_of(text: str) -> tuple[ControlRow, ...]:
+        """What ``text`` wrote; of anything else what can be understood, mostly nothing."""
+        try:
+            value: Any = json.loads(text)
+            found = value["rows"][:MAX_ROWS] if value.get("version") == 1 else []
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+            return ()
+        return tuple(ControlRow(**values) for values in found if _is_row(values))
+
+
+_TEXTS = ("id", "kind", "node_id", "node_name")
+_NUMBERS = {"scale": 2.0, "start": 1.0, "end": 1.0}
+_FLAGS = ("enabled", "process")
+
+
+def _is_row(values: Any) -> bool:
+    """Whether a file's values are those of a row, of the right types and within their ranges."""
+    if not isinstance(values, dict) or set(values) != {*_TEXTS, *_NUMBERS, *_FLAGS}:
+        return False
+    return (
+        all(isinstance(values[name], str) and len(values[name]) <= 256 for name in _TEXTS)
+        and all(isinstance(values[name], bool) for name in _FLAGS)
+        and all(
+            isinstance(values[name], (int, float)) and 0 <= values[name] <= most
+            for name, most in _NUMBERS.items()
+        )
+        and values["kind"] in {kind for kind, _ in KINDS}
+        and len(values["id"]) <= 32
+    )

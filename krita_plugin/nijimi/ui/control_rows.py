@@ -1,0 +1,161 @@
+"""The document's control layers enter; a row for each leaves, and the painter's changes of them.
+
+Signals:
+    add_clicked(str)   the active layer is to become a control of that kind
+    pose_clicked(str)  a person of that preset is wanted, in the pose layer or in a new one
+    file_chosen(str)   an OpenPose file is to be read
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from ..model.controls import KINDS, MAX_ROWS, ControlRow, Controls
+from ..qt import QtCore, QtWidgets, Signal
+
+__all__ = ["ControlRows"]
+
+_TITLES = dict(KINDS)
+
+
+class ControlRows(QtWidgets.QWidget):
+    """One row a control: on or off, kind and layer, strength; the rest in its menu."""
+
+    add_clicked = Signal(str)
+    pose_clicked = Signal(str)
+    file_chosen = Signal(str)
+
+    def __init__(
+        self, controls: Controls, icon: Callable[[str], Any], presets: tuple[str, ...]
+    ) -> None:
+        super().__init__()
+        self._controls = controls
+        self._icon = icon
+        self._rows: dict[str, _Row] = {}
+        self._layout = QtWidgets.QVBoxLayout(self)
+        self._layout.setContentsMargins(0, 0, 0, 0)
+        self._layout.setSpacing(2)
+        self._add = QtWidgets.QPushButton("Add control")
+        self._add.setObjectName("nijimi_add_control")
+        self._add.setAutoDefault(False)
+        self._add.setIcon(icon("list-add"))
+        self._add.setToolTip("Let a pose, lines or another layer lead the picture.")
+        menu = QtWidgets.QMenu(self._add)
+        people = menu.addMenu("Person")
+        for name in presets:
+            people.addAction(name.capitalize(), lambda name=name: self.pose_clicked.emit(name))
+        menu.addAction("Pose from an OpenPose file...", self._choose_file)
+        menu.addSeparator()
+        for kind, title in KINDS:
+            menu.addAction(
+                f"{title} from the active layer", lambda kind=kind: self.add_clicked.emit(kind)
+            )
+        self._add.setMenu(menu)
+        self._layout.addWidget(self._add)
+        self.setAcceptDrops(True)
+        controls.changed.connect(self._refresh)
+        self._refresh()
+
+    def _refresh(self) -> None:
+        rows = self._controls.rows
+        known = {row.id for row in rows}
+        for row_id in [row_id for row_id in self._rows if row_id not in known]:
+            widget = self._rows.pop(row_id)
+            self._layout.removeWidget(widget)
+            widget.deleteLater()
+        for n, row in enumerate(rows):
+            if row.id not in self._rows:
+                self._rows[row.id] = _Row(row.id, self._controls, self._icon)
+                self._layout.insertWidget(n, self._rows[row.id])
+            self._rows[row.id].show_row(row)
+        self._add.setEnabled(len(rows) < MAX_ROWS)
+
+    def _choose_file(self) -> None:
+        path, _ = QtWidgets.QFileDialog.getOpenFileName(
+            self, "Pose from an OpenPose file", "", "OpenPose (*.json)"
+        )
+        if path:
+            self.file_chosen.emit(path)
+
+    def dragEnterEvent(self, event: Any) -> None:
+        if _dropped_file(event):
+            event.acceptProposedAction()
+
+    def dropEvent(self, event: Any) -> None:
+        if path := _dropped_file(event):
+            self.file_chosen.emit(path)
+
+
+class _Row(QtWidgets.QWidget):
+    """One control."""
+
+    def __init__(self, row_id: str, controls: Controls, icon: Callable[[str], Any]) -> None:
+        super().__init__()
+        self.setObjectName(f"nijimi_control_{row_id}")
+        row = QtWidgets.QHBoxLayout(self)
+        row.setContentsMargins(0, 0, 0, 0)
+        row.setSpacing(4)
+        self._on = QtWidgets.QCheckBox()
+        self._on.setObjectName(f"nijimi_control_{row_id}_on")
+        # A long name is cut; it never widens the docker.
+        policy = QtWidgets.QSizePolicy.Policy
+        self._on.setSizePolicy(policy.Ignored, policy.Preferred)
+        self._on.toggled.connect(lambda on: controls.update(row_id, enabled=on))
+        self._scale = QtWidgets.QSlider(QtCore.Qt.Orientation.Horizontal)
+        self._scale.setObjectName(f"nijimi_control_{row_id}_scale")
+        self._scale.setRange(0, 200)
+        self._scale.setToolTip("How strongly it leads: 100 % is as it was trained.")
+        self._scale.valueChanged.connect(lambda value: controls.update(row_id, scale=value / 100))
+        self._percent = QtWidgets.QLabel()
+        self._percent.setMinimumWidth(self.fontMetrics().horizontalAdvance("200 %"))
+        more = QtWidgets.QToolButton()
+        more.setObjectName(f"nijimi_control_{row_id}_more")
+        more.setAutoRaise(True)
+        more.setIcon(icon("properties"))
+        more.setToolTip("Steps, how the layer is read, remove")
+        more.setPopupMode(QtWidgets.QToolButton.ToolButtonPopupMode.InstantPopup)
+        menu = QtWidgets.QMenu(more)
+        self._process = menu.addAction("The layer is a picture: find its lines")
+        self._process.setCheckable(True)
+        self._process.toggled.connect(lambda on: controls.update(row_id, process=on))
+        menu.addSeparator()
+        self._ranges: dict[tuple[float, float], Any] = {}
+        for text, start, end in (
+            ("All steps", 0.0, 1.0),
+            ("The first half of the steps", 0.0, 0.5),
+            ("The last half of the steps", 0.5, 1.0),
+        ):
+            action = menu.addAction(text)
+            action.setCheckable(True)
+            action.triggered.connect(
+                lambda _=False, start=start, end=end: controls.update(row_id, start=start, end=end)
+            )
+            self._ranges[start, end] = action
+        menu.addSeparator()
+        menu.addAction(icon("edit-delete"), "Remove", lambda: controls.remove(row_id))
+        more.setMenu(menu)
+        row.addWidget(self._on, 3)
+        row.addWidget(self._scale, 2)
+        row.addWidget(self._percent)
+        row.addWidget(more)
+
+    def show_row(self, row: ControlRow) -> None:
+        title = _TITLES.get(row.kind, row.kind)
+        self._on.setText(f"{title}: {row.node_name}")
+        self._on.setToolTip(f"{title} by the layer {row.node_name}; off keeps its settings.")
+        self._on.setChecked(row.enabled)
+        self._scale.setValue(round(100 * row.scale))
+        self._percent.setText(f"{round(100 * row.scale)} %")
+        self._process.setVisible(row.kind not in ("pose", "depth", "normal", "seg", "tile"))
+        self._process.setChecked(row.process)
+        for known, action in self._ranges.items():
+            action.setChecked(known == (row.start, row.end))
+
+
+def _dropped_file(event: Any) -> str:
+    """The first OpenPose file of what is dragged, or ""."""
+    for url in event.mimeData().urls():
+        if url.isLocalFile() and url.toLocalFile().lower().endswith(".json"):
+            return url.toLocalFile()
+    return ""
