@@ -14,20 +14,24 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 import torch
 from diffusers import DDIMScheduler, StableDiffusionPipeline
 from nijimi_backend.engine.engine import Engine, open_engine
+from nijimi_backend.engine.request import Control
 from nijimi_backend.engine.stages import decode_latents, encode_canvas
+from nijimi_backend.models.controls import list_controls
 from nijimi_backend.picture_files import PictureFile
 from nijimi_backend.picture_renderer import PictureRenderer
 from nijimi_protocol.inpaint import InpaintMode, InpaintParams
 from nijimi_protocol.params import RenderMode, RenderParams
 from PIL import Image
 
-from .judge import CLASSES, COLOURS, Judge, Truth, as_input, load_judge, read_truth, score
+from .judge import CLASSES, COLOURS, Judge, Truth, as_input, load_judge, pck, read_truth, score
 from .scenes.subjects import SUBJECTS
+from .train_control import Hints
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -41,6 +45,11 @@ BARS = {
     "sketch_subject": (0.70, "at least"),
     "sketch_layout_correlation": (0.80, "at least"),
     "inpaint_subject": (0.65, "at least"),
+    "pose_pck_with": (0.85, "at least"),
+    "pose_pck_without": (0.40, "at most"),
+    "scribble_f1_with": (0.60, "at least"),
+    "scribble_f1_without": (0.30, "at most"),
+    "frame_with_control_ms_p50": (350.0, "at most"),
     "frame_4_steps_ms_p50": (250.0, "at most"),
     "memory_mb": (1200.0, "at most"),
 }
@@ -56,11 +65,15 @@ class Examiner:
         self._renderer = PictureRenderer(engine)
 
     def render(
-        self, params: RenderParams, canvas: Pixels | None = None, mask: Pixels | None = None
+        self,
+        params: RenderParams,
+        canvas: Pixels | None = None,
+        mask: Pixels | None = None,
+        controls: tuple[Control, ...] = (),
     ) -> Pixels:
         """RGB, 256 x 256 x 3; an inpainted layer lies on its canvas."""
         source = PictureFile(values=canvas) if canvas is not None else None
-        made = self._renderer.render(params, source, mask)
+        made = self._renderer.render(params, source, mask, controls=controls)
         assert self._renderer.last is not None
         self.times_ms.append(self._renderer.last.model_ms)
         return made.values
@@ -192,6 +205,57 @@ def examine_inpaint(examiner: Examiner, truth: Truth, count: int) -> dict[str, A
     return {"inpaint_subject": share(examiner.ask(made)["subject"].argmax(1) == asked)}
 
 
+def has_control(engine: Engine, kind: str) -> bool:
+    """Whether the model brings that ControlNet."""
+    return any(info.kind == kind for info in list_controls(engine.model))
+
+
+def examine_pose(examiner: Examiner, truth: Truth, hints: Hints, count: int) -> dict[str, Any]:
+    """Joints that the judge finds against those that were asked for, with the pose and without."""
+    rows = [n for n in range(len(truth)) if truth.has_joints[n]][:count]
+    asked = truth.joints[rows]
+    found: dict[str, float] = {}
+    for name, is_led in (("with", True), ("without", False)):
+        made = [
+            examiner.render(_from_nothing(truth, row), controls=(hints.control(row),) * is_led)
+            for row in rows
+        ]
+        found[f"pose_pck_{name}"] = round(float(pck(examiner.ask(made)["joints"], asked).mean()), 3)
+    return found
+
+
+def examine_scribble(examiner: Examiner, truth: Truth, hints: Hints, count: int) -> dict[str, Any]:
+    """Edges of what was drawn against edges of what came, with the scribble and without."""
+    rows = list(range(count))
+    found: dict[str, float] = {}
+    for name, is_led in (("with", True), ("without", False)):
+        scores: list[float] = []
+        for row in rows:
+            made = examiner.render(
+                _from_nothing(truth, row), controls=(hints.control(row),) * is_led
+            )
+            scores.append(edge_f1(made, np.asarray(truth.pictures[row])))
+        found[f"scribble_f1_{name}"] = round(float(np.mean(scores)), 3)
+    return found
+
+
+def _from_nothing(truth: Truth, row: int) -> RenderParams:
+    return RenderParams(
+        prompt=truth.captions[row][0], mode=RenderMode.TXT2IMG, num_inference_steps=4, seed=row
+    )
+
+
+def edge_f1(made: Pixels, asked: Pixels, tolerance_px: int = 2) -> float:
+    """How well Canny's edges of two pictures agree within ``tolerance_px``."""
+    one, other = (cv2.Canny(cv2.cvtColor(each, cv2.COLOR_RGB2GRAY), 100, 200) for each in
+                  (made, asked))  # fmt: skip
+    kernel = np.ones((2 * tolerance_px + 1,) * 2, np.uint8)
+    near_one, near_other = cv2.dilate(one, kernel), cv2.dilate(other, kernel)
+    precision = float((near_other[one > 0] > 0).mean()) if one.any() else 0.0
+    recall = float((near_one[other > 0] > 0).mean()) if other.any() else 0.0
+    return 2 * precision * recall / max(1e-9, precision + recall)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description="Measure an exported model.")
     parser.add_argument(
@@ -223,6 +287,13 @@ def main() -> None:
     result |= examine_sketches(examiner, truth, rows)
     result["frame_4_steps_ms_p50"] = round(float(np.median(examiner.times_ms)), 1)
     result |= examine_inpaint(examiner, truth, args.count // 2)
+    for kind, examine_kind in (("pose", examine_pose), ("scribble", examine_scribble)):
+        if has_control(engine, kind):
+            examiner.times_ms.clear()
+            hints = Hints(kind, args.work, "held_out")
+            result |= examine_kind(examiner, truth, hints, args.count // 2)
+            led = examiner.times_ms[: len(examiner.times_ms) // 2]
+            result["frame_with_control_ms_p50"] = round(float(np.median(led)), 1)
     # Before the base is loaded beside it: this is the program's own memory, and the judge's.
     unit = 1024 * 1024 if sys.platform == "darwin" else 1024
     result["memory_mb"] = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit)

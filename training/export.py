@@ -10,6 +10,7 @@ import torch
 from diffusers import LCMScheduler, StableDiffusionPipeline
 
 from .networks import SCHEDULER, make_autoencoder, make_text_encoder, make_unet
+from .train_control import KINDS, make_controlnet
 from .workspace import arguments, load_checkpoint
 
 CARD = Path(__file__).with_name("MODEL_CARD.md")
@@ -51,6 +52,11 @@ def main() -> None:
         **SCHEDULER, original_inference_steps=50, set_alpha_to_one=False, clip_sample=False
     ).save_pretrained(output / "scheduler")
     shutil.copytree(work / "tokenizer", output / "tokenizer")
+    for kind in KINDS:
+        if saved := load_checkpoint(work / f"control_{kind}.pt"):
+            network = make_controlnet(make_unet())
+            network.load_state_dict(saved["network"])
+            network.half().save_pretrained(output / "controlnet" / kind)
     if lcm := checkpoints["lcm"]:
         # peft's own key names, which diffusers reads as they are.
         layers = {key: value.half().contiguous() for key, value in lcm["lora"].items()}

@@ -22,7 +22,7 @@ from .scenes.spec import HOUSE_COLOURS
 from .scenes.subjects import HUES, SUBJECTS
 from .workspace import Log, arguments, device_of, load_checkpoint, resume, save_parts
 
-__all__ = ["CLASSES", "COLOURS", "Judge", "Truth", "load_judge", "read_truth"]
+__all__ = ["CLASSES", "COLOURS", "MIRRORED", "Judge", "Truth", "load_judge", "read_truth"]
 
 CLASSES = (*SUBJECTS, "person", "house")
 COLOURS = tuple(sorted({*HUES, *HOUSE_COLOURS}))
@@ -170,7 +170,7 @@ def main() -> None:
         if rng.random() < 0.5:
             # Right and left are the person's own: mirrored, they change places.
             images = images.flip(-1)
-            joints = joints[:, _MIRRORED]
+            joints = joints[:, MIRRORED]
             joints[..., 0] = 1.0 - joints[..., 0]
         found = judge(images)
         loss = functional.cross_entropy(
@@ -197,7 +197,7 @@ def main() -> None:
             save_parts(path, step, **parts)
 
 
-_MIRRORED = [0, 1, 5, 6, 7, 2, 3, 4, 11, 12, 13, 8, 9, 10, 15, 14, 17, 16]
+MIRRORED = [0, 1, 5, 6, 7, 2, 3, 4, 11, 12, 13, 8, 9, 10, 15, 14, 17, 16]
 """Each joint's partner on the other side of the body."""
 
 

@@ -10,6 +10,7 @@ from .model.controls import Controls
 from .model.live_state import LiveState
 from .model.settings import Settings, settings_path
 from .ui.docker import DockerPanel
+from .ui.scroll import ScrollPanel
 
 __all__ = ["Contents"]
 
@@ -29,6 +30,7 @@ class Contents:
         self.panel = DockerPanel(
             self.settings, self.live_state, self.controls, room.icon, room.pose_presets
         )
+        self.widget = ScrollPanel(self.panel)
         rows = self.panel.control_rows
         rows.add_clicked.connect(self.flow.controls.add_active_layer)
         rows.pose_clicked.connect(self.flow.controls.add_person)

@@ -13,15 +13,16 @@ from nijimi.model.settings import Settings
 from nijimi.qt import QtGui, QtWidgets
 from nijimi.ui.docker import DockerPanel
 from nijimi.ui.preview import Preview
+from nijimi.ui.scroll import ScrollPanel
 from nijimi_protocol.geometry import Extent
 from nijimi_protocol.inpaint import InitialFill, InpaintMode
 
 
 @pytest.fixture
 def panel(application: Any) -> DockerPanel:
-    settings, state = Settings(), LiveState()
-    panel = DockerPanel(settings, state, Controls(), lambda _name: QtGui.QIcon(), ("standing",))
-    panel.test_settings, panel.test_state = settings, state
+    settings, state, controls = Settings(), LiveState(), Controls()
+    panel = DockerPanel(settings, state, controls, lambda _name: QtGui.QIcon(), ("standing",))
+    panel.test_settings, panel.test_state, panel.test_controls = settings, state, controls
     return panel
 
 
@@ -163,3 +164,50 @@ def test_every_choice_of_the_docker_is_one_that_the_protocol_knows(panel: Docker
     for name, known in (("inpaint_mode", InpaintMode), ("inpaint_fill", InitialFill)):
         box = _child(panel, name)
         assert {box.itemData(n) for n in range(box.count())} == {choice.value for choice in known}
+
+
+def test_a_tall_panel_scrolls_and_a_low_one_is_shown_whole(panel: DockerPanel) -> None:
+    area = ScrollPanel(panel)
+    low = area.minimumSizeHint()
+    assert low.height() == panel.minimumSizeHint().height()
+    assert low.width() >= panel.minimumSizeHint().width()
+    assert low.width() <= 340
+    _child(panel, "more").click()
+    for n in range(8):
+        panel.test_controls.add("scribble", str(n), "a layer with quite a long name")
+    QtWidgets.QApplication.processEvents()
+    tall = area.minimumSizeHint()
+    assert tall.height() < panel.minimumSizeHint().height()
+    assert tall.width() > panel.minimumSizeHint().width()
+    assert panel.minimumSizeHint().width() <= 340, "long names never widen the docker"
+
+
+def test_a_control_row_shows_and_changes_its_control(panel: DockerPanel) -> None:
+    controls = panel.test_controls
+    controls.add("pose", "{1}", "Pose")
+    controls.add("pose", "{1}", "Pose")
+    assert len(controls.rows) == 1, "the same layer is the same control once"
+    on, scale = _child(panel, "control_c0_on"), _child(panel, "control_c0_scale")
+    assert on.text() == "Pose: Pose"
+    scale.setValue(60)
+    on.setChecked(False)
+    assert (controls.rows[0].scale, controls.rows[0].enabled) == (0.6, False)
+    menu = _child(panel, "control_c0_more").menu()
+    actions = {action.text(): action for action in menu.actions()}
+    actions["The first half of the steps"].trigger()
+    assert (controls.rows[0].start, controls.rows[0].end) == (0.0, 0.5)
+    assert not actions["All steps"].isChecked()
+    actions["Remove"].trigger()
+    assert controls.rows == ()
+
+
+def test_the_menu_asks_for_people_files_and_layers(panel: DockerPanel) -> None:
+    asked: list[str] = []
+    rows = panel.control_rows
+    rows.add_clicked.connect(asked.append)
+    rows.pose_clicked.connect(asked.append)
+    menu = _child(panel, "add_control").menu()
+    people = menu.actions()[0].menu()
+    people.actions()[0].trigger()
+    next(a for a in menu.actions() if a.text().startswith("Depth")).trigger()
+    assert asked == ["standing", "depth"]

@@ -31,7 +31,7 @@ def test_there_are_enough_classes_and_no_two_alike() -> None:
 
 
 def test_mirrored_joints_change_places_and_back() -> None:
-    order = judge._MIRRORED  # pyright: ignore[reportPrivateUsage]
+    order = judge.MIRRORED
     assert sorted(order) == list(range(JOINTS))
     assert [order[n] for n in order] == list(range(JOINTS))
     assert order[:2] == [0, 1]

@@ -27,7 +27,7 @@ __all__ = ["DOCKER_ID", "register"]
 DOCKER_ID = "nijimi_docker"
 
 Contents = Callable[[CanvasRoom], Any]
-"""Makes a docker's contents: an object with ``panel`` (a widget), ``begin()`` and ``end()``."""
+"""Makes a docker's contents: an object with ``widget``, ``begin()`` and ``end()``."""
 
 
 def register(make: Contents) -> None:
@@ -42,7 +42,7 @@ def register(make: Contents) -> None:
             super().__init__()
             self.setWindowTitle("Nijimi")
             self._contents = make(_room())
-            self.setWidget(self._contents.panel)
+            self.setWidget(self._contents.widget)
             alive.append(self._contents)
             # Krita is still building its window: begin when its event loop runs.
             QtCore.QTimer.singleShot(0, self._contents.begin)

@@ -105,6 +105,7 @@ class _Row(QtWidgets.QWidget):
         self._scale = QtWidgets.QSlider(QtCore.Qt.Orientation.Horizontal)
         self._scale.setObjectName(f"nijimi_control_{row_id}_scale")
         self._scale.setRange(0, 200)
+        self._scale.setMinimumWidth(40)
         self._scale.setToolTip("How strongly it leads: 100 % is as it was trained.")
         self._scale.valueChanged.connect(lambda value: controls.update(row_id, scale=value / 100))
         self._percent = QtWidgets.QLabel()

@@ -19,6 +19,10 @@ class ChoiceField(QtWidgets.QComboBox):
     def __init__(self, settings: Settings, name: str, choices: Choices) -> None:
         super().__init__()
         self.setObjectName(f"nijimi_{name}")
+        # As narrow as need be: a long choice is cut, it never widens the docker.
+        self.setMinimumWidth(self.fontMetrics().horizontalAdvance("Along e") + 24)
+        policy = QtWidgets.QSizePolicy.Policy
+        self.setSizePolicy(policy.Expanding, policy.Fixed)
         for text, value, tip in choices:
             self.addItem(text, value)
             self.setItemData(self.count() - 1, tip, QtCore.Qt.ItemDataRole.ToolTipRole)
@@ -59,6 +63,8 @@ class CheckField(QtWidgets.QCheckBox):
     def __init__(self, settings: Settings, name: str, text: str, tip: str) -> None:
         super().__init__(text)
         self.setObjectName(f"nijimi_{name}")
+        policy = QtWidgets.QSizePolicy.Policy
+        self.setSizePolicy(policy.Ignored, policy.Fixed)
         self.setToolTip(tip)
 
         def follow(changed: str) -> None:

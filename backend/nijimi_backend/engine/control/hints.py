@@ -123,8 +123,9 @@ def _drawn(rgb: Pixels) -> Pixels:
 def _scribbled(rgb: Pixels) -> Pixels:
     """As ``_drawn``, but thick and either black or white: a hand's rough line."""
     strong = (_drawn(rgb)[..., 0] > 96).astype(np.uint8) * 255
-    reach = max(2, round(min(strong.shape) / 128))
-    return _rgb(np.asarray(cv2.dilate(strong, np.ones((reach, reach), np.uint8))))
+    # Odd, so that lines grow to both sides alike.
+    width = 2 * max(1, round(min(strong.shape) / 256)) + 1
+    return _rgb(np.asarray(cv2.dilate(strong, np.ones((width, width), np.uint8))))
 
 
 def _soft_edges(rgb: Pixels) -> Pixels:

@@ -1,0 +1,169 @@
+"""The base and data with their truth enter; a ControlNet leaves.
+
+``python -m training.train_control --kind pose`` or ``--kind scribble``, after Zhang et al. (arXiv
+2302.05543): a copy of the UNet's encoder, joined by convolutions that begin as zeros, learns with
+the base kept as it is. Hints are made by the engine's own code, so that what is trained on is what
+is drawn: skeletons from exact joints, scribbles from the rendered pictures.
+
+We depart from it in one point: pose trains on pictures with people only, because the others teach
+it nothing but to be silent.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from diffusers import ControlNetModel, DDPMScheduler
+from nijimi_backend.engine.control.hints import make_hint
+from nijimi_backend.engine.request import Control
+from nijimi_protocol.geometry import Extent
+from nijimi_protocol.pose import Joint, Person
+
+from .judge import MIRRORED
+from .networks import SCHEDULER, make_text_encoder, make_unet
+from .workspace import Log, arguments, device_of, load_checkpoint, resume, save_parts
+
+__all__ = ["KINDS", "Hints", "load_base", "make_controlnet"]
+
+KINDS = ("pose", "scribble")
+SIZE = Extent(256, 256)
+Pixels = npt.NDArray[np.uint8]
+
+
+class Hints:
+    """The hint of each row of the latents: row 2n is picture n, row 2n + 1 its mirror."""
+
+    def __init__(self, kind: str, folder: Path, name: str = "train") -> None:
+        self.kind = kind
+        self._pictures = np.load(folder / f"{name}.npy", mmap_mode="r")
+        truths: list[dict[str, Any]] = json.loads((folder / f"{name}.json").read_text())
+        self._people: list[list[list[list[float]]]] = [truth["people"] for truth in truths]
+        self.rows = torch.tensor(
+            [
+                row
+                for n in range(len(truths))
+                for row in (2 * n, 2 * n + 1)
+                if kind != "pose" or self._people[n]
+            ]
+        )
+        """Rows that have something to teach."""
+
+    def control(self, picture: int, *, mirrored: bool = False) -> Control:
+        """What a painter would have given for this picture."""
+        if self.kind == "pose":
+            return Control(kind="pose", people=people_of(self._people[picture], mirrored=mirrored))
+        rgb = np.asarray(self._pictures[picture])
+        canvas = np.full((*rgb.shape[:2], 4), 255, dtype=np.uint8)
+        canvas[..., :3] = rgb[..., ::-1]
+        if mirrored:
+            canvas = np.ascontiguousarray(canvas[:, ::-1])
+        return Control(kind=self.kind, pixels=canvas, process=True)
+
+    def batch(self, rows: Sequence[int]) -> torch.Tensor:
+        """N x 3 x 256 x 256 in [0, 1]."""
+        made = [
+            make_hint(self.control(row // 2, mirrored=row % 2 == 1), SIZE, SIZE.bounds, SIZE)
+            for row in rows
+        ]
+        return torch.from_numpy(np.stack(made)).permute(0, 3, 1, 2).float() / 255.0
+
+
+def people_of(joints: list[list[list[float]]], *, mirrored: bool = False) -> tuple[Person, ...]:
+    """People's joints in [0, 1] as canvas pixels; mirrored, right and left change places."""
+    people: list[Person] = []
+    for body in joints:
+        places = [body[MIRRORED[n]] for n in range(len(body))] if mirrored else body
+        people.append(
+            Person(
+                body=tuple(
+                    Joint((1.0 - x if mirrored else x) * SIZE.width, y * SIZE.height)
+                    for x, y in places
+                )
+            )
+        )
+    return tuple(people)
+
+
+def load_base(folder: Path, vocab_size: int) -> tuple[Any, Any]:
+    """The averaged UNet and text encoder, not to be trained."""
+    base = load_checkpoint(folder / "base.pt")
+    if base is None:
+        raise SystemExit("Train the base model first: python -m training.train_base")
+    unet, text = make_unet(), make_text_encoder(vocab_size, vocab_size - 1)
+    values = base["ema"]["shadow_params"]
+    for parameter, value in zip([*unet.parameters(), *text.parameters()], values, strict=True):
+        parameter.data.copy_(value)
+    return unet.requires_grad_(False).eval(), text.requires_grad_(False).eval()
+
+
+def make_controlnet(unet: Any) -> ControlNetModel:
+    """The encoder's copy, with a small network for the hint."""
+    return ControlNetModel.from_unet(unet, conditioning_embedding_out_channels=(16, 32, 48, 64))
+
+
+def main() -> None:
+    parser = arguments("Train a ControlNet on the base.", 30)
+    parser.add_argument("--kind", choices=KINDS, required=True)
+    parser.add_argument("--rate", type=float, default=4e-4)
+    options = parser.parse_args()
+    device = device_of(options.threads)
+    torch.manual_seed(options.seed)
+    data = torch.load(options.work / "latents.pt", weights_only=True)
+    latents, tokens = data["latents"], data["tokens"]
+    unet, text = load_base(options.work, data["vocab_size"])
+    network = make_controlnet(unet)
+    for module in (unet, network):
+        module.to(device, memory_format=torch.channels_last)
+    text.to(device)
+    network.train().requires_grad_(True)
+    parameters = list(network.parameters())
+    optimizer = torch.optim.AdamW(parameters, lr=options.rate, weight_decay=1e-2)
+    path = options.work / f"control_{options.kind}.pt"
+    parts: dict[str, Any] = {"network": network, "optimizer": optimizer}
+    step = resume(path, **parts)
+    hints = Hints(options.kind, options.work)
+    scheduler = DDPMScheduler(**SCHEDULER)
+    log = Log(options.work, f"control_{options.kind}", options.minutes)
+    saved_at = time.monotonic()
+    while not log.is_over:
+        rows = hints.rows[torch.randint(len(hints.rows), (options.batch,))]
+        clean = latents[rows].to(device).float() * data["scale"]
+        words = tokens[rows // 2, torch.randint(tokens.shape[1], (options.batch,))].long()
+        hint = hints.batch(rows.tolist()).to(device)
+        noise = torch.randn_like(clean)
+        timesteps = torch.randint(1000, (options.batch,), device=device)
+        noisy = scheduler.add_noise(clean, noise, timesteps)
+        target = scheduler.get_velocity(clean, noise, timesteps)
+        with torch.no_grad():
+            embeds = text(words.to(device)).last_hidden_state
+        down, middle = network(
+            noisy, timesteps, encoder_hidden_states=embeds, controlnet_cond=hint, return_dict=False
+        )
+        predicted = unet(
+            noisy, timesteps, encoder_hidden_states=embeds,
+            down_block_additional_residuals=down, mid_block_additional_residual=middle,
+        ).sample  # fmt: skip
+        loss = (predicted - target).square().mean()
+        for group in optimizer.param_groups:
+            warm = min(1.0, (step + 1) / 100)
+            group["lr"] = options.rate * warm * min(1.0, max(0.05, (1 - log.part) / 0.3))
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
+        optimizer.step()
+        step += 1
+        log.add(step, step * options.batch, loss=loss.item())
+        if time.monotonic() - saved_at > 120 or log.is_over:
+            saved_at = time.monotonic()
+            save_parts(path, step, **parts)
+
+
+if __name__ == "__main__":
+    main()
