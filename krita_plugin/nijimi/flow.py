@@ -22,7 +22,7 @@ from .canvas.room import CanvasRoom
 from .link.connection import Connection
 from .live.chosen_layers import ChosenLayers
 from .live.control_flow import ControlFlow
-from .live.notes import note_event
+from .live.notes import NOTHING_SELECTED, layer_covers_nothing, note_event
 from .live.presenter import Presenter
 from .live.sender import CanvasSender
 from .model.controls import Controls
@@ -41,11 +41,6 @@ _RENDER_SETTINGS = {
     "inpaint_feather_px",
     "inpaint_blend_px", "inpaint_context_px",
 }  # fmt: skip
-
-_NOTHING_SELECTED = (
-    "Nothing is selected: live waits.",
-    "Select what is to be repainted, or choose Whole picture.",
-)
 
 
 class Flow(QtCore.QObject):
@@ -323,14 +318,10 @@ class Flow(QtCore.QObject):
         elif self._is_of_layer:
             self._presenter.withdraw()
             name = self._chosen.mask_name(self._document)
-            self._live_state.tell(
-                "selection",
-                f"The layer {name!r} covers nothing: live waits.",
-                "Paint into it, or choose another area.",
-            )
+            self._live_state.tell("selection", *layer_covers_nothing(name))
         elif self._was_selected:
             self._presenter.withdraw()
-            self._live_state.tell("selection", *_NOTHING_SELECTED)
+            self._live_state.tell("selection", *NOTHING_SELECTED)
 
     # From the backend ----------------------------------------------------------------------
 

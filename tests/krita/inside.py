@@ -303,6 +303,11 @@ def active_layer():
     return document().activeNode().name()
 
 
+def problems():
+    """Everything that the painter is told at present, the first of which is shown."""
+    return " ".join(str(told) for told in contents().live_state._problems.values())
+
+
 def problem():
     return contents().live_state.problem
 
@@ -483,3 +488,13 @@ def reopen(path):
 
 def document_note():
     return bytes(document().annotation("nijimi/controls")).decode()
+
+
+def add_to_selection(x, y, width, height):
+    selection = document().selection()
+    more = Selection()
+    more.select(x, y, width, height, 255)
+    selection.add(more)
+    document().setSelection(selection)
+    yield 100
+    return True

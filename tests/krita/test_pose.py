@@ -112,9 +112,9 @@ def test_one_undo_takes_the_pose_layer_away_and_redo_brings_it_back(session: Ses
     session.wait_for(lambda: bool(session.inside("sent_people")))
     session.inside("action", name="edit_undo")
     assert session.layers() == ["paper", "paint"]
-    session.wait_for(lambda: "Pose" in session.inside("problem"))
+    session.wait_for(lambda: "'Pose' is gone" in session.inside("problems"))
     session.inside("action", name="edit_redo")
-    session.wait_for(lambda: not session.inside("problem"))
+    session.wait_for(lambda: "'Pose' is gone" not in session.inside("problems"))
     assert len(session.inside("joints")) == 1
 
 
@@ -167,7 +167,7 @@ def test_a_control_layer_that_is_deleted_says_so_and_the_rest_goes_on(session: S
     session.inside("add_person", preset="standing")
     session.wait_for(lambda: bool(session.inside("sent_people")))
     session.inside("remove_layer", name="Pose")
-    session.wait_for(lambda: "gone" in session.inside("problem"))
+    session.wait_for(lambda: "'Pose' is gone" in session.inside("problems"))
     before = session.inside("frames_shown")
     session.inside("activate", name="paint")
     session.inside("action", name="KritaShape/KisToolBrush")

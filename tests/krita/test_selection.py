@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 
 import pytest
@@ -142,3 +143,49 @@ def test_a_layer_gives_the_context_and_is_followed(session: Session) -> None:
     session.inside("fill_layer", name="paint", x=300, y=64, width=128, height=128)
     session.inside("select", x=100, y=100, width=60, height=60)
     session.wait_for(lambda: session.inside("sent_context")[2] > context[2])
+
+
+@pytest.mark.parametrize("way", ["lasso", "magic wand", "inverted", "two islands"])
+def test_any_way_to_select_is_kept_to_the_byte(session: Session, way: str) -> None:
+    session.inside("fill_layer", name="paint", x=120, y=120, width=150, height=130)
+    session.inside("activate", name="paint")
+    if way == "lasso":
+        session.inside("action", name="KisToolSelectOutline")
+        around: list[tuple[float, float]] = [
+            (150, 100),
+            (300, 130),
+            (340, 260),
+            (220, 330),
+            (110, 240),
+            (150, 100),
+        ]
+        session.krita.pointer.stroke(session.points(between(around)), step_ms=8)
+    elif way == "magic wand":
+        session.inside("action", name="KisToolSelectContiguous")
+        session.krita.pointer.stroke(session.points([(200, 200)]), step_ms=20)
+    else:
+        session.inside("select", x=90, y=90, width=140, height=120)
+        if way == "inverted":
+            session.inside("action", name="invert_selection")
+        else:
+            session.inside("add_to_selection", x=400, y=400, width=60, height=50)
+    session.inside("wait_for_rest")
+    before = session.inside("flattened")
+    assert before["selected"], "nothing was selected"
+    session.go_live()
+    session.wait_for(lambda: session.inside("picture_is_of_selection"))
+    session.nijimi("press_apply")
+    after = session.inside("flattened")
+    assert after["outside"] == before["outside"]
+    assert after["inside"] != before["inside"]
+    session.inside("action", name="edit_undo")
+    assert session.inside("flattened") == before
+
+
+def between(corners: list[tuple[float, float]]) -> list[tuple[float, float]]:
+    """The way around, in steps of a tenth of each side."""
+    return [
+        (x + (u - x) * n / 10, y + (v - y) * n / 10)
+        for (x, y), (u, v) in itertools.pairwise(corners)
+        for n in range(11)
+    ]

@@ -1,4 +1,4 @@
-"""What the backend says of itself enters; what the painter is told of it leaves."""
+"""What happens enters, mostly as the backend says it; what the painter is told of it leaves."""
 
 from __future__ import annotations
 
@@ -6,7 +6,20 @@ from nijimi_protocol.messages import CONTROL_FAILED, ErrorReport, Message, Progr
 
 from ..model.live_state import LiveState
 
-__all__ = ["note_event"]
+__all__ = ["NOTHING_SELECTED", "layer_covers_nothing", "note_event"]
+
+NOTHING_SELECTED = (
+    "Nothing is selected: live waits.",
+    "Select what is to be repainted, or choose Whole picture.",
+)
+
+
+def layer_covers_nothing(name: str) -> tuple[str, str]:
+    """The layer that is the mask is empty."""
+    return (
+        f"The layer {name!r} covers nothing: live waits.",
+        "Paint into it, or choose another area.",
+    )
 
 
 def note_event(live_state: LiveState, event: Message, *, has_document: bool) -> None:
