@@ -498,3 +498,11 @@ def add_to_selection(x, y, width, height):
     document().setSelection(selection)
     yield 100
     return True
+
+
+def selected_pixels():
+    selection = document().selection()
+    if selection is None:
+        return 0
+    whole = (0, 0, document().width(), document().height())
+    return sum(1 for value in bytes(selection.pixelData(*whole)) if value)

@@ -170,8 +170,9 @@ def test_any_way_to_select_is_kept_to_the_byte(session: Session, way: str) -> No
         else:
             session.inside("add_to_selection", x=400, y=400, width=60, height=50)
     session.inside("wait_for_rest")
+    # A selection tool may still be at work when Krita rests already.
+    session.wait_for(lambda: session.inside("selected_pixels") > 0)
     before = session.inside("flattened")
-    assert before["selected"], "nothing was selected"
     session.go_live()
     session.wait_for(lambda: session.inside("picture_is_of_selection"))
     session.nijimi("press_apply")
