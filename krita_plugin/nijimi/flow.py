@@ -93,6 +93,7 @@ class Flow(QtCore.QObject):
 
     def begin(self) -> None:
         self._presenter.refresh()
+        self.controls.begin()
         if self._settings.get("live"):
             self._go_live()
 
@@ -100,7 +101,7 @@ class Flow(QtCore.QObject):
         """Krita ends: no preview layer, no child process, no overlay stays behind."""
         self._room.watcher.stop()
         self._sender.stop()
-        self.controls.stop()
+        self.controls.end()
         self._presenter.end()
         self._connection.stop()
         if path := os.environ.get("NIJIMI_METRICS"):
@@ -138,7 +139,8 @@ class Flow(QtCore.QObject):
     # The painter ---------------------------------------------------------------------------
 
     def _go_live(self) -> None:
-        self._sender.is_on = self.controls.is_on = True
+        self._sender.is_on = True
+        self.controls.start()
         self._presenter.start()
         self._room.watcher.start()
         self._document_changed()

@@ -173,3 +173,17 @@ def test_a_control_layer_that_is_deleted_says_so_and_the_rest_goes_on(session: S
     session.inside("action", name="KritaShape/KisToolBrush")
     session.stroke([(100 + 5 * n, 100) for n in range(20)])
     session.wait_for(lambda: session.inside("frames_shown") > before)
+
+
+def test_limbs_follow_with_live_off_too(session: Session) -> None:
+    session.inside("add_person", preset="standing")
+    before = _joint(session, ELBOW)
+    _drag(session, ELBOW, -30, 20, events=30)
+    time.sleep(0.2)
+    limbs = session.inside("limbs")
+    x, y, _ = limbs["P00_limb02"]
+    moved, shoulder = _joint(session, ELBOW), _joint(session, 2)
+    assert moved[0] == pytest.approx(before[0] - 30, abs=3)
+    assert (x, y) == pytest.approx(
+        ((moved[0] + shoulder[0]) / 2, (moved[1] + shoulder[1]) / 2), abs=0.6
+    )

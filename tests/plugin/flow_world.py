@@ -102,6 +102,7 @@ class Canvas:
     node_masks: dict[str, SelectionMask] = field(default_factory=dict[str, SelectionMask])
     layers: dict[str, Reader] = field(default_factory=dict[str, Reader])
     people: dict[str, tuple[Person, ...]] = field(default_factory=dict[str, tuple[Person, ...]])
+    reads_of_people: int = 0
     notes: dict[str, str] = field(default_factory=dict[str, str])
     left_out: frozenset[str] = frozenset()
     colour_problem: tuple[str, str] | None = None
@@ -149,6 +150,10 @@ class Canvas:
             areas, self.dirty = self.dirty, []
         tiles = [(area, bytes(area.extent.pixels * 4)) for area in areas]
         return CaptureResult(self.extents[document], tiles, bool(self.bands))
+
+    def read_people(self, _document: str, node: str) -> tuple[Person, ...] | None:
+        self.reads_of_people += 1
+        return self.people.get(node)
 
     def add_people(self, document: str, people: tuple[Person, ...], node: str | None) -> ChosenNode:
         assert self.at_rest
@@ -201,7 +206,7 @@ class Canvas:
             node_mask=lambda _, node: self.node_masks.get(node),
             node_bounds=lambda _, node: self.nodes.get(node),
             layer_reader=lambda _, node: self.layers.get(node),
-            read_people=lambda _, node: self.people.get(node),
+            read_people=self.read_people,
             pose_presets=("standing",),
             preset_person=preset_person,
             add_people=self.add_people,

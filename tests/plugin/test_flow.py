@@ -596,3 +596,30 @@ def test_a_pose_file_becomes_a_pose_layer(world: World, tmp_path: Path) -> None:
 )  # fmt: skip
 def test_a_file_of_another_version_gives_no_controls(text: str) -> None:
     assert Controls.rows_of(text) == ()
+
+
+def test_with_live_off_rows_follow_the_document_and_limbs_their_joints(
+    world: World, wait: Wait
+) -> None:
+    world.flow.controls.add_person("standing")
+    world.settings.set("live", False)
+    world.canvas.active = ChosenNode("{pose}", "Pose")
+    before = world.canvas.reads_of_people
+    wait(lambda: world.canvas.reads_of_people > before + 1)
+    world.canvas.front = "B"
+    wait(lambda: world.controls.rows == ())
+    world.canvas.front = "A"
+    wait(lambda: len(world.controls.rows) == 1)
+    world.canvas.front = None
+    wait(lambda: world.controls.rows == ())
+
+
+def test_a_person_may_be_added_with_live_off_after_a_document_was_closed(world: World) -> None:
+    world.flow.controls.add_person("standing")
+    world.settings.set("live", False)
+    world.canvas.open.remove("A")
+    world.canvas.front = "B"
+    world.flow.controls.add_person("standing")
+    assert [row.kind for row in world.controls.rows] == ["pose"]
+    world.settings.set("live", True)
+    assert _sent(world, SetPose)[-1].people

@@ -27,6 +27,9 @@ __all__ = ["ControlFlow"]
 
 _AGAIN_MS = 10
 _REST_MS = 60
+_IDLE_MS = 50
+"""Between looks with live off: often enough for limbs to follow a dragged joint."""
+
 _KEEP_MS = 400
 """The list is written into the document a moment after its last change."""
 
@@ -54,6 +57,7 @@ class ControlFlow(QtCore.QObject):
         self._metrics = metrics
         self._sender = ControlSender(room, connection, metrics)
         self._document: Any = None
+        self._document_id = ""
         self._told: tuple[str, str] = ("", "")
         self._loading = False
         self._again = QtCore.QTimer(self)
@@ -64,11 +68,27 @@ class ControlFlow(QtCore.QObject):
         self._keep.setSingleShot(True)
         self._keep.setInterval(_KEEP_MS)
         self._keep.timeout.connect(self._save)
+        self._idle = QtCore.QTimer(self)
+        self._idle.setInterval(_IDLE_MS)
+        self._idle.timeout.connect(self._idle_turn)
         controls.changed.connect(self._rows_changed)
 
     @property
     def is_waiting(self) -> bool:
         return self._again.isActive()
+
+    def begin(self) -> None:
+        """From now on the document in front is followed, with live off, too."""
+        self._idle.start()
+
+    def start(self) -> None:
+        """Live on: others say when to look."""
+        self.is_on = True
+        self._idle.stop()
+
+    def end(self) -> None:
+        self.stop()
+        self._idle.stop()
 
     def set_document(self, document: Any | None) -> None:
         """Another document is in front, with controls of its own."""
@@ -76,6 +96,7 @@ class ControlFlow(QtCore.QObject):
             self._save()
         self._sender.drop()
         self._document = document
+        self._document_id = self._room.document_id(document) if document is not None else ""
         text = self._room.read_note(document) if document is not None else ""
         self._loading = True
         self._controls.set_rows(self._controls.rows_of(text))
@@ -94,6 +115,7 @@ class ControlFlow(QtCore.QObject):
     def stop(self) -> None:
         self.is_on = False
         self._again.stop()
+        self._idle.start()
         if self._keep.isActive():
             self._save()
 
@@ -114,6 +136,19 @@ class ControlFlow(QtCore.QObject):
         self._tell(self._sender.problems[0] if self._sender.problems else ("", ""))
         if self._room.watcher.is_pen_down:
             self._metrics.stall("look", (time.perf_counter() - started) * 1000)
+
+    def _idle_turn(self) -> None:
+        """With live off: rows are those of the document in front, and limbs follow joints."""
+        document = self._room.active_document()
+        if document is None:
+            if self._document is not None:
+                self.set_document(None)
+            return
+        self._take(document)
+        poses = {row.node_id for row in self._controls.rows if row.kind == "pose"}
+        active = self._room.active_node(document) if poses else None
+        if active is not None and active.id in poses:
+            self._room.read_people(document, active.id)
 
     # The painter's wishes ------------------------------------------------------------------
 
@@ -166,11 +201,11 @@ class ControlFlow(QtCore.QObject):
         self.look()
 
     def _take(self, document: Any) -> None:
-        """With live off no document is followed: take up the one in front."""
-        if self._document is None or self._room.document_id(
-            self._document
-        ) != self._room.document_id(document):
+        """Follow this document from now on, if it is another one."""
+        identity = self._room.document_id(document)
+        if identity != self._document_id:
             self.set_document(document)
+        self._document = document
 
     def _rows_changed(self) -> None:
         if self._loading:
