@@ -464,14 +464,6 @@ def projected_colour(x, y):
     return list(bytes(document().pixelData(x, y, 1, 1)))
 
 
-def select_shapes_and_copy(owner):
-    """Copy a person's joints as the painter does: select all, copy, paste."""
-    yield from take_shape_tool("Pose")
-    for name in ("select_all", "edit_copy", "edit_paste"):
-        yield from action(name)
-    return True
-
-
 def reopen(path):
     """Save, close, and open again."""
     document().setBatchmode(True)
