@@ -19,7 +19,7 @@ from diffusers import DDPMScheduler
 from peft import LoraConfig
 from peft.utils import get_peft_model_state_dict, set_peft_model_state_dict
 
-from .networks import SCHEDULER, make_text_encoder, make_unet
+from .networks import SCHEDULER, fill_averaged, make_text_encoder, make_unet
 from .workspace import Log, arguments, device_of, load_checkpoint, save_checkpoint
 
 SOLVER_STEPS = 50
@@ -90,9 +90,7 @@ def main() -> None:
     consistent = options.batch - from_sketch
     teacher = make_unet()
     text = make_text_encoder(data["vocab_size"], data["vocab_size"] - 1)
-    averaged = base["ema"]["shadow_params"]
-    for parameter, value in zip([*teacher.parameters(), *text.parameters()], averaged, strict=True):
-        parameter.data.copy_(value)
+    fill_averaged(base, teacher, text)
     student = make_unet()
     student.load_state_dict(teacher.state_dict())
     teacher.to(device, memory_format=torch.channels_last).requires_grad_(False).eval()

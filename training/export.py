@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from diffusers import LCMScheduler, StableDiffusionPipeline
 
-from .networks import SCHEDULER, make_autoencoder, make_text_encoder, make_unet
+from .networks import SCHEDULER, fill_averaged, make_autoencoder, make_text_encoder, make_unet
 from .train_control import KINDS, make_controlnet
 from .workspace import arguments, load_checkpoint
 
@@ -39,9 +39,7 @@ def main() -> None:
     unet = make_unet()
     text = make_text_encoder(data["vocab_size"], data["vocab_size"] - 1)
     if base := checkpoints["base"]:
-        values = base["ema"]["shadow_params"]
-        for parameter, value in zip([*unet.parameters(), *text.parameters()], values, strict=True):
-            parameter.data.copy_(value)
+        fill_averaged(base, unet, text)
     if output.exists():
         shutil.rmtree(output)
     output.mkdir(parents=True)

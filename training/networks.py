@@ -5,10 +5,19 @@ CLIPTextModel, UNet2DConditionModel and AutoencoderTiny (TAESD's shape), only sm
 
 from __future__ import annotations
 
+from typing import Any
+
 from diffusers import AutoencoderTiny, UNet2DConditionModel
 from transformers import CLIPTextConfig, CLIPTextModel
 
-__all__ = ["LATENT_CHANNELS", "SCHEDULER", "make_autoencoder", "make_text_encoder", "make_unet"]
+__all__ = [
+    "LATENT_CHANNELS",
+    "SCHEDULER",
+    "fill_averaged",
+    "make_autoencoder",
+    "make_text_encoder",
+    "make_unet",
+]
 
 LATENT_CHANNELS = 4
 
@@ -51,6 +60,14 @@ def make_text_encoder(vocab_size: int, eos_token_id: int) -> CLIPTextModel:
         pad_token_id=eos_token_id,
     )
     return CLIPTextModel(config)
+
+
+def fill_averaged(base: dict[str, Any], unet: Any, text_encoder: Any) -> None:
+    """Fill both with the averaged weights of a checkpoint of ``train_base``."""
+    values = base["ema"]["shadow_params"]
+    parameters = [*unet.parameters(), *text_encoder.parameters()]
+    for parameter, value in zip(parameters, values, strict=True):
+        parameter.data.copy_(value)
 
 
 def make_unet() -> UNet2DConditionModel:

@@ -23,11 +23,12 @@ import torch
 from diffusers import ControlNetModel, DDPMScheduler
 from nijimi_backend.engine.control.hints import make_hint
 from nijimi_backend.engine.request import Control
+from nijimi_backend.picture_files import PictureFile
 from nijimi_protocol.geometry import Extent
 from nijimi_protocol.pose import Joint, Person
 
 from .judge import MIRRORED
-from .networks import SCHEDULER, make_text_encoder, make_unet
+from .networks import SCHEDULER, fill_averaged, make_text_encoder, make_unet
 from .workspace import Log, arguments, device_of, load_checkpoint, resume, save_parts
 
 __all__ = ["KINDS", "Hints", "load_base", "make_controlnet"]
@@ -59,9 +60,7 @@ class Hints:
         """What a painter would have given for this picture."""
         if self.kind == "pose":
             return Control(kind="pose", people=people_of(self._people[picture], mirrored=mirrored))
-        rgb = np.asarray(self._pictures[picture])
-        canvas = np.full((*rgb.shape[:2], 4), 255, dtype=np.uint8)
-        canvas[..., :3] = rgb[..., ::-1]
+        canvas = PictureFile(values=np.asarray(self._pictures[picture])).canvas
         if mirrored:
             canvas = np.ascontiguousarray(canvas[:, ::-1])
         return Control(kind=self.kind, pixels=canvas, process=True)
@@ -97,9 +96,7 @@ def load_base(folder: Path, vocab_size: int) -> tuple[Any, Any]:
     if base is None:
         raise SystemExit("Train the base model first: python -m training.train_base")
     unet, text = make_unet(), make_text_encoder(vocab_size, vocab_size - 1)
-    values = base["ema"]["shadow_params"]
-    for parameter, value in zip([*unet.parameters(), *text.parameters()], values, strict=True):
-        parameter.data.copy_(value)
+    fill_averaged(base, unet, text)
     return unet.requires_grad_(False).eval(), text.requires_grad_(False).eval()
 
 

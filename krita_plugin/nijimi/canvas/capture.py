@@ -6,9 +6,8 @@ from typing import Any
 
 from nijimi_protocol.geometry import Bounds, Extent
 
-from ..qt import QtGui
 from .document import change_token, document_extent, document_id, is_at_rest, is_plain_srgb
-from .flattening import hide_in_clone, in_the_way, reader_without
+from .flattening import hide_in_clone, image_bytes, in_the_way, reader_without
 from .layers import find_preview
 from .room import CaptureResult
 from .tile_scan import Reader, TileScan
@@ -100,12 +99,8 @@ def _reader(document: Any, extent: Extent) -> Reader:
         return bytes(document.pixelData(*bounds))
 
     def converted(bounds: Bounds) -> bytes:
-        # Krita converts to sRGB, ARGB32, which is BGRA in memory.
-        image = document.projection(*bounds)
-        image = image.convertToFormat(QtGui.QImage.Format.Format_ARGB32)
-        bits = image.constBits()
-        bits.setsize(bounds.extent.pixels * 4)
-        return bytes(bits)
+        # Krita converts to sRGB.
+        return image_bytes(document.projection(*bounds))
 
     if is_plain_srgb(document) and len(plain(Bounds(0, 0, 1, 1))) == 4:
         return plain

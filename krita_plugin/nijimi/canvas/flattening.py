@@ -8,7 +8,7 @@ only.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from typing import Any
 
 from nijimi_protocol.geometry import Bounds
@@ -16,10 +16,9 @@ from nijimi_protocol.geometry import Bounds
 from ..qt import QtCore, QtGui
 from .document import is_plain_srgb
 from .nodes import find_node, nodes_below
+from .tile_scan import Reader
 
-__all__ = ["hide_in_clone", "in_the_way", "layer_reader", "reader_without"]
-
-Reader = Callable[[Bounds], bytes]
+__all__ = ["hide_in_clone", "image_bytes", "in_the_way", "layer_reader", "reader_without"]
 
 _MODES = {
     "normal": "CompositionMode_SourceOver",
@@ -84,12 +83,17 @@ def reader_without(document: Any, left_out: Collection[str]) -> Reader | None:
             painter.setCompositionMode(mode)
             painter.drawImage(QtCore.QPoint(0, 0), layer)
         painter.end()
-        straight = picture.convertToFormat(format.Format_ARGB32)
-        bits = straight.constBits()
-        bits.setsize(bounds.extent.pixels * 4)
-        return bytes(bits)
+        return image_bytes(picture)
 
     return read
+
+
+def image_bytes(image: Any) -> bytes:
+    """A QImage's pixels as BGRA8: ARGB32 is BGRA in memory."""
+    image = image.convertToFormat(QtGui.QImage.Format.Format_ARGB32)
+    bits = image.constBits()
+    bits.setsize(image.width() * image.height() * 4)
+    return bytes(bits)
 
 
 def hide_in_clone(document: Any, clone: Any, left_out: Collection[str]) -> None:

@@ -10,6 +10,7 @@ from nijimi_protocol.geometry import Bounds, Extent
 
 from .nodes import find_node
 from .room import ChosenNode, SelectionMask
+from .selection import mask_of
 
 __all__ = ["active_node", "node_bounds", "node_mask"]
 
@@ -34,19 +35,12 @@ def node_mask(document: Any, node_id: str) -> SelectionMask | None:
     node = find_node(document, node_id)
     if node is None:
         return None
-    canvas = Extent(document.width(), document.height()).bounds
+    canvas = Extent(document.width(), document.height())
     if node.type() == "selectionmask":
-        selection = node.selection()
-        if selection is None:
-            return None
-        whole = Bounds(selection.x(), selection.y(), selection.width(), selection.height())
-        bounds = whole.intersection(canvas)
-        pixels = b"" if bounds.is_empty else bytes(selection.pixelData(*bounds))
-    else:
-        if node.type().endswith("mask"):
-            node = node.parentNode()
-        bounds = _bounds(node).intersection(canvas)
-        pixels = b"" if bounds.is_empty else _alpha(node, bounds)
+        return mask_of(node.selection(), canvas)
+    layer = _layer_of(node)
+    bounds = _bounds(layer).intersection(canvas.bounds)
+    pixels = b"" if bounds.is_empty else _alpha(layer, bounds)
     if len(pixels) != bounds.extent.pixels or not any(pixels):
         return None
     return SelectionMask(bounds, pixels)
@@ -60,10 +54,15 @@ def node_bounds(document: Any, node_id: str) -> Bounds | None:
     if node.type() == "selectionmask":
         mask = node_mask(document, node_id)
         return mask.bounds if mask is not None else None
-    if node.type().endswith("mask"):
-        node = node.parentNode()
-    bounds = _bounds(node).intersection(Extent(document.width(), document.height()).bounds)
+    bounds = _bounds(_layer_of(node)).intersection(
+        Extent(document.width(), document.height()).bounds
+    )
     return None if bounds.is_empty else bounds
+
+
+def _layer_of(node: Any) -> Any:
+    """The node itself, or the layer that it masks."""
+    return node.parentNode() if node.type().endswith("mask") else node
 
 
 def _bounds(node: Any) -> Bounds:
