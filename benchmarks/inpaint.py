@@ -26,11 +26,11 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 import torch
-from diffusers import StableDiffusionInpaintPipeline, UNet2DConditionModel
+from diffusers import LCMScheduler, StableDiffusionInpaintPipeline, UNet2DConditionModel
 from nijimi_backend.engine.engine import Engine
 from nijimi_backend.engine.request import FrameRequest
-from nijimi_backend.models.catalog import find_model
 from nijimi_backend.models.device import choose_device
+from nijimi_backend.models.library import Library
 from nijimi_backend.models.loader import ModelBundle, load_model
 from nijimi_backend.picture_files import PictureFile
 from nijimi_backend.picture_renderer import PictureRenderer
@@ -141,8 +141,9 @@ def _ours(engine: Engine, *, poisson: bool) -> Way:
 
 
 def _theirs(bundle: ModelBundle, *, overlay: bool) -> Way:
-    parts: Any = {"vae": bundle.vae, "text_encoder": bundle.text_encoder, "unet": bundle.unet,
-                  "tokenizer": bundle.tokenizer, "scheduler": bundle.scheduler}  # fmt: skip
+    parts: Any = {"vae": bundle.vae, "text_encoder": bundle.towers[0].encoder, "unet": bundle.unet,
+                  "tokenizer": bundle.towers[0].tokenizer,
+                  "scheduler": LCMScheduler.from_config(dict(bundle.scheduler_config))}  # fmt: skip
     pipeline: Any = StableDiffusionInpaintPipeline(
         **parts, safety_checker=None, feature_extractor=None, requires_safety_checker=False
     )
@@ -167,7 +168,7 @@ def _theirs(bundle: ModelBundle, *, overlay: bool) -> Way:
 def sd15_shaped() -> ModelBundle:
     """SD1.5's shapes with random weights: what it draws is noise, what it costs is real."""
     torch.manual_seed(0)
-    small = load_model(find_model(""), choose_device("cpu"))
+    small = load_model(Library([]).find_model(""), choose_device("cpu"))
     unet = UNet2DConditionModel(sample_size=64, cross_attention_dim=768)
     text = CLIPTextModel(
         CLIPTextConfig(
@@ -182,7 +183,7 @@ def sd15_shaped() -> ModelBundle:
     unet.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     info = replace(small.info, name="sd15-shaped", family="sd1", native_px=512)
     # The embedded model's autoencoder and tokenizer: with random ones nothing could be compared.
-    return replace(small, info=info, unet=unet, text_encoder=text)
+    return replace(small, info=info, unet=unet, towers=(replace(small.towers[0], encoder=text),))
 
 
 def compare(model: str, folder: Path | None, cases: int = CASES) -> dict[str, Any]:
@@ -190,7 +191,7 @@ def compare(model: str, folder: Path | None, cases: int = CASES) -> dict[str, An
     if model == "sd15-shaped":
         bundle = sd15_shaped()
     else:
-        bundle = load_model(find_model(model), choose_device("cpu"))
+        bundle = load_model(Library([]).find_model(model), choose_device("cpu"))
     info = bundle.info
     engine = Engine(bundle)
     ways = {
@@ -230,7 +231,7 @@ def compare(model: str, folder: Path | None, cases: int = CASES) -> dict[str, An
 
 def composing_cost_ms(model: str, side: int = 1024, runs: int = 15) -> dict[str, float]:
     """What repainting costs beyond the networks, for a large selection on a large canvas."""
-    engine = Engine(load_model(find_model(model), choose_device("cpu")))
+    engine = Engine(load_model(Library([]).find_model(model), choose_device("cpu")))
     picture, _ = case(0, side)
     canvas = PictureFile(values=picture).canvas
     mask = np.zeros((side, side), np.uint8)

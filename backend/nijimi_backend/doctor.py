@@ -14,7 +14,8 @@ from pathlib import Path
 from nijimi_protocol.version import PROTOCOL, VERSION
 
 from .errors import NijimiError
-from .models.catalog import ModelInfo, default_models_dir, list_models
+from .models.catalog import ModelInfo, default_models_dir
+from .models.library import open_library
 
 __all__ = ["Finding", "add_arguments", "examine", "run"]
 
@@ -112,7 +113,7 @@ def _models(models_dir: Path | None, *, render: bool) -> list[Finding]:
     folder = models_dir or default_models_dir()
     state = "" if folder.is_dir() else " (not there yet: put models of your own into it)"
     found = [Finding(what="models folder", value=f"{folder}{state}")]
-    models = list_models(models_dir)
+    models = open_library(models_dir).models()
     if not models:
         return [
             *found,
@@ -131,22 +132,21 @@ def _model(model: ModelInfo, *, render: bool) -> Finding:
     mend = "Copy or download this model again, whole."
     if missing := model.missing_files():
         return Finding(what=what, value=f"missing: {', '.join(missing)}", ok=False, mend=mend)
-    from safetensors import SafetensorError, safe_open
+    from .models.headers import read_header
 
+    files = [model.path] if model.is_file else sorted(model.path.rglob("*.safetensors"))
     try:
-        files = sorted(model.path.rglob("*.safetensors"))
         for path in files:
-            with safe_open(path, "pt") as weights:
-                weights.keys()
-    except (SafetensorError, OSError) as error:
-        return Finding(what=what, value=f"damaged: {error}", ok=False, mend=mend)
+            read_header(path)
+    except NijimiError as error:
+        return Finding(what=what, value=error.sentence, ok=False, mend=error.action)
     size = sum(path.stat().st_size for path in files)
     value = f"{model.family}, {model.native_px} px, {size / 1e6:.1f} MB in {len(files)} files"
     if render:
         from .engine.engine import open_engine
 
         try:
-            engine = open_engine(model.name, model.path.parent)
+            engine = open_engine(str(model.path))
         except NijimiError as error:
             return Finding(what=what, value=error.sentence, ok=False, mend=error.action)
         value += f", renders on {engine.device}"

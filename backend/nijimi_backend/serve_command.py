@@ -23,7 +23,8 @@ from nijimi_protocol.messages import ModelEntry
 from nijimi_protocol.version import PROTOCOL
 
 from .errors import BadInput
-from .models.catalog import list_models
+from .models.library import Library, open_library
+from .models.recognise import FileKind
 from .server import NijimiServer, new_token, write_token_file
 from .session.worker import EngineLike, Worker
 
@@ -36,11 +37,21 @@ _NICENESS = 5
 
 _LAST_RESORT_S = 5.0
 
+_MOST_ENTRY_BYTES = 200_000
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--port", type=int, default=0, help="0 takes a free one (default)")
     parser.add_argument("--model", default="", help="name of the model to begin with")
     parser.add_argument("--models-dir", type=Path, default=None, help="folder of your own models")
+    parser.add_argument(
+        "--models-from",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="DIR",
+        help="a folder of ComfyUI, A1111 or Forge to read models from, too; may be given again",
+    )
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
     token = parser.add_mutually_exclusive_group()
     token.add_argument(
@@ -74,20 +85,18 @@ def run(args: argparse.Namespace) -> int:
     if hasattr(os, "nice"):
         os.nice(_NICENESS)
 
+    # Two: this one is looked at by the server's thread, the other by the engine's.
+    shown = open_library(args.models_dir, args.models_from)
+    used = open_library(args.models_dir, args.models_from)
+
     def open_engine(name: str, progress: Callable[[str, int, int], None]) -> EngineLike:
         # Imported here, in the worker's thread: torch takes seconds, listening must not.
         from .engine.engine import open_engine as open_real
 
-        return open_real(name, args.models_dir, args.device, progress)
-
-    def models() -> tuple[ModelEntry, ...]:
-        return tuple(
-            ModelEntry(name=m.name, title=m.title, family=m.family, native_px=m.native_px)
-            for m in list_models(args.models_dir)
-        )
+        return open_real(name, args.models_dir, args.device, progress, used)
 
     worker = Worker(open_engine, args.model)
-    server = NijimiServer(worker, token=token, models=models)
+    server = NijimiServer(worker, token=token, models=lambda: _entries(shown))
     try:
         asyncio.run(_serve(server, worker, args, token_file))
     finally:
@@ -96,6 +105,29 @@ def run(args: argparse.Namespace) -> int:
             if args.token_file is None:
                 token_file.parent.rmdir()
     return 0
+
+
+def _entries(library: Library) -> tuple[ModelEntry, ...]:
+    """Models first, then what prompts can name; no more than a message holds."""
+    entries = [
+        ModelEntry(name=m.name, title=m.title, family=m.family, native_px=m.native_px)
+        for m in library.models()
+    ]
+    for file in library.files():
+        kind = file.found.kind
+        if kind in (FileKind.LORA, FileKind.EMBEDDING) and not file.trouble:
+            entry = ModelEntry(
+                name=file.name, title=file.name, family=file.found.family, kind=kind.value
+            )
+            entries.append(entry)
+    size, kept = 0, 0
+    for entry in entries:
+        size += len(json.dumps(vars(entry)))
+        if size > _MOST_ENTRY_BYTES or max(len(entry.name), len(entry.title)) > 500:
+            log.warning("only the first %d models are listed", kept)
+            break
+        kept += 1
+    return tuple(entries[:kept])
 
 
 async def _serve(

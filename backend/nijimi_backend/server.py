@@ -24,6 +24,7 @@ from nijimi_protocol.messages import (
     Hello,
     Message,
     ModelEntry,
+    Models,
     Progress,
     SetControls,
     Status,
@@ -45,6 +46,9 @@ log = logging.getLogger(__name__)
 
 PATH = "/nijimi"
 HELLO_TIMEOUT_S = 5.0
+LIBRARY_LOOK_S = 2.0
+"""A file that is dropped into a folder of models is listed within this time."""
+
 MAX_TOLD = 64
 """States and errors that may wait for a slow reader; older ones are dropped, and of progress
 all but the newest."""
@@ -69,12 +73,12 @@ class _Connection:
         self._worker = worker
         self._loop = asyncio.get_running_loop()
         self._finished: Mailbox[Finished] = Mailbox()
-        self._told: deque[Status | ErrorReport] = deque(maxlen=MAX_TOLD)
+        self._told: deque[Models | Status | ErrorReport] = deque(maxlen=MAX_TOLD)
         self._progress: deque[Progress] = deque(maxlen=1)
         self._frames = FrameMaker()
         self._last_sent: Finished | None = None
         self._wake = asyncio.Event()
-        self._client = RenderClient(self._deliver, self._tell)
+        self._client = RenderClient(self._deliver, self.tell)
 
     async def run(self) -> None:
         """Serve until either end closes. A fatal error is told before the connection ends."""
@@ -109,7 +113,7 @@ class _Connection:
                 return
             self._apply(event)
         except RejectedChange as error:
-            self._tell(
+            self.tell(
                 ErrorReport(
                     code=error.code,
                     sentence=error.sentence,
@@ -141,7 +145,7 @@ class _Connection:
         self._finished.put(finished)
         self._notify()
 
-    def _tell(self, message: Status | Progress | ErrorReport) -> None:
+    def tell(self, message: Models | Status | Progress | ErrorReport) -> None:
         """Called by the worker's thread, too; a deque's append is atomic."""
         if isinstance(message, Progress):
             self._progress.append(message)
@@ -192,6 +196,10 @@ class NijimiServer:
         self._models = models
         self._limits = limits or Limits()
         self._server: Server | None = None
+        self._connections: set[_Connection] = set()
+        self._known: tuple[ModelEntry, ...] = ()
+        self._looking = asyncio.Lock()
+        self._watcher: asyncio.Task[None] | None = None
         self.port = 0
 
     async def start(self, port: int = 0) -> None:
@@ -219,8 +227,11 @@ class NijimiServer:
                 "Choose another one with --port, or 0 for any that is free.",
             ) from error
         self.port = next(iter(self._server.sockets)).getsockname()[1]
+        self._watcher = asyncio.create_task(self._watch_models())
 
     async def close(self) -> None:
+        if self._watcher is not None:
+            self._watcher.cancel()
         if self._server is not None:
             self._server.close()
             await self._server.wait_closed()
@@ -237,10 +248,37 @@ class NijimiServer:
         session = ServerSession(
             token=self._token,
             device=self._worker.status.device,
-            models=self._models(),
+            models=await self._look(),
             limits=self._limits,
         )
-        await _Connection(socket, session, self._worker).run()
+        connection = _Connection(socket, session, self._worker)
+        self._connections.add(connection)
+        try:
+            await connection.run()
+        finally:
+            self._connections.discard(connection)
+
+    async def _watch_models(self) -> None:
+        """Tell every client when a model came or went; while there is none, look at nothing."""
+        while True:
+            await asyncio.sleep(LIBRARY_LOOK_S)
+            if not self._connections:
+                continue
+            try:
+                await self._look()
+            except OSError:
+                log.warning("the folders of models cannot be read", exc_info=True)
+
+    async def _look(self) -> tuple[ModelEntry, ...]:
+        """What can be loaded now; who is connected hears of what is new."""
+        async with self._looking:
+            # Reading the headers of a large collection for the first time takes seconds.
+            found = await asyncio.to_thread(self._models)
+        if found != self._known:
+            self._known = found
+            for connection in tuple(self._connections):
+                connection.tell(Models(models=found))
+        return found
 
 
 def new_token() -> str:

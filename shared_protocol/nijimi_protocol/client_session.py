@@ -19,6 +19,7 @@ from .messages import (
     Frame,
     Hello,
     Message,
+    Models,
     Progress,
     SetControls,
     SetParams,
@@ -197,7 +198,7 @@ class ClientSession:
             return
         if isinstance(message, Frame):
             self._paste(message)
-        elif not isinstance(message, (Status, Progress)):
+        elif not isinstance(message, (Models, Status, Progress)):
             raise OutOfOrder("A server must not send that message now.")
 
     def _paste(self, frame: Frame) -> None:

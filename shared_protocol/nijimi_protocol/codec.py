@@ -31,6 +31,7 @@ from .messages import (
     Hello,
     Message,
     ModelEntry,
+    Models,
     Progress,
     SetControls,
     SetParams,
@@ -66,6 +67,7 @@ _TYPES: Mapping[type[object], int] = {
     Frame: 66,
     Progress: 67,
     ErrorReport: 68,
+    Models: 69,
 }
 
 
@@ -158,6 +160,8 @@ def _meta_of(message: Message) -> dict[str, Any]:
             models=[vars(model) for model in message.models],
             limits=vars(message.limits),
         )
+    elif isinstance(message, Models):
+        meta = {"models": [vars(model) for model in message.models]}
     elif isinstance(message, SetPlane):
         meta = dict(vars(message), format=int(message.format))
     elif isinstance(message, SetControls):
@@ -281,6 +285,13 @@ def _read_set_params(f: Fields, _t: tuple[Tile, ...], _m: bool, limits: Limits) 
         model=p.text("model", 1024),
         live=p.flag("live"),
         refine=p.flag("refine"),
+        sampler=p.text("sampler", 64),
+        schedule=p.text("schedule", 64),
+        eta=p.number("eta"),
+        guidance_rescale=p.number("guidance_rescale"),
+        clip_skip=p.integer("clip_skip"),
+        second_prompt=p.text("second_prompt", limits.max_meta_bytes),
+        prompt_blend=p.number("prompt_blend"),
         inpaint=inpaint,
     )
     return SetParams(revision=revision, params=params.checked(limits, revision))
@@ -300,8 +311,13 @@ def _read_model(value: object) -> ModelEntry:
         name=f.text("name"),
         title=f.text("title"),
         family=f.text("family"),
-        native_px=f.integer("native_px", 8, 65_536),
+        native_px=f.integer("native_px", 0, 65_536),
+        kind=f.text("kind", 32),
     )
+
+
+def _read_models(f: Fields, _t: tuple[Tile, ...], _m: bool, _l: Limits) -> Message:
+    return Models(models=tuple(_read_model(value) for value in f.items("models", 10_000)))
 
 
 def _read_welcome(f: Fields, _t: tuple[Tile, ...], _m: bool, _l: Limits) -> Message:
@@ -367,6 +383,7 @@ _READERS: Mapping[int, _Reader] = {
     _TYPES[Ack]: _read_ack,
     _TYPES[Cancel]: _read_cancel,
     _TYPES[Welcome]: _read_welcome,
+    _TYPES[Models]: _read_models,
     _TYPES[Status]: _read_status,
     _TYPES[Frame]: _read_frame,
     _TYPES[Progress]: _read_progress,

@@ -14,6 +14,7 @@
 | from the server | meaning |
 |---|---|
 | Welcome | the dialect, device, models and limits |
+| Models | what can be loaded now: checkpoints, and adapters and embeddings that prompts can name |
 | Status | device, model and state in words |
 | Frame | a picture, as the tiles that changed since the last acknowledged one |
 | Progress | how far a long work is |
@@ -48,6 +49,7 @@ __all__ = [
     "Hello",
     "Message",
     "ModelEntry",
+    "Models",
     "Progress",
     "ServerMessage",
     "SetControls",
@@ -172,12 +174,13 @@ class Cancel:
 
 @dataclass(frozen=True, kw_only=True)
 class ModelEntry:
-    """One model that the backend can load."""
+    """One thing that the backend can load. ``kind``: "checkpoint", "lora" or "embedding"."""
 
     name: str
     title: str
     family: str
-    native_px: int
+    native_px: int = 0
+    kind: str = "checkpoint"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -191,6 +194,13 @@ class Welcome:
     encodings: tuple[Encoding, ...]
     capabilities: tuple[str, ...]
     limits: Limits
+
+
+@dataclass(frozen=True, kw_only=True)
+class Models:
+    """What can be loaded, after a file came or went; ``Welcome`` holds the first such list."""
+
+    models: tuple[ModelEntry, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -249,5 +259,5 @@ class ErrorReport:
 ClientMessage = Union[
     Hello, SetPlane, DropPlane, UpdateTiles, SetControls, SetPose, SetParams, Ack, Cancel
 ]
-ServerMessage = Union[Welcome, Status, Frame, Progress, ErrorReport]
+ServerMessage = Union[Welcome, Models, Status, Frame, Progress, ErrorReport]
 Message = Union[ClientMessage, ServerMessage]

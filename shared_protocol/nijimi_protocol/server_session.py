@@ -27,6 +27,7 @@ from .messages import (
     Hello,
     Message,
     ModelEntry,
+    Models,
     Progress,
     SetControls,
     SetParams,
@@ -126,7 +127,7 @@ class ServerSession:
         self._awaiting_ack = frame.frame_id
         return encode(frame)
 
-    def send(self, message: Status | Progress | ErrorReport) -> bytes:
+    def send(self, message: Models | Status | Progress | ErrorReport) -> bytes:
         """The bytes of a message that needs no state."""
         self._require_open()
         return encode(message)

@@ -14,13 +14,16 @@ import torch
 from diffusers import ControlNetModel, T2IAdapter
 from nijimi_backend.engine.control.hints import KINDS, LINE_KINDS, make_hint
 from nijimi_backend.engine.control.skeleton import BODY_CUT, draw_people
+from nijimi_backend.engine.denoiser import Guidance, Start
 from nijimi_backend.engine.engine import Engine, open_engine
+from nijimi_backend.engine.prompt.encode import Conditioning
 from nijimi_backend.engine.request import Control, FrameRequest
+from nijimi_backend.engine.samplers import LcmRun
 from nijimi_backend.errors import BadInput, ModelCorrupt, ModelMissing
 from nijimi_backend.models import controls as controls_module
-from nijimi_backend.models.catalog import find_model
 from nijimi_backend.models.controls import find_control, list_controls, load_control
 from nijimi_backend.models.device import choose_device
+from nijimi_backend.models.library import Library
 from nijimi_protocol.geometry import Bounds, Extent
 from nijimi_protocol.inpaint import InpaintMode, InpaintParams
 from nijimi_protocol.params import RenderMode, RenderParams
@@ -220,9 +223,10 @@ def _scribble(version: int = 1, **values: Any) -> Control:
 
 
 def test_networks_are_known_by_configuration_name_and_shape(folder: Path) -> None:
+    library = Library([folder])
     found = {
         info.name: (info.kind, info.is_adapter, info.width)
-        for info in list_controls(find_model("tiny", folder), folder)
+        for info in list_controls(library.find_model("tiny"), library)
     }
     assert found == {
         "my-openpose": ("pose", False, 16),
@@ -261,7 +265,7 @@ def test_each_control_steers_and_the_pose_is_what_changes_it(engine: Engine) -> 
 
 def test_a_new_pose_is_all_that_is_computed_again(engine: Engine) -> None:
     engine.render(_request(_pose(), _scribble()))
-    stages = (engine.denoiser.prompts, engine.encodings, engine.controls.hints)
+    stages = (engine.prompts.encoded, engine.encodings, engine.controls.hints)
     before = [stage.misses for stage in stages]
     engine.render(_request(_pose(dx=3), _scribble(scale=0.4)))
     prompts, encodings, hints = (stage.misses - n for stage, n in zip(stages, before, strict=True))
@@ -319,9 +323,9 @@ def test_several_controls_are_the_sum_of_their_residuals(
             mid_block_additional_residual=middle,
             down_intrablock_additional_residuals=[each.clone() for each in within],
         ).sample  # fmt: skip
-        ours = engine.denoiser._predict(  # pyright: ignore[reportPrivateUsage]
-            latents[:1], 499, embeds[:1], 1.0, None, steering, 0.0
-        )
+        start = Start(latents=latents[:1], extent=size, run=LcmRun((499,), engine.schedule))
+        guided = Guidance(by_step=[Conditioning(embeds=embeds[:1])], scale=1.0)
+        ours = engine.denoiser.predict(start, guided, latents[:1], 0, None, steering)
     if batch == 1:
         assert torch.allclose(ours, expected, atol=1e-4)
 
@@ -378,7 +382,7 @@ def test_a_single_file_is_loaded_in_either_layout(
         ldm_layout(network, file)
     else:
         save_file({k: v.half().contiguous() for k, v in network.state_dict().items()}, file)
-    info = list_controls(find_model("tiny", tmp_path), tmp_path)[0]
+    info = list_controls((library := Library([tmp_path])).find_model("tiny"), library)[0]
     assert (info.kind, info.family, info.width) == ("scribble", "sd1", 768)
     loaded = load_control(info, choose_device("cpu"))
     for (name, ours), theirs in zip(
@@ -393,10 +397,11 @@ def test_a_network_with_bad_numbers_is_refused(tmp_path: Path) -> None:
     with torch.no_grad():
         network.conv_in.weight[0] = float("nan")
     network.save_pretrained(tmp_path / "controlnet" / "openpose")
-    model = find_model("tiny", tmp_path)
+    library = Library([tmp_path])
+    model = library.find_model("tiny")
     unet = make_controlnet()
     with pytest.raises(ModelCorrupt, match="not finite"):
-        load_control(find_control("pose", model, unet, tmp_path), choose_device("cpu"))
+        load_control(find_control("pose", model, unet, library), choose_device("cpu"))
 
 
 def _inpaint_request(*controls: Control) -> FrameRequest:

@@ -161,13 +161,13 @@ def test_an_inpaint_checkpoint_sees_mask_and_surroundings(
     params = replace(_params(), guidance_scale=guidance_scale, negative_prompt="a car")
     seen: list[torch.Tensor] = []
     denoiser = engine.denoiser
-    predict = denoiser._predict
+    predict = denoiser.predict
 
-    def spy(latents: torch.Tensor, *others: Any) -> torch.Tensor:
-        seen.append(others[3])
-        return predict(latents, *others)
+    def spy(*inputs: Any) -> torch.Tensor:
+        seen.append(inputs[4])
+        return predict(*inputs)
 
-    monkeypatch.setattr(denoiser, "_predict", spy)
+    monkeypatch.setattr(denoiser, "predict", spy)
     engine.render(_request(_disc(), params))
     mask, known = seen[0][0, 0], seen[0][0, 1:]
     assert known.shape[0] == 4
@@ -284,14 +284,7 @@ def test_weaker_latents_join_later() -> None:
     repaint = Repaint(original=original, strength_map=strength_map)
     latents = torch.ones(1, 4, 1, 4)
 
-    class Still:
-        def alpha(self, _timestep: int) -> float:
-            return 1.0
-
-    seen = [
-        repaint.held(latents, torch.zeros_like(latents), 1, step, 4, Still())[0, 0, 0].tolist()  # pyright: ignore[reportArgumentType]
-        for step in range(4)
-    ]
+    seen = [repaint.held(latents, original, step, 4)[0, 0, 0].tolist() for step in range(4)]
     assert seen == [[1, 0, 0, 0], [1, 1, 0, 0], [1, 1, 1, 0], [1, 1, 1, 0]]
     assert repaint.finished(latents)[0, 0, 0].tolist() == [1, 1, 1, 0]
 

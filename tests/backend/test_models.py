@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 from nijimi_backend.errors import BadInput, ModelCorrupt, ModelMissing
-from nijimi_backend.models.catalog import find_model, list_models
 from nijimi_backend.models.device import choose_device, is_out_of_memory
+from nijimi_backend.models.library import Library
 from nijimi_backend.models.loader import load_model
 from safetensors.torch import load_file, save_file
 
@@ -22,7 +22,7 @@ def broken(models_dir: Path, tmp_path: Path) -> Path:
 
 
 def _load(path: Path) -> None:
-    load_model(find_model(path.name, path.parent), choose_device("cpu"))
+    load_model(Library([path.parent]).find_model(path.name), choose_device("cpu"))
 
 
 def _weights(path: Path) -> Path:
@@ -30,15 +30,16 @@ def _weights(path: Path) -> Path:
 
 
 def test_the_embedded_model_comes_first_and_the_folder_after_it(models_dir: Path) -> None:
-    names = [model.name for model in list_models(models_dir)]
+    library = Library([models_dir])
+    names = [model.name for model in library.models()]
     assert names == ["nijimi-mini", "tiny", "tiny-full", "tiny-inpaint", "tiny-lora"]
-    assert list_models(models_dir)[0].native_px == 256
-    assert find_model("tiny", models_dir).native_px == 64
+    assert library.models()[0].native_px == 256
+    assert library.find_model("tiny").native_px == 64
 
 
 def test_a_missing_model_names_those_that_are_there(models_dir: Path) -> None:
     with pytest.raises(ModelMissing, match="nijimi-mini, tiny"):
-        find_model("no-such-model", models_dir)
+        Library([models_dir]).find_model("no-such-model")
 
 
 def test_a_model_without_a_part_is_incomplete(broken: Path) -> None:

@@ -23,7 +23,7 @@ def _reference(prediction_type: str = "epsilon") -> LCMScheduler:
     )
 
 
-SCHEDULE = Schedule.from_scheduler(_reference())
+SCHEDULE = Schedule.from_config(_reference().config)
 
 
 @given(st.floats(0, 1), st.integers(1, 200))
@@ -58,7 +58,7 @@ def test_timesteps_fall_and_never_repeat(steps: int, strength: float) -> None:
 @pytest.mark.parametrize("prediction_type", ["epsilon", "v_prediction", "sample"])
 def test_a_run_of_steps_equals_the_reference(prediction_type: str) -> None:
     reference = _reference(prediction_type)
-    schedule = Schedule.from_scheduler(reference)
+    schedule = Schedule.from_config(reference.config)
     reference.set_timesteps(4, original_inference_steps=50)
     timesteps = lcm_timesteps(4, 1.0, schedule)
     torch.manual_seed(3)

@@ -25,7 +25,7 @@ from nijimi_protocol.messages import (
     UpdateTiles,
     Welcome,
 )
-from nijimi_protocol.params import RenderMode, RenderParams
+from nijimi_protocol.params import SAMPLERS, SCHEDULES, RenderMode, RenderParams
 from nijimi_protocol.pixels import Encoding, PixelFormat, Tile, pack_tile
 from nijimi_protocol.pose import Joint, Person
 
@@ -84,6 +84,13 @@ params = st.builds(
     model=names,
     live=st.booleans(),
     refine=st.booleans(),
+    sampler=st.sampled_from(SAMPLERS),
+    schedule=st.sampled_from(SCHEDULES),
+    eta=ratios,
+    guidance_rescale=ratios,
+    clip_skip=st.integers(0, 12),
+    second_prompt=texts,
+    prompt_blend=ratios,
     inpaint=st.builds(
         InpaintParams,
         mode=st.sampled_from(InpaintMode),
@@ -151,7 +158,12 @@ messages: st.SearchStrategy[Message] = st.one_of(
         device=texts,
         models=st.lists(
             st.builds(
-                ModelEntry, name=names, title=texts, family=names, native_px=st.integers(8, 4096)
+                ModelEntry,
+                name=names,
+                title=texts,
+                family=names,
+                native_px=st.integers(0, 4096),
+                kind=st.sampled_from(["checkpoint", "lora", "embedding"]),
             ),
             max_size=3,
         ).map(tuple),

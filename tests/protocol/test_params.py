@@ -35,6 +35,13 @@ def test_params_in_range_pass_unchanged(params: RenderParams) -> None:
         (RenderParams(prompt="a" * 10_000), "10000 characters"),
         (RenderParams(negative_prompt="a" * 10_000), "negative prompt"),
         (RenderParams(model="m" * 300), "model"),
+        (RenderParams(sampler="plms"), "sampler"),
+        (RenderParams(schedule="cubic"), "schedule"),
+        (RenderParams(eta=math.nan), "eta"),
+        (RenderParams(guidance_rescale=2.0), "rescale"),
+        (RenderParams(clip_skip=13), "clip skip"),
+        (RenderParams(second_prompt="a" * 10_000), "second prompt"),
+        (RenderParams(prompt_blend=-0.1), "blend"),
     ],
 )
 def test_a_value_out_of_range_is_refused_by_name(params: RenderParams, word: str) -> None:

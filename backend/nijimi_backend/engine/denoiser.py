@@ -1,8 +1,8 @@
-"""Noisy latents, a prompt and controls enter; denoised latents leave, some steps later."""
+"""Noisy latents, conditioning and controls enter; denoised latents leave, some steps later."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,37 +11,54 @@ from nijimi_protocol.geometry import Extent
 from nijimi_protocol.params import RenderParams
 
 from ..errors import RenderCancelled
-from ..models.loader import ModelBundle
+from ..models.bundle import ModelBundle
 from .cache import StageCache
 from .control.residuals import Extras, Steering
 from .frozen import frozen
-from .sampling import Repaint, Schedule, lcm_step
-from .stages import embed_prompts, seeded_noise
+from .prompt.encode import Conditioning
+from .samplers import Run
+from .sampling import Repaint, guidance_embedding, guided
+from .stages import seeded_noise
 
-__all__ = ["Denoiser", "Start", "UNetWithExtras"]
+__all__ = ["Denoiser", "Guidance", "Start", "UNetWithExtras"]
 
 
 class UNetWithExtras(torch.nn.Module):
     """The UNet with plain tensors in and out, as tracing wants it.
 
-    Latents N x C x h x w, a timestep (0-dimensional), embeddings N x 77 x width, and then what
-    controls add: ``down`` residuals and one for the middle, and ``within`` features.
+    Latents N x C x h x w, a timestep (0-dimensional), embeddings N x T x width, and then, in this
+    order: with ``pooled`` the text's vector and SDXL's six sizes, with ``scaled`` the embedding of
+    the guidance scale (LCM models), and what controls add: ``down`` residuals and one for the
+    middle, and ``within`` features.
     """
 
-    def __init__(self, unet: Any, down: int = 0, within: int = 0) -> None:
+    def __init__(
+        self, unet: Any, down: int = 0, within: int = 0, *, pooled: bool = False,
+        scaled: bool = False,
+    ) -> None:  # fmt: skip
         super().__init__()
         self.unet = unet
         self._down, self._within = down, within
+        self._pooled, self._scaled = pooled, scaled
 
     def forward(
         self, latents: torch.Tensor, timestep: torch.Tensor, embeds: torch.Tensor,
         *extras: torch.Tensor,
     ) -> torch.Tensor:  # fmt: skip
+        added = None
+        if self._pooled:
+            added = {"text_embeds": extras[0], "time_ids": extras[1]}
+            extras = extras[2:]
+        condition = None
+        if self._scaled:
+            condition, extras = extras[0], extras[1:]
         skips = self._down + 1 if self._down else 0
         return self.unet(
             latents,
             timestep,
             encoder_hidden_states=embeds,
+            timestep_cond=condition,
+            added_cond_kwargs=added,
             down_block_additional_residuals=extras[: self._down] if self._down else None,
             mid_block_additional_residual=extras[self._down] if self._down else None,
             # A list: the UNet takes them out one by one.
@@ -51,26 +68,37 @@ class UNetWithExtras(torch.nn.Module):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Guidance:
+    """What the picture is guided by, by step: the prompt may change on the way.
+
+    ``by_step``: one conditioning a call of the network; N is 1, or 2 with the negative prompt
+    first.
+    """
+
+    by_step: Sequence[Conditioning]
+    scale: float
+    rescale: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
 class Start:
-    """Where denoising begins: noisy ``latents`` (1 x C x h x w) at ``timesteps[0]``.
+    """Where denoising begins: noisy ``latents`` (1 x C x h x w) at the run's first step.
 
     ``repaint`` holds what is to stay; ``condition`` is what an inpaint checkpoint is told.
     """
 
     latents: torch.Tensor
     extent: Extent
-    timesteps: tuple[int, ...]
+    run: Run
     repaint: Repaint | None = None
     condition: torch.Tensor | None = None
 
 
 class Denoiser:
-    """Prompts, noises and the UNet of one model, each kept for as long as it may be needed."""
+    """Noises and the UNet of one model, each kept for as long as it may be needed."""
 
     def __init__(self, bundle: ModelBundle) -> None:
         self._bundle = bundle
-        self.schedule = Schedule.from_scheduler(bundle.scheduler)
-        self.prompts: StageCache[torch.Tensor] = StageCache(16)
         self.noises: StageCache[torch.Tensor] = StageCache(4)
         self._unets: StageCache[Callable[..., Any]] = StageCache(4)
 
@@ -79,6 +107,11 @@ class Denoiser:
         """Whether this is an inpaint checkpoint: mask and known latents are inputs, too."""
         config = self._bundle.unet.config
         return int(config["in_channels"]) == 2 * int(config["out_channels"]) + 1
+
+    @property
+    def takes_scale(self) -> bool:
+        """Whether the guidance scale is an input of its own, as in distilled (LCM) models."""
+        return bool(self._bundle.unet.config["time_cond_proj_dim"])
 
     def noise(self, seed: int, extent: Extent, count: int) -> torch.Tensor:
         """``count`` noises for pictures of ``extent``: count x 1 x C x h x w."""
@@ -91,50 +124,39 @@ class Denoiser:
             (seed, shape, count), lambda: seeded_noise(seed, shape, count).to(device)
         )
 
-    def embed(self, params: RenderParams) -> torch.Tensor:
-        """1 x 77 x width, or 2 x 77 x width with the negative prompt first under guidance."""
+    def weights_changed(self, *, is_plain: bool) -> None:
+        """The UNet's weights are others now; not ``is_plain``: adapters lie on them.
 
-        def one(prompt: str) -> torch.Tensor:
-            return self.prompts.get(prompt, lambda: embed_prompts(self._bundle, [prompt]))
-
-        positive = one(params.prompt)
-        if params.guidance_scale <= 1.0:
-            return positive
-        return torch.cat([one(params.negative_prompt), positive])
+        Packed copies hold the old ones. While adapters are on none are made: packing takes longer
+        than many frames, and a slider moves on every one.
+        """
+        self._unets = StageCache(4 if is_plain else 0)
 
     def run(
         self,
         params: RenderParams,
         start: Start,
-        embeds: torch.Tensor,
+        guidance: Guidance,
         steering: Steering,
         should_stop: Callable[[], bool],
         on_step: Callable[[int, int], None],
     ) -> torch.Tensor:
         """Clean latents 1 x C x h x w. Raises ``RenderCancelled`` between two steps."""
-        latents, condition, count = start.latents, start.condition, len(start.timesteps)
+        latents, condition, run = start.latents, start.condition, start.run
+        count = len(run.timesteps)
         if condition is None and self.takes_masks:
             # Such a network wants a mask always: repaint all, and nothing is known.
             condition = torch.zeros_like(latents)
             condition = torch.cat([torch.ones_like(latents[:, :1]), condition], dim=1)
         noise = self.noise(params.seed, start.extent, count)
-        for n, timestep in enumerate(start.timesteps):
+        for n in range(count):
             if should_stop():
                 raise RenderCancelled
-            is_last = n + 1 == count
             if start.repaint is not None:
-                latents = start.repaint.held(latents, noise[n], timestep, n, count, self.schedule)
-            output = self._predict(
-                latents, timestep, embeds, params.guidance_scale, condition, steering, n / count
-            )
-            latents = lcm_step(
-                latents,
-                output,
-                timestep,
-                -1 if is_last else start.timesteps[n + 1],
-                None if is_last else noise[n + 1],
-                self.schedule,
-            )
+                kept = run.noised(start.repaint.original, noise[n], n)
+                latents = start.repaint.held(latents, kept, n, count)
+            output = self.predict(start, guidance, latents, n, condition, steering)
+            latents = run.step(output, n, latents, noise[min(n + 1, count - 1)])
             on_step(n + 1, count)
         if start.repaint is not None:
             latents = start.repaint.finished(latents)
@@ -142,31 +164,54 @@ class Denoiser:
             raise RenderCancelled
         return latents
 
-    def _predict(
+    def predict(
         self,
+        start: Start,
+        guidance: Guidance,
         latents: torch.Tensor,
-        timestep: int,
-        embeds: torch.Tensor,
-        guidance: float,
+        n: int,
         condition: torch.Tensor | None,
         steering: Steering,
-        part: float,
     ) -> torch.Tensor:
-        dtype, batch = self._bundle.device.dtype, embeds.shape[0]
-        when = torch.tensor(timestep, device=latents.device)
-        plain = latents.to(dtype).expand(batch, -1, -1, -1).contiguous()
-        extras = steering.extras(plain, when, embeds, part) or Extras()
+        """The network's output for ``latents`` at step ``n``, guided, 1 x C x h x w, float32."""
+        run, dtype = start.run, self._bundle.device.dtype
+        told = guidance.by_step[n]
+        embeds, batch = told.embeds, told.embeds.shape[0]
+        time = run.timesteps[n]
+        # Whole timesteps stay whole: networks were traced with them.
+        when = torch.tensor(int(time) if time == int(time) else time, device=latents.device)
+        scaled = run.scaled(latents, n)
+        plain = scaled.to(dtype).expand(batch, -1, -1, -1).contiguous()
+        added = self._added(told, start.extent)
+        extras = steering.extras(plain, when, embeds, run.part(n), added) or Extras()
         if condition is not None:
-            both = torch.cat([latents, condition], dim=1)
+            both = torch.cat([scaled, condition], dim=1)
             plain = both.to(dtype).expand(batch, -1, -1, -1).contiguous()
-        inputs = (plain, when, embeds, *extras.tensors)
+        scales: tuple[torch.Tensor, ...] = ()
+        if self.takes_scale:
+            width = int(self._bundle.unet.config["time_cond_proj_dim"])
+            made = guidance_embedding(guidance.scale, width).to(latents.device, dtype)
+            scales = (made.expand(batch, -1),)
+        inputs = (plain, when, embeds, *added, *scales, *extras.tensors)
         down, within = len(extras.down), len(extras.within)
-        unet = self._unets.get(
-            (plain.shape, embeds.shape, down, within),
-            lambda: frozen(UNetWithExtras(self._bundle.unet, down, within).eval(), inputs),
-        )
+        network = UNetWithExtras(
+            self._bundle.unet, down, within, pooled=bool(added), scaled=bool(scales)
+        ).eval()
+        unet = network if self._unets.size == 0 else self._unets.get(
+            (plain.shape, when.dtype, embeds.shape, down, within),
+            lambda: frozen(network, inputs),
+        )  # fmt: skip
         output = unet(*inputs).float()
         if batch == 1:
             return output
         negative, positive = output.chunk(2)
-        return negative + guidance * (positive - negative)
+        return guided(negative, positive, guidance.scale, guidance.rescale)
+
+    def _added(self, told: Conditioning, extent: Extent) -> tuple[torch.Tensor, ...]:
+        """SDXL's pooled text, and sizes: of the original, of the crop's corner, of the picture."""
+        if told.pooled is None or not self._bundle.unet.config["addition_embed_type"]:
+            return ()
+        size = (extent.height, extent.width)
+        sizes = torch.tensor([*size, 0, 0, *size], device=told.embeds.device)
+        sizes = sizes.to(told.embeds.dtype).expand(told.embeds.shape[0], -1).contiguous()
+        return told.pooled.to(told.embeds.dtype), sizes

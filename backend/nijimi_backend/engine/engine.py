@@ -6,6 +6,7 @@ import itertools
 import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -15,19 +16,25 @@ from nijimi_protocol.inpaint import InitialFill, InpaintMode
 from nijimi_protocol.params import RenderMode, RenderParams
 
 from ..errors import BadInput, NijimiError, OutOfMemory
-from ..models.catalog import ModelInfo, find_model
+from ..models.bundle import ModelBundle
+from ..models.catalog import ModelInfo
 from ..models.device import choose_device, is_out_of_memory
-from ..models.loader import LoadProgress, ModelBundle, load_model
+from ..models.library import Library, open_library
+from ..models.loader import LoadProgress, load_model
+from .adapters import AdapterRack
 from .cache import StageCache
 from .control.residuals import ControlRoom, Steering
-from .denoiser import Denoiser, Start
+from .denoiser import Denoiser, Guidance, Start
 from .inpaint.compose import compose, join_layers
 from .inpaint.fill import fill_selection
 from .inpaint.plan import InpaintPlan, make_plan
 from .inpaint.regions import MAX_REGIONS, Region, make_regions
+from .prompt.room import PromptRoom
+from .recipe import choose_recipe
 from .request import FrameRequest, Picture, Pixels
 from .resolution import render_extent
-from .sampling import Repaint, add_noise, lcm_timesteps
+from .samplers import Run, make_run
+from .sampling import Repaint, Schedule
 from .small_canvas import SmallCanvases
 from .stages import (
     decode_latents,
@@ -41,7 +48,7 @@ __all__ = ["REFINE_STEPS", "Engine", "open_engine"]
 REFINE_STEPS = 8
 """Steps of the refining pass; more than this changes a consistency model's picture little."""
 
-_NETWORK_STAGES = ("prompt", "control", "encode", "denoise", "decode")
+_NETWORK_STAGES = ("prompt", "adapters", "control", "encode", "denoise", "decode")
 
 
 class _Clock:
@@ -61,13 +68,27 @@ class _Clock:
         self.timings_ms[name] = self.timings_ms.get(name, 0.0) + spent
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Plan:
+    """What one picture takes besides its pixels. ``steps`` counts calls of the UNet."""
+
+    run: Run
+    guidance: Guidance
+    steps: int
+    failures: tuple[NijimiError, ...]
+
+
 class Engine:
     """One model on one device. Use it from one thread only."""
 
-    def __init__(self, bundle: ModelBundle, models_dir: Path | None = None) -> None:
+    def __init__(self, bundle: ModelBundle, library: Library | None = None) -> None:
         self._bundle = bundle
+        self._library = library
+        self.schedule = Schedule.from_config(bundle.scheduler_config)
         self.denoiser = Denoiser(bundle)
-        self.controls = ControlRoom(bundle, models_dir)
+        self.prompts = PromptRoom(bundle, library)
+        self.adapters = AdapterRack(bundle, library)
+        self.controls = ControlRoom(bundle, library)
         # Two for each region of a selection: what is there, and what an inpaint checkpoint is told.
         self.encodings: StageCache[torch.Tensor] = StageCache(2 * MAX_REGIONS)
         self.regions: StageCache[tuple[Region, ...]] = StageCache(2)
@@ -126,38 +147,75 @@ class Engine:
         if canvas is None and params.mode is not RenderMode.TXT2IMG:
             raise BadInput("There is no picture to start from.", "Open a document.")
         strength = params.strength if canvas is not None else 1.0
-        timesteps = lcm_timesteps(_steps_of(request), strength, self.denoiser.schedule)
-        if canvas is not None and not timesteps:
+        plan = self._prepare(request, strength, clock)
+        if plan is None and canvas is not None:
             with clock.stage("resize"):
                 pixels = _with_alpha(resize_canvas(canvas, extent))
             return self._picture(request, pixels, 0, clock)
-        latents = self._start(request, canvas, extent, timesteps, clock)
-        start = Start(latents=latents, extent=extent, timesteps=timesteps)
+        assert plan is not None
+        latents = self._start(request, canvas, extent, plan.run, clock)
+        start = Start(latents=latents, extent=extent, run=plan.run)
         with clock.stage("control"):
             whole = request.extent
             steering, failures = self.controls.prepare(
                 request.controls, whole, whole.bounds, extent
             )
-        pixels = self._denoise(request, start, steering, clock, should_stop, on_step)
-        return self._picture(request, pixels, len(timesteps), clock, failures=failures)
+        pixels = self._denoise(request, start, plan, steering, clock, should_stop, on_step)
+        told = (*plan.failures, *failures)
+        return self._picture(request, pixels, plan.steps, clock, failures=told)
+
+    def _prepare(self, request: FrameRequest, strength: float, clock: _Clock) -> _Plan | None:
+        """Prompts read, adapters laid on, steps counted; None where strength 0 asks for nothing.
+
+        A run holds its sampler's state: one picture each.
+        """
+        bundle, params = self._bundle, request.params
+        if strength <= 0.0:
+            return None
+        with clock.stage("prompt"):
+            prompts = self.prompts.read(params)
+            recipe = choose_recipe(params, prompts.adapters, bundle, self._library)
+        with clock.stage("adapters"):
+            before = self.adapters.versions.get("unet", 0)
+            failures = self.adapters.use(recipe.adapters)
+            if self.adapters.versions.get("unet", 0) != before:
+                self.denoiser.weights_changed(is_plain=self.adapters.is_empty)
+        run = make_run(
+            params, recipe.sampler, recipe.schedule, strength, _steps_of(request), self.schedule,
+            bundle.scheduler_config, bundle.device.torch_device,
+        )  # fmt: skip
+        if run is None:
+            return None
+        calls = len(run.timesteps)
+        steps = [int(run.part(n) * calls + 1e-6) for n in range(calls)]
+        guides = params.guidance_scale > 1.0 and not self.denoiser.takes_scale
+        with clock.stage("prompt"):
+            by_step, missing = self.prompts.conditioning(
+                prompts, params, steps, calls, self.adapters.text_version, guides=guides
+            )
+        guidance = Guidance(
+            by_step=by_step, scale=params.guidance_scale, rescale=params.guidance_rescale
+        )
+        told = (*prompts.failures, *failures, *missing)
+        return _Plan(run=run, guidance=guidance, steps=calls, failures=told)
 
     def _denoise(
         self,
         request: FrameRequest,
         start: Start,
+        plan: _Plan,
         steering: Steering,
         clock: _Clock,
         should_stop: Callable[[], bool],
         on_step: Callable[[int, int], None],
     ) -> Pixels:
         """Noisy latents become opaque BGRA pixels."""
-        params = request.params
-        with clock.stage("prompt"):
-            embeds = self.denoiser.embed(params)
         with clock.stage("denoise"):
-            latents = self.denoiser.run(params, start, embeds, steering, should_stop, on_step)
+            latents = self.denoiser.run(
+                request.params, start, plan.guidance, steering, should_stop, on_step
+            )
         with clock.stage("decode"):
-            return decode_latents(self._bundle, latents.to(self._bundle.device.dtype))
+            return decode_latents(self._bundle, latents)
 
     def _inpaint(
         self,
@@ -177,36 +235,39 @@ class Engine:
                 "Give a mask of the picture's size.",
             )
         with clock.stage("select"):
-            plan = make_plan(canvas, selection, params)
+            inpaint = make_plan(canvas, selection, params)
             wish = params.inpaint
             # What is selected rarely changes, and costs more than all the rest.
-            is_of_canvas = plan.mode is InpaintMode.EXPAND
+            is_of_canvas = inpaint.mode is InpaintMode.EXPAND
             version = request.canvas_version if is_of_canvas else 0
             regions = self.regions.get(
-                (request.mask_version, plan.mode, version, canvas.shape, wish),
-                lambda: make_regions(plan.selection, self.model.native_px, wish),
+                (request.mask_version, inpaint.mode, version, canvas.shape, wish),
+                lambda: make_regions(inpaint.selection, self.model.native_px, wish),
             )
-        timesteps = lcm_timesteps(_steps_of(request), plan.strength, self.denoiser.schedule)
         failures: dict[str, NijimiError] = {}
         done = itertools.count(1)
-        total = len(regions) * len(timesteps)
-        parts = [
-            self._repaint(
-                request, plan, region, timesteps, clock, should_stop,
-                lambda _step, _of: on_step(next(done), total), failures,
+        steps = 0
+        parts: list[Pixels] = []
+        for region in regions:
+            plan = self._prepare(request, inpaint.strength, clock)
+            steps = plan.steps if plan is not None else 0
+            total = len(regions) * steps
+
+            def note(_step: int, _of: int, total: int = total) -> None:
+                on_step(next(done), total)
+
+            parts.append(
+                self._repaint(request, inpaint, plan, region, clock, should_stop, note, failures)
             )
-            for region in regions
-        ]  # fmt: skip
         area, layer = join_layers([region.crop for region in regions], parts)
-        told = tuple(failures.values())
-        return self._picture(request, layer, len(timesteps), clock, area, told)
+        return self._picture(request, layer, steps, clock, area, tuple(failures.values()))
 
     def _repaint(
         self,
         request: FrameRequest,
-        plan: InpaintPlan,
+        inpaint: InpaintPlan,
+        plan: _Plan | None,
         region: Region,
-        timesteps: tuple[int, ...],
         clock: _Clock,
         should_stop: Callable[[], bool],
         on_step: Callable[[int, int], None],
@@ -223,11 +284,12 @@ class Engine:
             part = request.canvas[crop.y : crop.bottom, crop.x : crop.right]
             before = resize_canvas(part, extent)
             repaint_mask = resize_mask(region.repaint, extent)
-            rgb = fill_selection(before, repaint_mask, plan.initial_fill)
-        if not timesteps:
+            rgb = fill_selection(before, repaint_mask, inpaint.initial_fill)
+        if plan is None:
             return compose(region, before, rgb, request.params.inpaint)
+        failures.update((each.sentence, each) for each in plan.failures)
         with clock.stage("encode"):
-            key = (request.canvas_version, request.mask_version, crop, extent, plan.initial_fill)
+            key = (request.canvas_version, request.mask_version, crop, extent, inpaint.initial_fill)
             original = self.encodings.get(key, lambda: encode_canvas(bundle, rgb).float())
             cells = Extent(*(side // bundle.latent_scale for side in extent))
             strength_map = torch.from_numpy(resize_mask(region.repaint, cells).astype(np.float32))
@@ -244,15 +306,15 @@ class Engine:
             failures.update((each.sentence, each) for each in failed)
             if condition is None:
                 steering = self.controls.add_inpaint(steering, key, rgb, repaint_mask)
-        noise = self.denoiser.noise(request.params.seed, extent, len(timesteps))[0]
+        noise = self.denoiser.noise(request.params.seed, extent, plan.steps)[0]
         start = Start(
-            latents=add_noise(original, noise, timesteps[0], self.denoiser.schedule),
+            latents=plan.run.begin(original, noise),
             extent=extent,
-            timesteps=timesteps,
+            run=plan.run,
             repaint=Repaint(original=original, strength_map=strength_map),
             condition=condition,
         )
-        made = self._denoise(request, start, steering, clock, should_stop, on_step)
+        made = self._denoise(request, start, plan, steering, clock, should_stop, on_step)
         with clock.stage("compose"):
             opaque = np.ascontiguousarray(made[..., 2::-1])
             return compose(region, before, opaque, request.params.inpaint)
@@ -262,13 +324,13 @@ class Engine:
         request: FrameRequest,
         canvas: Pixels | None,
         extent: Extent,
-        timesteps: tuple[int, ...],
+        run: Run,
         clock: _Clock,
     ) -> torch.Tensor:
         """The noisy latents to begin with, 1 x C x h x w."""
-        noise = self.denoiser.noise(request.params.seed, extent, len(timesteps))[0]
+        noise = self.denoiser.noise(request.params.seed, extent, len(run.timesteps))[0]
         if canvas is None:
-            return noise
+            return run.begin(None, noise)
 
         def encode() -> torch.Tensor:
             with clock.stage("resize"):
@@ -278,7 +340,7 @@ class Engine:
 
         # Not by the pixels themselves: the mirror counts its changes, a hash would cost more.
         latents = self.encodings.get((request.canvas_version, extent), encode)
-        return add_noise(latents, noise, timesteps[0], self.denoiser.schedule)
+        return run.begin(latents, noise)
 
     def _picture(
         self,
@@ -317,9 +379,11 @@ def open_engine(
     models_dir: Path | None = None,
     device: str = "auto",
     progress: LoadProgress = lambda *_: None,
+    library: Library | None = None,
 ) -> Engine:
     """Find, load and warm up a model. Raises a ``NijimiError`` that says what is wrong."""
-    info = find_model(model_name, models_dir)
-    engine = Engine(load_model(info, choose_device(device), progress), models_dir)
+    library = library or open_library(models_dir)
+    info = library.find_model(model_name)
+    engine = Engine(load_model(info, choose_device(device), progress), library)
     engine.warm_up()
     return engine

@@ -6,11 +6,14 @@ Latent consistency models, Luo et al., arXiv 2310.04378: multistep consistency s
 
 from __future__ import annotations
 
+import inspect
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import torch
+from diffusers import LCMScheduler
 
 from ..errors import ModelCorrupt
 
@@ -19,6 +22,8 @@ __all__ = [
     "Schedule",
     "add_noise",
     "first_step",
+    "guidance_embedding",
+    "guided",
     "lcm_step",
     "lcm_timesteps",
     "predict_x0",
@@ -41,20 +46,21 @@ class Schedule:
     final_alpha: float
 
     @classmethod
-    def from_scheduler(cls, scheduler: Any) -> Schedule:
-        """Read diffusers' LCMScheduler."""
-        config = scheduler.config
-        kind = str(config["prediction_type"])
+    def from_config(cls, config: Mapping[str, Any]) -> Schedule:
+        """Read any of diffusers' scheduler configurations, as its LCMScheduler would."""
+        kind = str(config.get("prediction_type", "epsilon"))
         if kind not in ("epsilon", "v_prediction", "sample"):
             raise ModelCorrupt(
                 f"The model predicts {kind!r}, which is not known here.",
                 "Choose another model, or update Nijimi.",
             )
+        taken = inspect.signature(LCMScheduler.__init__).parameters
+        scheduler: Any = LCMScheduler(**{k: v for k, v in config.items() if k in taken})
         return cls(
             alphas_cumprod=scheduler.alphas_cumprod.float(),
             prediction_type=kind,
-            original_steps=int(config["original_inference_steps"]),
-            timestep_scaling=float(config["timestep_scaling"]),
+            original_steps=int(scheduler.config["original_inference_steps"]),
+            timestep_scaling=float(scheduler.config["timestep_scaling"]),
             final_alpha=float(scheduler.final_alpha_cumprod),
         )
 
@@ -126,17 +132,11 @@ class Repaint:
     strength_map: torch.Tensor
 
     def held(
-        self,
-        latents: torch.Tensor,
-        noise: torch.Tensor,
-        timestep: int,
-        step: int,
-        steps: int,
-        schedule: Schedule,
+        self, latents: torch.Tensor, noised: torch.Tensor, step: int, steps: int
     ) -> torch.Tensor:
-        """Latents at ``timestep``, with the original, freshly noised, where nothing is free yet."""
+        """Latents with the original where nothing is free yet (``noised``: as this step's are)."""
         free = self.strength_map > 1.0 - (step + 1) / steps
-        return torch.where(free, latents, add_noise(self.original, noise, timestep, schedule))
+        return torch.where(free, latents, noised)
 
     def finished(self, latents: torch.Tensor) -> torch.Tensor:
         """Clean latents, with the original where nothing was ever free."""
@@ -160,3 +160,30 @@ def lcm_step(
     if noise is None:
         return denoised
     return add_noise(denoised, noise, previous, schedule)
+
+
+def guided(
+    negative: torch.Tensor, positive: torch.Tensor, scale: float, rescale: float = 0.0
+) -> torch.Tensor:
+    """Classifier-free guidance (Ho and Salimans, arXiv 2207.12598, equation 6), N x C x h x w.
+
+    ``rescale`` in [0, 1] goes towards the positive output's own spread, which a large scale widens
+    (Lin et al., arXiv 2305.08891, equations 14 to 16).
+    """
+    made = negative + scale * (positive - negative)
+    if rescale <= 0.0:
+        return made
+    axes = tuple(range(1, made.dim()))
+    spread = positive.std(dim=axes, keepdim=True) / made.std(dim=axes, keepdim=True)
+    return rescale * made * spread + (1.0 - rescale) * made
+
+
+def guidance_embedding(scale: float, width: int) -> torch.Tensor:
+    """The guidance scale as distilled models read it, 1 x width: sines and cosines of w = scale - 1
+    at 1000 times its size (Luo et al., arXiv 2310.04378, as in its published code)."""
+    half = width // 2
+    steps = torch.arange(half, dtype=torch.float32)
+    frequencies = torch.exp(steps * -(math.log(10000.0) / (half - 1)))
+    angles = max(0.0, scale - 1.0) * 1000.0 * frequencies
+    made = torch.cat([angles.sin(), angles.cos()])
+    return torch.nn.functional.pad(made, (0, width - 2 * half))[None]

@@ -1,4 +1,4 @@
-"""Prompts, pixels and latents enter; embeddings, latents and pixels leave. Pure functions."""
+"""Pixels and latents enter; latents and pixels leave. Pure functions."""
 
 from __future__ import annotations
 
@@ -11,12 +11,11 @@ import torch
 from diffusers import AutoencoderTiny
 from nijimi_protocol.geometry import Bounds, Extent
 
-from ..models.loader import ModelBundle
+from ..models.bundle import ModelBundle
 from .request import Pixels
 
 __all__ = [
     "decode_latents",
-    "embed_prompts",
     "encode_canvas",
     "lay_over_white",
     "refresh_small",
@@ -24,19 +23,6 @@ __all__ = [
     "resize_mask",
     "seeded_noise",
 ]
-
-
-def embed_prompts(bundle: ModelBundle, prompts: Sequence[str]) -> torch.Tensor:
-    """N prompts become N x 77 x width. Words beyond 77 tokens are cut off, as SD1.5 does."""
-    encoded = bundle.tokenizer(
-        list(prompts),
-        padding="max_length",
-        max_length=bundle.tokenizer.model_max_length,
-        truncation=True,
-        return_tensors="pt",
-    )
-    tokens = encoded.input_ids.to(bundle.device.torch_device)
-    return bundle.text_encoder(tokens).last_hidden_state
 
 
 def lay_over_white(canvas: Pixels) -> Pixels:
@@ -99,8 +85,8 @@ def encode_canvas(bundle: ModelBundle, rgb: Pixels) -> torch.Tensor:
     device = bundle.device
     images = torch.from_numpy(rgb.copy()).to(device.torch_device)
     images = images.permute(2, 0, 1)[None]  # 1 x 3 x h x w, channels last in memory
-    images = images.to(device.dtype) / 127.5 - 1.0
     vae: Any = bundle.vae
+    images = images.to(vae.dtype) / 127.5 - 1.0
     encoded = vae.encode(images)
     is_tiny = isinstance(vae, AutoencoderTiny)
     latents = encoded.latents if is_tiny else encoded.latent_dist.mode()
@@ -114,7 +100,8 @@ def decode_latents(bundle: ModelBundle, latents: torch.Tensor) -> Pixels:
     vae: Any = bundle.vae
     config = vae.config
     shift = config.get("shift_factor") or 0.0
-    sample = vae.decode(latents / config["scaling_factor"] + shift).sample
+    latents = (latents / config["scaling_factor"] + shift).to(vae.dtype)
+    sample = vae.decode(latents).sample
     rgb = sample[0].float().add(1.0).mul(127.5).clamp(0.0, 255.0).round().to(torch.uint8)
     pixels = np.full((rgb.shape[1], rgb.shape[2], 4), 255, dtype=np.uint8)
     pixels[..., :3] = rgb.flip(0).permute(1, 2, 0).cpu().numpy()  # 3 x H x W to H x W x BGR

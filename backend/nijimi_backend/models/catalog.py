@@ -1,4 +1,4 @@
-"""Folders enter; the models found in them leave, known by their files, not by their names."""
+"""A model's folder or file enters; what it is called, made for and made of leaves."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-from ..errors import ModelMissing
+from .recognise import Recognised
 
-__all__ = ["EMBEDDED_DIR", "ModelInfo", "default_models_dir", "find_model", "list_models"]
+__all__ = ["EMBEDDED_DIR", "ModelInfo", "default_models_dir", "describe_file", "describe_folder"]
 
 EMBEDDED_DIR = Path(__file__).resolve().parent.parent / "embedded"
 
@@ -22,14 +22,15 @@ _PARTS = {
     "scheduler": ("scheduler_config.json",),
 }
 
-_NATIVE_PX = {"mini": 256, "sd1": 512, "sd2": 768}
+_NATIVE_PX = {"mini": 256, "sd1": 512, "sd2": 512, "sdxl": 1024}
 
 
 @dataclass(frozen=True, kw_only=True)
 class ModelInfo:
-    """One model on disk, in diffusers' folder layout.
+    """One model on disk: a folder in diffusers' layout, or a file in the original one.
 
-    ``native_px`` is the side of the square that the model was trained on.
+    ``native_px`` is the side of the square that the model was trained on. ``size_bytes`` of all
+    its weights.
     """
 
     name: str
@@ -38,9 +39,13 @@ class ModelInfo:
     path: Path
     native_px: int
     embedded: bool = False
+    is_file: bool = False
+    size_bytes: int = 0
 
     def missing_files(self) -> list[str]:
-        """Parts that a complete model has and this one lacks."""
+        """Parts that a complete model folder has and this one lacks."""
+        if self.is_file:
+            return []
         missing = [part for part in _PARTS if not (self.path / part).is_dir()]
         for part, patterns in _PARTS.items():
             if part not in missing:
@@ -64,54 +69,44 @@ def default_models_dir() -> Path:
     return base / "nijimi" / "models"
 
 
-def list_models(models_dir: Path | None = None) -> tuple[ModelInfo, ...]:
-    """Every model, the embedded ones first, then those of the folder by name."""
-    found = [_describe(path, embedded=True) for path in _folders(EMBEDDED_DIR)]
-    folder = models_dir or default_models_dir()
-    found += [_describe(path, embedded=False) for path in _folders(folder)]
-    return tuple(found)
+def describe_file(path: Path, found: Recognised, size_bytes: int) -> ModelInfo:
+    """A checkpoint file, whose header said what it is."""
+    native = 768 if (found.family, found.form) == ("sd2", "v") else _NATIVE_PX[found.family]
+    return ModelInfo(
+        name=path.stem,
+        title=_title(path.stem),
+        family=found.family,
+        path=path,
+        native_px=native,
+        is_file=True,
+        size_bytes=size_bytes,
+    )
 
 
-def find_model(name: str, models_dir: Path | None = None) -> ModelInfo:
-    """The model of that name; "" means the first there is."""
-    if name and Path(name).is_absolute() and (Path(name) / "model_index.json").is_file():
-        return _describe(Path(name), embedded=False)
-    models = list_models(models_dir)
-    for model in models:
-        if name in ("", model.name):
-            return model
-    if not models:
-        raise ModelMissing(
-            "There is no model on this machine.",
-            f"Reinstall Nijimi, or put a model folder into {models_dir or default_models_dir()}.",
-        )
-    known = ", ".join(model.name for model in models)
-    raise ModelMissing(f"There is no model named {name!r}.", f"Choose one of: {known}.")
-
-
-def _folders(parent: Path) -> list[Path]:
-    if not parent.is_dir():
-        return []
-    return sorted(path for path in parent.iterdir() if (path / "model_index.json").is_file())
-
-
-def _describe(path: Path, *, embedded: bool) -> ModelInfo:
+def describe_folder(path: Path, *, embedded: bool = False) -> ModelInfo:
+    """A folder with a model_index.json; what it lacks shows when it is loaded."""
     unet = _json(path / "unet" / "config.json")
     vae = _json(path / "vae" / "config.json")
     width = unet.get("cross_attention_dim")
-    family = {768: "sd1", 1024: "sd2"}.get(width if isinstance(width, int) else 0, "mini")
+    known = {768: "sd1", 1024: "sd2", 2048: "sdxl"}
+    family = known.get(width if isinstance(width, int) else 0, "mini")
     sample = unet.get("sample_size")
     channels = vae.get("encoder_block_out_channels") or vae.get("block_out_channels")
     scale = 2 ** (len(cast("list[int]", channels)) - 1) if isinstance(channels, list) else 8
     native = sample * scale if isinstance(sample, int) else _NATIVE_PX[family]
     return ModelInfo(
         name=path.name,
-        title=path.name.replace("-", " ").replace("_", " "),
+        title=_title(path.name),
         family=family,
         path=path,
         native_px=native,
         embedded=embedded,
+        size_bytes=sum(file.stat().st_size for file in path.glob("*/*.safetensors")),
     )
+
+
+def _title(name: str) -> str:
+    return name.replace("-", " ").replace("_", " ")
 
 
 def _json(path: Path) -> dict[str, Any]:

@@ -1,8 +1,8 @@
 """A model and a kind of control enter; the network that steers the one by the other leaves.
 
-Networks lie in the model's own folder ``controlnet`` or in that of the painter's models, as
-diffusers folders or as single .safetensors files. What model one fits is read from its shapes;
-its kind is in no weight, so it is told by its configuration (``control_kind``) or by its name.
+Networks lie in the model's own folder ``controlnet`` or anywhere in the library, as diffusers
+folders or as single .safetensors files. What model one fits is read from its shapes; its kind is
+in no weight, so it is told by its configuration (``control_kind``) or by its name.
 """
 
 from __future__ import annotations
@@ -23,11 +23,13 @@ from safetensors.torch import load_file
 from ..errors import ModelCorrupt, ModelMissing, OutOfMemory
 from .catalog import ModelInfo, default_models_dir
 from .device import Device, is_out_of_memory
+from .library import Library
+from .recognise import FileKind
 
 __all__ = [
     "ControlInfo",
     "ControlNetwork",
-    "control_folders_state",
+    "controls_state",
     "find_control",
     "list_controls",
     "load_control",
@@ -93,35 +95,39 @@ class ControlInfo:
         return self.width == int(config["cross_attention_dim"])
 
 
-def list_controls(model: ModelInfo, models_dir: Path | None = None) -> tuple[ControlInfo, ...]:
+def list_controls(model: ModelInfo, library: Library | None = None) -> tuple[ControlInfo, ...]:
     """Every control network, the model's own first. What cannot be read is left out, and logged."""
-    found: list[ControlInfo] = []
-    for folder in _folders(model, models_dir):
-        if folder.is_dir():
-            found += filter(None, map(_describe, sorted(folder.iterdir())))
-    return tuple(found)
+    own = model.path / "controlnet"
+    found = list(map(_describe, sorted(own.iterdir()))) if own.is_dir() else []
+    if library is not None:
+        found += map(_describe, library.part_folders())
+        found += [
+            _describe_file(file.path)
+            for file in library.files()
+            if file.found.kind is FileKind.CONTROLNET and not file.trouble
+        ]
+    return tuple(info for info in found if info is not None)
 
 
-def control_folders_state(model: ModelInfo, models_dir: Path | None = None) -> tuple[int, ...]:
-    """Changes when a network is put into a folder or taken out of it; costs a few microseconds."""
-    states: list[int] = []
-    for folder in _folders(model, models_dir):
-        try:
-            states.append(folder.stat().st_mtime_ns)
-        except OSError:
-            states.append(0)
-    return tuple(states)
+def controls_state(model: ModelInfo, library: Library | None = None) -> tuple[int, int]:
+    """Changes when a network is put into a folder or taken out of it; costs a stat a folder."""
+    try:
+        own = (model.path / "controlnet").stat().st_mtime_ns
+    except OSError:
+        own = 0
+    return own, library.version if library is not None else 0
 
 
 def find_control(
-    kind: str, model: ModelInfo, unet: Any, models_dir: Path | None = None
+    kind: str, model: ModelInfo, unet: Any, library: Library | None = None
 ) -> ControlInfo:
     """The first network of that kind that fits. Raises ``ModelMissing`` with what there is."""
-    of_kind = [info for info in list_controls(model, models_dir) if info.kind == kind]
+    of_kind = [info for info in list_controls(model, library) if info.kind == kind]
     for info in of_kind:
         if info.fits(unet):
             return info
-    folder = _folders(model, models_dir)[-1]
+    root = library.roots[0] if library is not None and library.roots else default_models_dir()
+    folder = root / "controlnet"
     if of_kind:
         raise ModelMissing(
             f"The {kind} control {of_kind[0].name} is for {of_kind[0].family}, not for the model "
@@ -158,10 +164,6 @@ def load_control(info: ControlInfo, device: Device) -> ControlNetwork:
             "Copy or download it again, or switch it off.",
         ) from error
     return network
-
-
-def _folders(model: ModelInfo, models_dir: Path | None) -> tuple[Path, Path]:
-    return model.path / "controlnet", (models_dir or default_models_dir()) / "controlnet"
 
 
 def _from_folder(info: ControlInfo, dtype: torch.dtype) -> ControlNetwork:

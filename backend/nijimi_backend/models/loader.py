@@ -2,50 +2,31 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import AutoencoderKL, AutoencoderTiny, LCMScheduler, UNet2DConditionModel
+from diffusers import AutoencoderKL, AutoencoderTiny, UNet2DConditionModel
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from transformers import CLIPTextModel, CLIPTokenizer
+from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
 from ..errors import ModelCorrupt, OutOfMemory
+from .bundle import Autoencoder, ModelBundle, TextTower, special_token
 from .catalog import ModelInfo
 from .device import Device, is_out_of_memory
+from .single_file import SingleFile
 
-__all__ = ["ModelBundle", "load_model"]
+__all__ = ["LoadProgress", "ModelBundle", "load_model"]
 
 log = logging.getLogger(__name__)
 
 LoadProgress = Callable[[str, int, int], None]
 
 _PARTS = 5
-
-
-@dataclass(frozen=True, kw_only=True)
-class ModelBundle:
-    """The networks of one checkpoint on one device. Its LCM-LoRA, if any, is fused in."""
-
-    info: ModelInfo
-    device: Device
-    tokenizer: CLIPTokenizer
-    text_encoder: CLIPTextModel
-    unet: UNet2DConditionModel
-    vae: AutoencoderTiny | AutoencoderKL
-    scheduler: LCMScheduler
-    latent_scale: int
-    """Pixels to a latent cell, per side."""
-
-    @property
-    def size_multiple_px(self) -> int:
-        """Picture sides must be multiples of this: a cell at the UNet's lowest level."""
-        levels = len(self.unet.config["block_out_channels"])
-        return self.latent_scale * 2 ** (levels - 1)
 
 
 def load_model(
@@ -86,53 +67,104 @@ def _too_large(info: ModelInfo) -> OutOfMemory:
 
 
 def _load(info: ModelInfo, device: Device, progress: LoadProgress) -> ModelBundle:
-    options: dict[str, Any] = {
-        "torch_dtype": device.dtype,
-        "local_files_only": True,
-        "use_safetensors": True,
-        # A few megabytes: the meta-device detour would cost more than it saves.
-        "low_cpu_mem_usage": False,
-    }
+    source: _Folder | SingleFile
+    source = SingleFile(info.path, device.dtype) if info.is_file else _Folder(info, device.dtype)
     progress("text encoder", 0, _PARTS)
-    tokenizer = CLIPTokenizer.from_pretrained(info.path / "tokenizer", local_files_only=True)
-    text_encoder = CLIPTextModel.from_pretrained(
-        info.path / "text_encoder",
-        dtype=device.dtype,
-        local_files_only=True,
-        use_safetensors=True,
-    )
+    towers = source.towers()
     progress("UNet", 1, _PARTS)
-    unet = UNet2DConditionModel.from_pretrained(info.path / "unet", **options)
+    unet = source.unet()
     progress("autoencoder", 2, _PARTS)
-    tiny = "encoder_block_out_channels" in (info.path / "vae" / "config.json").read_text()
-    vae_class = AutoencoderTiny if tiny else AutoencoderKL
-    vae = vae_class.from_pretrained(info.path / "vae", **options)
+    vae = source.vae()
     progress("LCM-LoRA", 3, _PARTS)
     lora = info.path / "lcm_lora" / "pytorch_lora_weights.safetensors"
     if lora.is_file():
         fuse_lora(unet, lora)
-    scheduler: Any = LCMScheduler.from_pretrained(info.path / "scheduler", local_files_only=True)
     progress("moving to the device", 4, _PARTS)
-    networks: tuple[Any, ...] = (text_encoder, unet, vae)
-    for network, part in zip(networks, ("text_encoder", "unet", "vae"), strict=True):
-        _check_weights(network, info, part)
+    channels = vae.config.get("encoder_block_out_channels") or vae.config["block_out_channels"]
+    bundle = ModelBundle(
+        info=info,
+        device=device,
+        towers=towers,
+        unet=unet,
+        vae=vae,
+        scheduler_config=source.scheduler(),
+        latent_scale=2 ** (len(channels) - 1),
+    )
+    _settle(bundle)
+    progress("ready", _PARTS, _PARTS)
+    return bundle
+
+
+def _settle(bundle: ModelBundle) -> None:
+    """Check every network, and move it to where and how it will run."""
+    device = bundle.device
+    for part, made in bundle.networks.items():
+        network: Any = made
+        if not bundle.info.is_file:
+            # A single file's numbers were checked as they were read.
+            _check_weights(network, bundle.info, part)
         network.requires_grad_(False)
         network.eval()
         network.to(device.torch_device)
-    for network in networks[1:]:
-        network.to(memory_format=torch.channels_last)
-    progress("ready", _PARTS, _PARTS)
-    channels = vae.config.get("encoder_block_out_channels") or vae.config["block_out_channels"]
-    return ModelBundle(
-        info=info,
-        device=device,
-        tokenizer=tokenizer,
-        text_encoder=text_encoder,
-        unet=unet,
-        vae=vae,
-        scheduler=scheduler,
-        latent_scale=2 ** (len(channels) - 1),
-    )
+        if part in ("unet", "vae"):
+            network.to(memory_format=torch.channels_last)
+    if bundle.info.family == "sdxl" and device.dtype == torch.float16:
+        # SDXL's own autoencoder overflows in fp16 (its model card says so).
+        vae: Any = bundle.vae
+        vae.to(torch.float32)
+
+
+class _Folder:
+    """One model folder in diffusers' layout; each part is read when it is asked for."""
+
+    def __init__(self, info: ModelInfo, dtype: torch.dtype) -> None:
+        self._path, self._dtype = info.path, dtype
+        self._options: dict[str, Any] = {
+            "torch_dtype": dtype,
+            "local_files_only": True,
+            "use_safetensors": True,
+            # The detour over empty networks costs a small model more than it saves.
+            "low_cpu_mem_usage": info.family != "mini",
+        }
+
+    def towers(self) -> tuple[TextTower, ...]:
+        is_xl = (self._path / "text_encoder_2").is_dir()
+        first = self._tower("te1" if is_xl else "te", "", CLIPTextModel, is_xl=is_xl)
+        if not is_xl:
+            return (first,)
+        return first, self._tower("te2", "_2", CLIPTextModelWithProjection, is_xl=True)
+
+    def _tower(self, name: str, ending: str, kind: Any, *, is_xl: bool) -> TextTower:
+        tokenizer: CLIPTokenizer = CLIPTokenizer.from_pretrained(
+            self._path / f"tokenizer{ending}", local_files_only=True
+        )
+        encoder = kind.from_pretrained(
+            self._path / f"text_encoder{ending}",
+            dtype=self._dtype, local_files_only=True, use_safetensors=True,
+        )  # fmt: skip
+        return TextTower(
+            name=name,
+            tokenizer=tokenizer,
+            encoder=encoder,
+            pad_token_id=special_token(tokenizer, "pad"),
+            clip_skip=2 if is_xl else 1,
+            normed=not is_xl,
+        )
+
+    def unet(self) -> UNet2DConditionModel:
+        return UNet2DConditionModel.from_pretrained(self._path / "unet", **self._options)
+
+    def vae(self) -> Autoencoder:
+        path = self._path / "vae"
+        tiny = "encoder_block_out_channels" in (path / "config.json").read_text("utf-8")
+        return (AutoencoderTiny if tiny else AutoencoderKL).from_pretrained(path, **self._options)
+
+    def scheduler(self) -> dict[str, Any]:
+        text = (self._path / "scheduler" / "scheduler_config.json").read_text("utf-8")
+        value: object = json.loads(text)
+        if not isinstance(value, dict):
+            raise ValueError("scheduler_config.json holds no settings")
+        return {str(key): each for key, each in value.items()}
 
 
 def fuse_lora(unet: UNet2DConditionModel, path: Path, scale: float = 1.0) -> None:

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,14 +19,15 @@ from diffusers import T2IAdapter
 from nijimi_protocol.geometry import Bounds, Extent
 
 from ...errors import NijimiError
+from ...models.bundle import ModelBundle
 from ...models.controls import (
     ControlInfo,
     ControlNetwork,
-    control_folders_state,
+    controls_state,
     find_control,
     load_control,
 )
-from ...models.loader import ModelBundle
+from ...models.library import Library
 from ..cache import StageCache
 from ..frozen import frozen
 from ..request import Control
@@ -68,10 +68,11 @@ class _Encoder(torch.nn.Module):
 
     def forward(
         self, latents: torch.Tensor, timestep: torch.Tensor, embeds: torch.Tensor,
-        hint: torch.Tensor,
+        hint: torch.Tensor, *added: torch.Tensor,
     ) -> tuple[torch.Tensor, ...]:  # fmt: skip
         down, middle = self.network(
             latents, timestep, encoder_hidden_states=embeds, controlnet_cond=hint,
+            added_cond_kwargs={"text_embeds": added[0], "time_ids": added[1]} if added else None,
             return_dict=False,
         )  # fmt: skip
         return (*down, middle)
@@ -99,9 +100,11 @@ class Steering:
         self.active = tuple(active)
 
     def extras(
-        self, latents: torch.Tensor, timestep: torch.Tensor, embeds: torch.Tensor, part: float
-    ) -> Extras | None:
+        self, latents: torch.Tensor, timestep: torch.Tensor, embeds: torch.Tensor, part: float,
+        added: tuple[torch.Tensor, ...] = (),
+    ) -> Extras | None:  # fmt: skip
         """For UNet inputs N x C x h x w at a step that begins at ``part`` of all; None for nothing.
+        ``added``: SDXL's pooled text and sizes.
 
         A step counts by where it begins. (diffusers asks that it also ends within the range,
         which leaves a picture of one step without any control whose range is not whole.)
@@ -113,9 +116,9 @@ class Steering:
                 continue
             if isinstance(control.network, _Encoder):
                 hint = control.made[0].expand(latents.shape[0], -1, -1, -1).contiguous()
-                inputs = (latents, timestep, embeds, hint)
+                inputs = (latents, timestep, embeds, hint, *added)
                 network = control.network
-                key = (latents.shape, embeds.shape)
+                key = (latents.shape, timestep.dtype, embeds.shape)
                 run = network.functions.get(key, partial(frozen, network, inputs))
                 _add(skips, [each * control.scale for each in run(*inputs)])
             else:
@@ -137,9 +140,9 @@ def _add(total: list[torch.Tensor], more: list[torch.Tensor]) -> None:
 class ControlRoom:
     """The control networks of one model: found, loaded when first needed, and kept."""
 
-    def __init__(self, bundle: ModelBundle, models_dir: Path | None = None) -> None:
+    def __init__(self, bundle: ModelBundle, library: Library | None = None) -> None:
         self._bundle = bundle
-        self._models_dir = models_dir
+        self._library = library
         self._networks: StageCache[_Encoder | T2IAdapter] = StageCache(_MOST_NETWORKS)
         self._found: StageCache[ControlInfo | NijimiError] = StageCache(16)
         self.hints: StageCache[tuple[torch.Tensor, ...]] = StageCache(16)
@@ -212,11 +215,11 @@ class ControlRoom:
 
         def search() -> ControlInfo | NijimiError:
             try:
-                return find_control(kind, info, self._bundle.unet, self._models_dir)
+                return find_control(kind, info, self._bundle.unet, self._library)
             except NijimiError as error:
                 return error
 
-        found = self._found.get((kind, control_folders_state(info, self._models_dir)), search)
+        found = self._found.get((kind, controls_state(info, self._library)), search)
         if isinstance(found, NijimiError):
             raise found
         return found

@@ -1,0 +1,1 @@
+"""What a painter wrote enters; embeddings and the adapters that it names leave."""

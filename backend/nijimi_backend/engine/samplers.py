@@ -1,0 +1,247 @@
+"""A sampler's name, a schedule and a strength enter; the steps of one picture leave.
+
+LCM is ours (``sampling``), because the live loop is built around it. The others are diffusers'
+schedulers, of which tests hold the ones used here to the equations of their papers. Every one is
+driven alike: scale what goes into the network, step, and noise a clean picture to a step.
+"""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from diffusers import (
+    DDIMScheduler,
+    DPMSolverMultistepScheduler,
+    DPMSolverSinglestepScheduler,
+    EulerAncestralDiscreteScheduler,
+    EulerDiscreteScheduler,
+    HeunDiscreteScheduler,
+    TCDScheduler,
+    UniPCMultistepScheduler,
+)
+from nijimi_protocol.params import SAMPLERS, RenderParams
+
+from ..errors import BadInput
+from .sampling import Schedule, add_noise, lcm_step, lcm_timesteps
+
+__all__ = ["LcmRun", "Run", "Sampler", "SchedulerRun", "make_run"]
+
+
+class Run(Protocol):
+    """One way from noise to a picture. Timesteps are the network's, 0 to 999; steps count from 0.
+
+    ``calls`` is how often the network runs: two times a step but one for Heun's method.
+    """
+
+    @property
+    def timesteps(self) -> tuple[float, ...]: ...
+
+    def begin(self, latents: torch.Tensor | None, noise: torch.Tensor) -> torch.Tensor: ...
+
+    def scaled(self, latents: torch.Tensor, n: int) -> torch.Tensor: ...
+
+    def noised(self, latents: torch.Tensor, noise: torch.Tensor, n: int) -> torch.Tensor: ...
+
+    def step(
+        self, output: torch.Tensor, n: int, latents: torch.Tensor, noise: torch.Tensor
+    ) -> torch.Tensor: ...
+
+    def part(self, n: int) -> float: ...
+
+
+class LcmRun:
+    """Multistep consistency sampling; ``noise`` of ``step`` is what the next step begins with."""
+
+    def __init__(self, timesteps: tuple[int, ...], schedule: Schedule) -> None:
+        self._steps, self._schedule = timesteps, schedule
+
+    @property
+    def timesteps(self) -> tuple[float, ...]:
+        return self._steps
+
+    def begin(self, latents: torch.Tensor | None, noise: torch.Tensor) -> torch.Tensor:
+        return noise if latents is None else self.noised(latents, noise, 0)
+
+    def scaled(self, latents: torch.Tensor, n: int) -> torch.Tensor:
+        return latents
+
+    def noised(self, latents: torch.Tensor, noise: torch.Tensor, n: int) -> torch.Tensor:
+        return add_noise(latents, noise, self._steps[n], self._schedule)
+
+    def step(
+        self, output: torch.Tensor, n: int, latents: torch.Tensor, noise: torch.Tensor
+    ) -> torch.Tensor:
+        is_last = n + 1 == len(self._steps)
+        return lcm_step(
+            latents, output, self._steps[n], -1 if is_last else self._steps[n + 1],
+            None if is_last else noise, self._schedule,
+        )  # fmt: skip
+
+    def part(self, n: int) -> float:
+        return n / len(self._steps)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sampler:
+    """How one of diffusers' schedulers is made. ``schedules``: those that it can follow.
+
+    ``own_strength``: it begins where a strength says by itself, among the steps it was trained on.
+    """
+
+    scheduler: Any
+    options: Mapping[str, Any]
+    schedules: tuple[str, ...] = ("normal", "trailing")
+    spacing: str = "linspace"
+    order: int = 1
+    own_strength: bool = False
+
+
+_SIGMAS = ("normal", "trailing", "karras", "exponential")
+
+_KNOWN: dict[str, Sampler] = {
+    "ddim": Sampler(scheduler=DDIMScheduler, options={"clip_sample": False}, spacing="leading"),
+    "euler": Sampler(scheduler=EulerDiscreteScheduler, options={}, schedules=_SIGMAS),
+    "euler_a": Sampler(scheduler=EulerAncestralDiscreteScheduler, options={}),
+    "heun": Sampler(scheduler=HeunDiscreteScheduler, options={}, schedules=_SIGMAS, order=2),
+    "dpmpp_2m": Sampler(
+        scheduler=DPMSolverMultistepScheduler,
+        options={"algorithm_type": "dpmsolver++", "solver_order": 2},
+        schedules=_SIGMAS,
+    ),
+    "dpmpp_2m_sde": Sampler(
+        scheduler=DPMSolverMultistepScheduler,
+        options={"algorithm_type": "sde-dpmsolver++", "solver_order": 2},
+        schedules=_SIGMAS,
+    ),
+    "dpmpp_sde": Sampler(
+        scheduler=DPMSolverSinglestepScheduler,
+        options={"algorithm_type": "sde-dpmsolver++", "solver_order": 2},
+        schedules=("normal", "karras", "exponential"),
+    ),
+    "unipc": Sampler(scheduler=UniPCMultistepScheduler, options={}, schedules=_SIGMAS),
+    "tcd": Sampler(
+        scheduler=TCDScheduler,
+        options={},
+        schedules=("normal",),
+        spacing="leading",
+        own_strength=True,
+    ),
+}
+assert set(_KNOWN) | {"auto", "lcm"} == set(SAMPLERS)
+
+
+class SchedulerRun:
+    """One of diffusers' schedulers, begun where the strength says."""
+
+    def __init__(self, scheduler: Any, begin: int, order: int, eta: float, seed: int) -> None:
+        self._scheduler, self._begin, self._order = scheduler, begin, order
+        self._times = scheduler.timesteps[begin:]
+        if hasattr(scheduler, "set_begin_index"):
+            scheduler.set_begin_index(begin)
+        self._options: dict[str, Any] = {}
+        accepted = inspect.signature(scheduler.step).parameters
+        if "eta" in accepted:
+            self._options["eta"] = eta
+        if "generator" in accepted:
+            # On the CPU, so that a seed gives the same noise on every device; not the seed's own,
+            # which the picture began with.
+            self._options["generator"] = torch.Generator("cpu").manual_seed(seed ^ 0x5EED)
+
+    @property
+    def timesteps(self) -> tuple[float, ...]:
+        return tuple(float(t) for t in self._times)
+
+    def begin(self, latents: torch.Tensor | None, noise: torch.Tensor) -> torch.Tensor:
+        if latents is None:
+            return noise * float(self._scheduler.init_noise_sigma)
+        return self.noised(latents, noise, 0)
+
+    def scaled(self, latents: torch.Tensor, n: int) -> torch.Tensor:
+        return self._scheduler.scale_model_input(latents, self._times[n])
+
+    def noised(self, latents: torch.Tensor, noise: torch.Tensor, n: int) -> torch.Tensor:
+        return self._scheduler.add_noise(latents, noise, self._times[n : n + 1])
+
+    def step(
+        self, output: torch.Tensor, n: int, latents: torch.Tensor, noise: torch.Tensor
+    ) -> torch.Tensor:
+        made = self._scheduler.step(
+            output, self._times[n], latents, return_dict=False, **self._options
+        )
+        return made[0]
+
+    def part(self, n: int) -> float:
+        return n / len(self._times)
+
+
+def make_run(
+    params: RenderParams,
+    sampler: str,
+    schedule_name: str,
+    strength: float,
+    steps: int,
+    schedule: Schedule,
+    config: Mapping[str, Any],
+    device: torch.device,
+) -> Run | None:
+    """The steps to run; None for strength 0. ``steps`` really run, whatever the strength.
+
+    ``config``: the model's scheduler configuration. Raises ``BadInput`` for what does not go
+    together.
+    """
+    if sampler == "lcm":
+        timesteps = lcm_timesteps(steps, strength, schedule)
+        return LcmRun(timesteps, schedule) if timesteps else None
+    if strength <= 0.0:
+        return None
+    known = _KNOWN[sampler]
+    name = schedule_name if schedule_name != "auto" else "normal"
+    if name not in known.schedules:
+        raise BadInput(
+            f"The sampler {sampler} has no {name} schedule.",
+            f"Choose one of: {', '.join(known.schedules)}.",
+        )
+    scheduler = known.scheduler(**_options(known, name, config))
+    if known.own_strength:
+        origin = int(scheduler.config["original_inference_steps"])
+        part = max(strength, 1.0 / origin)
+        scheduler.set_timesteps(min(steps, int(origin * part + 1e-9)), device=device, strength=part)
+        return SchedulerRun(scheduler, 0, known.order, params.eta, params.seed)
+    whole, run = _counts(steps, strength)
+    scheduler.set_timesteps(whole, device=device)
+    count = len(scheduler.timesteps)
+    begin = count - min(count, run * known.order - (known.order - 1))
+    return SchedulerRun(scheduler, begin, known.order, params.eta, params.seed)
+
+
+def _counts(steps: int, strength: float) -> tuple[int, int]:
+    """Steps of the whole way, and how many of them run: as many as were asked for, if they fit."""
+    if strength >= 1.0:
+        return steps, steps
+    whole = round(steps / strength)
+    if whole <= 500:
+        return whole, steps
+    # Hardly any way is left: fewer steps than asked for, but one at least.
+    return 500, max(1, math.floor(500 * strength))
+
+
+def _options(known: Sampler, name: str, config: Mapping[str, Any]) -> dict[str, Any]:
+    taken = inspect.signature(known.scheduler.__init__).parameters
+    options: dict[str, Any] = {
+        key: config[key]
+        for key in ("num_train_timesteps", "beta_start", "beta_end", "beta_schedule",
+                    "prediction_type", "rescale_betas_zero_snr", "set_alpha_to_one",
+                    "steps_offset")
+        if key in config and key in taken
+    }  # fmt: skip
+    options["timestep_spacing"] = "trailing" if name == "trailing" else known.spacing
+    for key in ("karras", "exponential"):
+        if name == key:
+            options[f"use_{key}_sigmas"] = True
+    options.update(known.options)
+    return {key: value for key, value in options.items() if key in taken}

@@ -1,0 +1,178 @@
+"""A checkpoint's header in the original (LDM) layout enters; its networks' configurations leave.
+
+Widths, depths and attention are read from the tensors' shapes, so that pruned and small models
+load like the released ones. What no shape shows (heads, activations, scales) comes with the
+family, as published in the model cards of SD 1.5, SD 2.1 and SDXL 1.0.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from ..errors import ModelCorrupt
+from .headers import WeightsHeader
+from .recognise import UNET, VAE
+
+__all__ = ["TEXT_PREFIXES", "scheduler_config", "text_config", "unet_config", "vae_config"]
+
+TEXT_PREFIXES: dict[str, tuple[str, ...]] = {
+    "sd1": ("cond_stage_model.transformer.",),
+    "sd2": ("cond_stage_model.model.",),
+    "sdxl": ("conditioner.embedders.0.transformer.", "conditioner.embedders.1.model."),
+}
+"""Where each family's text encoders lie in the file."""
+
+_LATENT_SCALES = {"sd1": 0.18215, "sd2": 0.18215, "sdxl": 0.13025}
+
+_HEAD_WIDTH = 64
+"""Of OpenAI's and OpenCLIP's text encoders, and of attention in SD2 and SDXL; SD1 has 8 heads."""
+
+
+def unet_config(header: WeightsHeader, family: str) -> dict[str, Any]:
+    """Arguments of ``UNet2DConditionModel``; raises ``ModelCorrupt`` for a shape it cannot have."""
+    shapes = header.with_prefix(UNET)
+    try:
+        channels, depths = _levels(shapes)
+        layers = _layers_per_level(shapes)
+        config: dict[str, Any] = {
+            "in_channels": shapes["input_blocks.0.0.weight"][1],
+            "out_channels": shapes["out.2.weight"][0],
+            "block_out_channels": tuple(channels),
+            "layers_per_block": layers,
+            "down_block_types": tuple(
+                "CrossAttnDownBlock2D" if depth else "DownBlock2D" for depth in depths
+            ),
+            "up_block_types": tuple(
+                "CrossAttnUpBlock2D" if depth else "UpBlock2D" for depth in reversed(depths)
+            ),
+            "transformer_layers_per_block": tuple(max(1, depth) for depth in depths),
+            "cross_attention_dim": next(
+                shape[1] for key, shape in shapes.items() if key.endswith("attn2.to_k.weight")
+            ),
+            "use_linear_projection": any(
+                key.endswith("1.proj_in.weight") and len(shape) == 2
+                for key, shape in shapes.items()
+            ),
+            "attention_head_dim": 8
+            if family == "sd1"
+            else tuple(max(1, width // _HEAD_WIDTH) for width in channels),
+        }
+        if "label_emb.0.0.weight" in shapes:
+            config["addition_embed_type"] = "text_time"
+            config["addition_time_embed_dim"] = 256
+            config["projection_class_embeddings_input_dim"] = shapes["label_emb.0.0.weight"][1]
+    except (KeyError, IndexError, StopIteration) as error:
+        raise ModelCorrupt(
+            f"The UNet of {header.path.name} is incomplete ({error} is missing).",
+            "Copy or download it again, whole.",
+        ) from error
+    return config
+
+
+def _levels(shapes: dict[str, tuple[int, ...]]) -> tuple[list[int], list[int]]:
+    """Channels of each level, and transformer blocks in each of its attentions (0: none)."""
+    channels, depths = [shapes["input_blocks.0.0.weight"][0]], [0]
+    for n in range(1, _count(shapes, "input_blocks")):
+        if f"input_blocks.{n}.0.op.weight" in shapes:
+            channels.append(0)
+            depths.append(0)
+            continue
+        channels[-1] = shapes[f"input_blocks.{n}.0.out_layers.3.weight"][0]
+        depths[-1] = max(depths[-1], _count(shapes, f"input_blocks.{n}.1.transformer_blocks"))
+    return channels, depths
+
+
+def _layers_per_level(shapes: dict[str, tuple[int, ...]]) -> int:
+    first_op = next(
+        (n for n in range(1, _count(shapes, "input_blocks"))
+         if f"input_blocks.{n}.0.op.weight" in shapes), _count(shapes, "input_blocks"),
+    )  # fmt: skip
+    return first_op - 1
+
+
+def _count(shapes: dict[str, tuple[int, ...]], name: str) -> int:
+    """How many numbered parts lie below ``name``."""
+    pattern = re.compile(re.escape(name) + r"\.(\d+)\.")
+    return len({match.group(1) for key in shapes if (match := pattern.match(key))})
+
+
+def vae_config(header: WeightsHeader, family: str, prefix: str = VAE) -> dict[str, Any]:
+    """Arguments of ``AutoencoderKL``; raises ``ModelCorrupt``."""
+    shapes = header.with_prefix(prefix)
+    try:
+        levels = _count(shapes, "encoder.down")
+        channels = tuple(shapes[f"encoder.down.{n}.block.0.conv1.weight"][0] for n in range(levels))
+        config: dict[str, Any] = {
+            "latent_channels": shapes["decoder.conv_in.weight"][1],
+            "block_out_channels": channels,
+            "layers_per_block": _count(shapes, "encoder.down.0.block"),
+            "down_block_types": ("DownEncoderBlock2D",) * levels,
+            "up_block_types": ("UpDecoderBlock2D",) * levels,
+            "scaling_factor": _LATENT_SCALES.get(family, 0.18215),
+        }
+    except KeyError as error:
+        raise ModelCorrupt(
+            f"The autoencoder of {header.path.name} is incomplete ({error} is missing).",
+            "Copy or download it again, or choose another model.",
+        ) from error
+    return config
+
+
+def text_config(header: WeightsHeader, prefix: str) -> dict[str, Any]:
+    """Arguments of ``CLIPTextConfig`` for the encoder below ``prefix``.
+
+    OpenCLIP's layout is recognised by its own names. SD2 was trained on its encoder's last layer
+    but one, so the last is left out, as in the published diffusers folders.
+    """
+    shapes = header.with_prefix(prefix)
+    is_open_clip = "token_embedding.weight" in shapes
+    try:
+        if is_open_clip:
+            words, width = shapes["token_embedding.weight"]
+            layers = _count(shapes, "transformer.resblocks")
+            inner = shapes["transformer.resblocks.0.mlp.c_fc.weight"][0]
+            places = shapes["positional_embedding"][0]
+            if prefix == TEXT_PREFIXES["sd2"][0]:
+                layers = min(layers, 23)
+        else:
+            words, width = shapes["text_model.embeddings.token_embedding.weight"]
+            layers = _count(shapes, "text_model.encoder.layers")
+            inner = shapes["text_model.encoder.layers.0.mlp.fc1.weight"][0]
+            places = shapes["text_model.embeddings.position_embedding.weight"][0]
+    except (KeyError, ValueError) as error:
+        raise ModelCorrupt(
+            f"The text encoder of {header.path.name} is incomplete ({error} is missing).",
+            "Choose a checkpoint that holds its text encoder.",
+        ) from error
+    return {
+        "vocab_size": words,
+        "hidden_size": width,
+        "intermediate_size": inner,
+        "num_hidden_layers": layers,
+        "num_attention_heads": max(1, width // _HEAD_WIDTH),
+        "max_position_embeddings": places,
+        "hidden_act": "gelu" if is_open_clip else "quick_gelu",
+        "projection_dim": shapes.get("text_projection", (0, width))[1],
+        "bos_token_id": words - 2,
+        "eos_token_id": words - 1,
+        "pad_token_id": 0 if is_open_clip else words - 1,
+    }
+
+
+def scheduler_config(*, predicts_v: bool, zero_snr: bool = False) -> dict[str, Any]:
+    """The noise schedule that all of these families were trained with (1000 scaled-linear steps).
+
+    ``zero_snr``: betas rescaled so that the last step is pure noise (Lin et al., 2305.08891).
+    """
+    return {
+        "num_train_timesteps": 1000,
+        "beta_start": 0.00085,
+        "beta_end": 0.012,
+        "beta_schedule": "scaled_linear",
+        "prediction_type": "v_prediction" if predicts_v else "epsilon",
+        "rescale_betas_zero_snr": zero_snr,
+        "set_alpha_to_one": False,
+        "steps_offset": 1,
+        "clip_sample": False,
+    }

@@ -1,0 +1,180 @@
+"""A checkpoint of one .safetensors file in the original layout enters; its networks leave.
+
+The networks are made without memory of their own and take the file's tensors as their weights, one
+network after another, so that no weight is ever held twice. diffusers translates the names.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import init_empty_weights
+from diffusers import AutoencoderKL, UNet2DConditionModel
+from diffusers.loaders.single_file_utils import (
+    convert_ldm_clip_checkpoint,
+    convert_ldm_unet_checkpoint,
+    convert_ldm_vae_checkpoint,
+    convert_open_clip_checkpoint,
+)
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
+
+from ..errors import ModelCorrupt
+from .architecture import TEXT_PREFIXES, scheduler_config, text_config, unet_config, vae_config
+from .bundle import TextTower, special_token
+from .headers import WeightsHeader, read_header
+from .recognise import UNET, VAE, Recognised, recognise
+from .tokenizer import clip_tokenizer
+from .weight_files import iterate_weights, read_weights
+
+__all__ = ["SingleFile", "read_vae_file"]
+
+_V_MARK = UNET + "output_blocks.11.1.transformer_blocks.0.norm1.bias"
+_V_SPREAD = 0.09
+"""SD2's v models have a wide spread in this bias and its epsilon models have not: so ComfyUI tells
+them apart, too, where no one says it."""
+
+
+class SingleFile:
+    """One checkpoint file; each part is read when it is asked for."""
+
+    def __init__(self, path: Path, dtype: torch.dtype) -> None:
+        self.header = read_header(path)
+        self.found: Recognised = recognise(self.header)
+        self._dtype = dtype
+        if self.found.family not in TEXT_PREFIXES:
+            raise ModelCorrupt(
+                f"{path.name} is no checkpoint that Nijimi can paint with "
+                f"({self.found.kind.value}, {self.found.family or 'of an unknown family'}).",
+                "Choose one for SD 1.x, SD 2.x or SDXL.",
+            )
+
+    def unet(self) -> UNet2DConditionModel:
+        config = unet_config(self.header, self.found.family)
+        with init_empty_weights():
+            network: Any = UNet2DConditionModel(**config)
+        return _filled(
+            network, self._read(UNET), lambda w: convert_ldm_unet_checkpoint(w, network.config),
+            self.header,
+        )  # fmt: skip
+
+    def vae(self) -> AutoencoderKL:
+        return read_vae_file(self.header, self.found.family, VAE, self._dtype)
+
+    def towers(self) -> tuple[TextTower, ...]:
+        prefixes = TEXT_PREFIXES[self.found.family]
+        is_xl = len(prefixes) > 1
+        tokenizer = clip_tokenizer()
+        return tuple(
+            TextTower(
+                name=f"te{n + 1}" if is_xl else "te",
+                tokenizer=tokenizer,
+                encoder=self._text_encoder(prefix, projects=is_xl and n > 0),
+                pad_token_id=special_token(tokenizer, "eos") if _is_clip(prefix) else 0,
+                clip_skip=2 if is_xl else 1,
+                normed=not is_xl,
+            )
+            for n, prefix in enumerate(prefixes)
+        )
+
+    def scheduler(self) -> dict[str, Any]:
+        return scheduler_config(predicts_v=self._predicts_v(), zero_snr=self.header.has("ztsnr"))
+
+    def _text_encoder(
+        self, prefix: str, *, projects: bool
+    ) -> CLIPTextModel | CLIPTextModelWithProjection:
+        config = text_config(self.header, prefix)
+        with init_empty_weights():
+            made = (CLIPTextModelWithProjection if projects else CLIPTextModel)(
+                CLIPTextConfig(**config)
+            )
+        network: Any = made
+        wraps = hasattr(network, "text_model")
+
+        def names_of_ours(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+            if _is_clip(prefix):
+                converted = convert_ldm_clip_checkpoint(weights)
+            else:
+                converted = convert_open_clip_checkpoint(network, weights, prefix=prefix)
+            kept = {
+                key if wraps else key.removeprefix("text_model."): value
+                for key, value in converted.items()
+                if not key.endswith("position_ids")
+            }
+            if not projects:
+                kept.pop("text_projection.weight", None)
+            return kept
+
+        layers = config["num_hidden_layers"]
+        return _filled(network, self._read(prefix, layers), names_of_ours, self.header)
+
+    def _read(self, prefix: str, layers: int = 1000) -> dict[str, torch.Tensor]:
+        keys = [key for key in self.header.shapes if key.startswith(prefix)]
+        block = re.compile(r"resblocks\.(\d+)\.")
+        wanted = [key for key in keys if not (m := block.search(key)) or int(m.group(1)) < layers]
+        return read_weights(self.header, {key: key for key in wanted}, self._dtype)
+
+    def _predicts_v(self) -> bool:
+        if self.found.form == "v":
+            return True
+        beside = self.header.path.with_suffix(".yaml")
+        if beside.is_file():
+            # The web UIs' way to say it: the training configuration beside the checkpoint.
+            text = beside.read_text(encoding="utf-8", errors="replace")
+            return re.search(r"parameterization:\s*[\"']?v", text) is not None
+        if self.found.family != "sd2" or _V_MARK not in self.header.shapes:
+            return False
+        _, bias = next(iterate_weights(self.header, [_V_MARK]))
+        return float(bias.float().std()) > _V_SPREAD
+
+
+def _is_clip(prefix: str) -> bool:
+    """Whether the encoder there is OpenAI's own, and not OpenCLIP's."""
+    return prefix.endswith("transformer.")
+
+
+def read_vae_file(
+    header: WeightsHeader, family: str, prefix: str, dtype: torch.dtype
+) -> AutoencoderKL:
+    """An autoencoder in the original layout below ``prefix``."""
+    config = vae_config(header, family, prefix)
+    with init_empty_weights():
+        network: Any = AutoencoderKL(**config)
+    keys = [key for key in header.shapes if key.startswith(prefix)]
+    # The training loss's own networks are in some files, too.
+    names = {key: key for key in keys if not key.removeprefix(prefix).startswith("loss.")}
+    weights = read_weights(header, names, dtype)
+    return _filled(network, weights, lambda w: convert_ldm_vae_checkpoint(w, config), header)
+
+
+def _filled(
+    network: Any,
+    weights: dict[str, torch.Tensor],
+    convert: Callable[[dict[str, torch.Tensor]], dict[str, torch.Tensor]],
+    header: WeightsHeader,
+) -> Any:
+    """The network with the weights as its own; every one of them must be there and fit."""
+    converted = convert(weights)
+    weights.clear()
+    wanted = network.state_dict()
+    for key, target in wanted.items():
+        given = converted.get(key)
+        if given is None:
+            raise ModelCorrupt(
+                f"{header.path.name} is incomplete: {key} is missing.",
+                "Copy or download it again, whole.",
+            )
+        if given.shape != target.shape:
+            if given.numel() != target.numel():
+                raise ModelCorrupt(
+                    f"{header.path.name} does not fit its own layout: {key} is "
+                    f"{tuple(given.shape)}, not {tuple(target.shape)}.",
+                    "Copy or download it again, or choose another model.",
+                )
+            # A 1 x 1 convolution where a linear layer stands, or the other way round.
+            converted[key] = given.reshape(target.shape)
+    network.load_state_dict({key: converted[key] for key in wanted}, assign=True)
+    return network

@@ -1,0 +1,75 @@
+"""A .safetensors file's header and names enter; those tensors leave, one by one, checked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+
+import torch
+from safetensors import SafetensorError, safe_open
+
+from ..errors import ModelCorrupt
+from .headers import COPY_AGAIN, WeightsHeader, first_line
+
+__all__ = ["iterate_weights", "read_weights"]
+
+_GROUP_BYTES = 128 * 1024 * 1024
+"""A file is mapped anew after so much of it: pages that were read count as ours until then."""
+
+
+def iterate_weights(
+    header: WeightsHeader,
+    keys: Iterable[str],
+    should_stop: Callable[[], bool] = lambda: False,
+) -> Iterator[tuple[str, torch.Tensor]]:
+    """The named tensors one by one, as stored; copy what is to be kept.
+
+    Raises ``ModelCorrupt`` for numbers that are not finite, and where the file has changed.
+    """
+    waiting = list(keys)
+    while waiting:
+        used = 0
+        try:
+            with safe_open(header.path, framework="pt") as weights:
+                while waiting and used < _GROUP_BYTES:
+                    if should_stop():
+                        return
+                    key = waiting.pop(0)
+                    tensor: torch.Tensor = weights.get_tensor(key)
+                    used += tensor.nbytes
+                    if tensor.is_floating_point() and not _is_finite(tensor):
+                        raise ModelCorrupt(
+                            f"{header.path.name} holds numbers that are not finite ({key}).",
+                            "Copy or download it again, or choose another one.",
+                        )
+                    yield key, tensor
+        except (SafetensorError, OSError, ValueError) as error:
+            raise ModelCorrupt(
+                f"{header.path.name} is damaged ({first_line(error)}).", COPY_AGAIN
+            ) from error
+
+
+def read_weights(
+    header: WeightsHeader, names: Mapping[str, str], dtype: torch.dtype
+) -> dict[str, torch.Tensor]:
+    """Tensors by new name (``names``: in the file, to ours), copied and of ``dtype``.
+
+    fp8 files may come with scales of their own (``….scale_weight``): they are multiplied in.
+    """
+    beside = {key: key.removesuffix("weight") + "scale_weight" for key in names}
+    wanted = [scale for scale in beside.values() if scale in header.shapes]
+    scales = {key: float(value) for key, value in iterate_weights(header, wanted)}
+    result: dict[str, torch.Tensor] = {}
+    for key, tensor in iterate_weights(header, names):
+        kept = tensor.to(dtype, copy=True) if tensor.is_floating_point() else tensor.clone()
+        scale = scales.get(beside[key])
+        result[names[key]] = kept if scale is None else kept.mul_(scale)
+    return result
+
+
+def _is_finite(tensor: torch.Tensor) -> bool:
+    if tensor.element_size() == 1:
+        tensor = tensor.float()
+    # A sum is finite only if all are, and much quicker than a mask; only when it is not, look.
+    if bool(torch.isfinite(tensor.sum(dtype=torch.float64))):
+        return True
+    return bool(torch.isfinite(tensor).all())
