@@ -3,6 +3,9 @@
 ``path``: stroke to frame in real Krita, headless, with the embedded model, several times over.
 It paints the demo's sketch with a real pointer, and needs what the demo needs.
 ``growth``: what a small stroke costs on canvases from 512 to 4096 px.
+``parity``: how far our latents are from diffusers' own pipelines, feature by feature; with
+``--markdown`` it writes docs/parity.md.
+``loading``: time and memory to load checkpoint files of the real size, random weights.
 ``inpaint``: seams and costs of repainting a selection, beside diffusers' own pipeline.
 """
 
@@ -76,13 +79,14 @@ def table(reports: list[dict[str, Any]]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks")
-    parser.add_argument("name", choices=("path", "inpaint", "growth"))
+    parser.add_argument("name", choices=("path", "inpaint", "growth", "parity", "loading"))
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--json", type=Path)
     parser.add_argument("--model", default="", help="for inpaint; default: the embedded one")
     parser.add_argument(
         "--sd15", action="store_true", help="for inpaint: SD1.5's shapes, random weights, too"
     )
+    parser.add_argument("--markdown", type=Path, help="for parity: the page to write")
     parser.add_argument("--pictures", type=Path, help="folder for pictures side by side")
     args = parser.parse_args()
     if args.name == "inpaint":
@@ -95,6 +99,19 @@ def main() -> None:
         if args.sd15:
             reports.append(inpaint.compare("sd15-shaped", args.pictures, cases=3))
             print(inpaint.inpaint_table(reports[-1]))
+    elif args.name == "parity":
+        from . import parity
+
+        rows = list(parity.measure())
+        print(parity.parity_table(rows))
+        reports = [vars(row) for row in rows]
+        if args.markdown:
+            args.markdown.write_text(parity.parity_page(rows), encoding="utf-8")
+    elif args.name == "loading":
+        from . import loading
+
+        reports = [loading.measure_family(family) for family in ("sd1", "sdxl")]
+        print(loading.loading_table(reports))
     elif args.name == "growth":
         from . import growth
 

@@ -43,7 +43,7 @@ from nijimi_protocol.params import RenderMode, RenderParams
 from .real_adapters import KINDS, write_adapter, write_embedding
 from .real_layout import FAMILIES, RealLayout, write_checkpoint
 
-__all__ = ["BAR", "Row", "Workbench", "measure", "parity_table"]
+__all__ = ["BAR", "Row", "Workbench", "measure", "parity_page", "parity_table"]
 
 BAR = 1e-4
 """Largest absolute difference on latents, fp32."""
@@ -436,3 +436,25 @@ def parity_table(rows: list[Row]) -> str:
             f"| {row.feature} | {row.family} | {row.reference} | {row.difference:.1e}{mark} |"
         )
     return "\n".join(lines)
+
+
+def parity_page(rows: list[Row]) -> str:
+    """The whole of docs/parity.md."""
+    worst = max(row.difference for row in rows)
+    return f"""# Parity
+
+Made by `python -m benchmarks parity --markdown docs/parity.md`; `tests/backend/test_checkpoints.py`
+holds every row to {BAR:.0e}. Each family is a checkpoint file with the names, nesting and text
+widths of the released files, small channels and random weights; the same inputs and seed go through
+our engine and through the reference, in float32 on a CPU. A picture's difference is that of its
+latents before decoding, an adapter's that of the weights, a prompt's that of the embeddings.
+
+{len(rows)} rows, the largest difference {worst:.1e}.
+
+{parity_table(rows)}
+
+Where we differ on purpose: strength shortens the way through the noise, not the number of steps
+(diffusers' 8 steps at strength 0.5 are our 4); the shorter of prompt and negative prompt is filled
+up with empty chunks (in the web UIs an option); an adapter's two weights are read as UNet's and
+then text's.
+"""

@@ -18,7 +18,13 @@ from diffusers import AutoencoderKL, UNet2DConditionModel
 from safetensors.torch import save_file
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
-__all__ = ["FAMILIES", "RealLayout", "original_unet_names", "write_checkpoint"]
+__all__ = [
+    "FAMILIES",
+    "RealLayout",
+    "original_unet_names",
+    "save_networks",
+    "write_checkpoint",
+]
 
 FAMILIES = ("sd1", "sd2", "sdxl")
 
@@ -52,6 +58,22 @@ def write_checkpoint(
     unet = _rounded(_make_unet(family, in_channels), dtype)
     vae = _rounded(_make_vae(family), dtype)
     encoders = tuple(_rounded(each, dtype) for each in _make_encoders(family))
+    weights = save_networks(path, family, unet, vae, encoders, dtype, metadata)
+    return RealLayout(
+        path=path, family=family, unet=unet, vae=vae, encoders=encoders, weights=weights
+    )
+
+
+def save_networks(
+    path: Path,
+    family: str,
+    unet: Any,
+    vae: Any,
+    encoders: tuple[Any, ...],
+    dtype: torch.dtype = torch.float16,
+    metadata: dict[str, str] | None = None,
+) -> dict[str, torch.Tensor]:
+    """Write networks of any size as one file of the original layout; its tensors are given back."""
     weights: dict[str, torch.Tensor] = {}
     names = original_unet_names(unet)
     for key, value in unet.state_dict().items():
@@ -70,9 +92,7 @@ def write_checkpoint(
     weights["alphas_cumprod"] = torch.linspace(1.0, 0.0, 1000)
     kept = {key: value.to(dtype).contiguous() for key, value in weights.items()}
     save_file(kept, path, metadata=metadata)
-    return RealLayout(
-        path=path, family=family, unet=unet, vae=vae, encoders=encoders, weights=weights
-    )
+    return weights
 
 
 def _rounded(network: Any, dtype: torch.dtype) -> Any:

@@ -156,14 +156,14 @@ def test_numbers_that_are_not_finite_are_refused(
     save_file({"good": torch.ones(3), "bad": tensor}, tmp_path / "x.safetensors")
     header = read_header(tmp_path / "x.safetensors")
     with pytest.raises(ModelCorrupt, match=r"not finite \(bad\)"):
-        list(iterate_weights(header, header.shapes))
+        read_weights(header, {key: key for key in header.shapes})
 
 
 def test_large_numbers_are_finite(tmp_path: Path) -> None:
     """A sum of them is not in their own type."""
-    save_file({"a": torch.full((400, 400), 60000.0).half()}, tmp_path / "x.safetensors")
+    save_file({"a": torch.full((400, 400), 3e38)}, tmp_path / "x.safetensors")
     header = read_header(tmp_path / "x.safetensors")
-    assert len(list(iterate_weights(header, header.shapes))) == 1
+    assert len(read_weights(header, {"a": "a"})) == 1
 
 
 def test_a_file_that_shrinks_while_it_is_read_is_told(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import torch
 from ..errors import ModelCorrupt
 from .bundle import ModelBundle
 from .headers import read_header
-from .weight_files import iterate_weights
+from .weight_files import read_weights
 
 __all__ = ["read_embedding"]
 
@@ -24,7 +24,7 @@ def read_embedding(path: Path, bundle: ModelBundle) -> tuple[torch.Tensor, ...]:
     Raises ``ModelCorrupt`` where it is damaged or for another family.
     """
     header = read_header(path)
-    found = {key: tensor.float().clone() for key, tensor in iterate_weights(header, header.shapes)}
+    found = read_weights(header, {key: key for key in header.shapes}, torch.float32)
     keys = ["clip_l", "clip_g"] if "clip_g" in found else list(found)[:1]
     matrices = tuple(
         found[key][None] if found[key].dim() == 1 else found[key] for key in keys if key in found

@@ -19,7 +19,7 @@ import torch
 from ..errors import ModelCorrupt
 from .bundle import ModelBundle
 from .headers import WeightsHeader, read_header
-from .weight_files import iterate_weights
+from .weight_files import read_weights
 
 __all__ = [
     "LayerChange",
@@ -69,12 +69,12 @@ def read_lora(path: Path, bundle: ModelBundle) -> Lora:
     header = read_header(path)
     names = layer_names(bundle)
     grouped: dict[str, dict[str, torch.Tensor]] = {}
-    for key, tensor in iterate_weights(header, header.shapes):
+    for key, tensor in read_weights(header, {key: key for key in header.shapes}).items():
         if match := _PARTS.search(key):
             part = match.group(0)[1:]
             if match.group("kohya") is None:
                 part = _SAME[part.removesuffix(".weight").removesuffix(".default")]
-            grouped.setdefault(key[: match.start()], {})[part] = tensor.clone()
+            grouped.setdefault(key[: match.start()], {})[part] = tensor
     changes: dict[tuple[str, str], LayerChange] = {}
     skipped = 0
     said = _said_scales(header)

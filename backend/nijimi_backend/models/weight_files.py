@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -19,11 +19,10 @@ _GROUP_BYTES = 128 * 1024 * 1024
 def iterate_weights(
     header: WeightsHeader,
     keys: Iterable[str],
-    should_stop: Callable[[], bool] = lambda: False,
 ) -> Iterator[tuple[str, torch.Tensor]]:
-    """The named tensors one by one, as stored; copy what is to be kept.
+    """The named tensors one by one, as stored, unchecked; copy what is to be kept.
 
-    Raises ``ModelCorrupt`` for numbers that are not finite, and where the file has changed.
+    Raises ``ModelCorrupt`` where the file has changed.
     """
     waiting = list(keys)
     while waiting:
@@ -31,16 +30,9 @@ def iterate_weights(
         try:
             with safe_open(header.path, framework="pt") as weights:
                 while waiting and used < _GROUP_BYTES:
-                    if should_stop():
-                        return
                     key = waiting.pop(0)
                     tensor: torch.Tensor = weights.get_tensor(key)
                     used += tensor.nbytes
-                    if tensor.is_floating_point() and not _is_finite(tensor):
-                        raise ModelCorrupt(
-                            f"{header.path.name} holds numbers that are not finite ({key}).",
-                            "Copy or download it again, or choose another one.",
-                        )
                     yield key, tensor
         except (SafetensorError, OSError, ValueError) as error:
             raise ModelCorrupt(
@@ -49,18 +41,28 @@ def iterate_weights(
 
 
 def read_weights(
-    header: WeightsHeader, names: Mapping[str, str], dtype: torch.dtype
+    header: WeightsHeader, names: Mapping[str, str], dtype: torch.dtype | None = None
 ) -> dict[str, torch.Tensor]:
-    """Tensors by new name (``names``: in the file, to ours), copied and of ``dtype``.
+    """Tensors by new name (``names``: in the file, to ours), copied and of ``dtype``, None for as
+    stored; convolutions' weights lie channels last, as the networks will want them.
 
-    fp8 files may come with scales of their own (``….scale_weight``): they are multiplied in.
+    Raises ``ModelCorrupt`` for numbers that are not finite. fp8 files may come with scales of their
+    own (``….scale_weight``): they are multiplied in.
     """
     beside = {key: key.removesuffix("weight") + "scale_weight" for key in names}
     wanted = [scale for scale in beside.values() if scale in header.shapes]
     scales = {key: float(value) for key, value in iterate_weights(header, wanted)}
     result: dict[str, torch.Tensor] = {}
     for key, tensor in iterate_weights(header, names):
-        kept = tensor.to(dtype, copy=True) if tensor.is_floating_point() else tensor.clone()
+        layout = torch.channels_last if tensor.dim() == 4 else torch.contiguous_format
+        wanted = dtype if dtype is not None and tensor.is_floating_point() else tensor.dtype
+        # One pass for type and layout: a large file's weights are not walked through twice.
+        kept = tensor.to(wanted, copy=True, memory_format=layout)
+        if kept.is_floating_point() and not _is_finite(kept):
+            raise ModelCorrupt(
+                f"{header.path.name} holds numbers that are not finite ({key}).",
+                "Copy or download it again, or choose another one.",
+            )
         scale = scales.get(beside[key])
         result[names[key]] = kept if scale is None else kept.mul_(scale)
     return result
@@ -69,7 +71,7 @@ def read_weights(
 def _is_finite(tensor: torch.Tensor) -> bool:
     if tensor.element_size() == 1:
         tensor = tensor.float()
-    # A sum is finite only if all are, and much quicker than a mask; only when it is not, look.
-    if bool(torch.isfinite(tensor.sum(dtype=torch.float64))):
+    # A sum is finite only if all are, and far quicker than a mask; it may overflow, then look.
+    if bool(torch.isfinite(tensor.sum(dtype=torch.float32))):
         return True
     return bool(torch.isfinite(tensor).all())
