@@ -11,7 +11,7 @@ from pathlib import Path
 
 from nijimi_protocol.version import VERSION
 
-from . import doctor, render_command, serve_command
+from . import doctor, models_command, render_command, serve_command
 from .errors import NijimiError
 
 __all__ = ["main"]
@@ -34,6 +34,8 @@ def main(words: Sequence[str] | None = None) -> int:
     check = commands.add_parser("doctor", help="say what is installed and what is broken")
     doctor.add_arguments(check)
     check.set_defaults(run=doctor.run)
+    models = commands.add_parser("models", help="what is in your folders of models")
+    models_command.add_arguments(models)
     plugin = commands.add_parser("plugin", help="the Krita plugin")
     plugin_commands = plugin.add_subparsers(dest="plugin_command", required=True)
     build = plugin_commands.add_parser("build", help="make the archive that Krita imports")

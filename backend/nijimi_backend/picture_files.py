@@ -13,12 +13,12 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 from nijimi_protocol.limits import Limits
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, PngImagePlugin, UnidentifiedImageError
 
 from .engine.request import Pixels
 from .errors import BadImage, BadInput
 
-__all__ = ["PictureFile", "read_mask", "read_picture", "write_picture"]
+__all__ = ["PictureFile", "read_info", "read_mask", "read_picture", "write_picture"]
 
 Values = npt.NDArray[Any]
 
@@ -114,8 +114,23 @@ def read_mask(path: Path) -> Pixels:
     return np.ascontiguousarray(values[..., 0])
 
 
-def write_picture(picture: PictureFile, path: Path) -> None:
-    """Write the whole PNG or none. Raises ``BadInput`` where that is not possible."""
+_MOST_INFO_CHARS = 20_000
+
+
+def read_info(path: Path) -> str:
+    """The text that the web UIs' readers call "parameters"; "" for none. Raises ``BadImage``."""
+    try:
+        with Image.open(path) as image:
+            return str(image.info.get("parameters", ""))[:_MOST_INFO_CHARS]
+    except (UnidentifiedImageError, OSError, ValueError, SyntaxError) as error:
+        raise BadImage(f"{path} cannot be read as a picture ({error}).", "Use a PNG.") from None
+
+
+def write_picture(picture: PictureFile, path: Path, info: str = "") -> None:
+    """Write the whole PNG or none. Raises ``BadInput`` where that is not possible.
+
+    ``info`` becomes its text "parameters", at 8 bits a channel.
+    """
     beside = path.with_name(path.name + ".part.png")
     values = picture.values
     try:
@@ -124,7 +139,10 @@ def write_picture(picture: PictureFile, path: Path) -> None:
                 raise OSError("the disk refused it")
         else:
             image = Image.fromarray(values[..., 0] if values.shape[2] == 1 else values)
-            image.save(beside, "PNG", icc_profile=picture.icc_profile)
+            texts = PngImagePlugin.PngInfo()
+            if info:
+                texts.add_text("parameters", info)
+            image.save(beside, "PNG", icc_profile=picture.icc_profile, pnginfo=texts)
         beside.replace(path)
     except (OSError, cv2.error) as error:
         if beside.is_file():

@@ -13,11 +13,15 @@ from nijimi_protocol.geometry import Extent
 from nijimi_protocol.inpaint import InitialFill, InpaintMode, InpaintParams
 from nijimi_protocol.limits import Limits
 from nijimi_protocol.openpose import openpose_people
-from nijimi_protocol.params import RenderMode, RenderParams
+from nijimi_protocol.params import SAMPLERS, SCHEDULES, RenderMode, RenderParams
 
-from .engine.request import Control
+from .engine.request import Control, Picture
 from .errors import BadInput
-from .picture_files import PictureFile, read_mask, read_picture, write_picture
+from .models.catalog import ModelInfo
+from .models.headers import file_sha256
+from .models.library import Library, open_library
+from .picture_files import PictureFile, read_info, read_mask, read_picture, write_picture
+from .picture_info import info_text, params_from_info
 
 __all__ = ["add_arguments", "run"]
 
@@ -25,14 +29,31 @@ __all__ = ["add_arguments", "run"]
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", default="", help="name or folder of a model")
     parser.add_argument("--models-dir", type=Path, default=None)
+    parser.add_argument(
+        "--models-from", type=Path, action="append", default=[], metavar="DIR",
+        help="a folder of ComfyUI, A1111 or Forge to read models from, too; may be given again",
+    )  # fmt: skip
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
-    parser.add_argument("--prompt", required=True)
+    parser.add_argument("--prompt", default=None, help="what it shall be; see README for the words")
+    parser.add_argument(
+        "--like", type=Path, default=None, metavar="PNG",
+        help="prompt, seed and settings of a picture by Nijimi or a web UI; --prompt goes first",
+    )  # fmt: skip
     parser.add_argument("--negative", default="", help="what should not be there (guidance > 1)")
     parser.add_argument("--image", type=Path, default=None, help="start from this picture")
     parser.add_argument("--strength", type=float, default=0.6, help="0 keeps the picture, 1 none")
     parser.add_argument("--steps", type=int, default=4)
     parser.add_argument("--guidance", type=float, default=1.0)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--sampler", choices=SAMPLERS, default="auto")
+    parser.add_argument("--schedule", choices=SCHEDULES, default="auto")
+    parser.add_argument("--eta", type=float, default=0.0, help="fresh noise of DDIM; TCD's gamma")
+    parser.add_argument("--guidance-rescale", type=float, default=0.0)
+    parser.add_argument(
+        "--clip-skip", type=int, default=0, help="the text's layer from the end; 0: the model's own"
+    )
+    parser.add_argument("--second-prompt", default="", help="blended in by --blend-prompts")
+    parser.add_argument("--blend-prompts", type=float, default=0.0, metavar="PART")
     parser.add_argument(
         "--size", default="", help="WIDTHxHEIGHT; default: the picture's, or native"
     )
@@ -70,13 +91,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Render and write the PNG, whole or not at all."""
     extent = _parse_size(args.size) if args.size else None
+    if args.prompt is None and args.like is None:
+        raise BadInput("There is no prompt.", "Give one with --prompt, or a picture with --like.")
     params = RenderParams(
-        prompt=args.prompt,
+        prompt=args.prompt or "",
         negative_prompt=args.negative,
         strength=args.strength,
         num_inference_steps=args.steps,
         guidance_scale=args.guidance,
         seed=args.seed,
+        sampler=args.sampler,
+        schedule=args.schedule,
+        eta=args.eta,
+        guidance_rescale=args.guidance_rescale,
+        clip_skip=args.clip_skip,
+        second_prompt=args.second_prompt,
+        prompt_blend=args.blend_prompts,
         mode=_mode_of(args),
         inpaint=InpaintParams(
             mode=InpaintMode(args.inpaint),
@@ -89,6 +119,8 @@ def run(args: argparse.Namespace) -> int:
             poisson=not (args.no_poisson or args.no_match),
         ),
     )
+    if args.like is not None:
+        params = _like(args, params)
     try:
         params.checked(Limits())
         if extent is not None:
@@ -109,12 +141,14 @@ def run(args: argparse.Namespace) -> int:
     from .engine.engine import open_engine
     from .picture_renderer import PictureRenderer
 
-    engine = open_engine(args.model, args.models_dir, args.device, _show_loading)
+    library = open_library(args.models_dir, args.models_from)
+    name = args.model or _present(params.model, library)
+    engine = open_engine(name, args.models_dir, args.device, _show_loading, library)
     renderer = PictureRenderer(engine)
     result = renderer.render(params, source, mask, extent, _show_step, controls)
-    write_picture(result, args.output)
     made, (height, width) = renderer.last, result.values.shape[:2]
     assert made is not None
+    write_picture(result, args.output, _info(params, made, engine.model, width, height))
     for failure in made.failures:
         sys.stderr.write(f"warning: {failure}\n")
     sys.stderr.write(
@@ -122,6 +156,32 @@ def run(args: argparse.Namespace) -> int:
         f"{made.num_inference_steps} steps in {made.model_ms:.0f} ms on {engine.device}\n"
     )
     return 0
+
+
+def _like(args: argparse.Namespace, params: RenderParams) -> RenderParams:
+    """The settings that a picture carries; what makes no sense with the rest stays ours."""
+    try:
+        found = params_from_info(read_info(args.like), params)
+    except ValueError as error:
+        raise BadInput(
+            f"{args.like} carries no settings ({error}).",
+            "Choose a PNG that Nijimi or a web UI made.",
+        ) from None
+    return found if args.prompt is None else replace(found, prompt=args.prompt)
+
+
+def _present(name: str, library: Library) -> str:
+    """A model that a picture names, if it is here; else the default one, with a word about it."""
+    if name and name not in (model.name for model in library.models()):
+        sys.stderr.write(f"warning: the picture's model {name} is not here\n")
+        return ""
+    return name
+
+
+def _info(params: RenderParams, made: Picture, model: ModelInfo, width: int, height: int) -> str:
+    """A hash for a checkpoint file only: a folder's would be of no use to anyone."""
+    digest = file_sha256(model.path) if model.is_file else ""
+    return info_text(params, made.sampler, width, height, model.name, digest)
 
 
 def _mode_of(args: argparse.Namespace) -> RenderMode:

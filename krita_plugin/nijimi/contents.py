@@ -8,6 +8,7 @@ from .link.connection import Connection
 from .model.config import read_config
 from .model.controls import Controls
 from .model.live_state import LiveState
+from .model.models import KnownModels
 from .model.settings import Settings, settings_path
 from .ui.docker import DockerPanel
 from .ui.scroll import ScrollPanel
@@ -26,10 +27,13 @@ class Contents:
         self.live_state = LiveState()
         self.connection = Connection(list(config.backend_command), config.models_dir)
         self.controls = Controls()
+        self.models = KnownModels()
+        self.connection.received.connect(self.models.take)
         self.flow = Flow(room, self.connection, self.settings, self.live_state, self.controls)
         self.panel = DockerPanel(
-            self.settings, self.live_state, self.controls, room.icon, room.pose_presets
-        )
+            self.settings, self.live_state, self.controls, room.icon, room.pose_presets,
+            self.models,
+        )  # fmt: skip
         self.widget = ScrollPanel(self.panel)
         rows = self.panel.control_rows
         rows.add_clicked.connect(self.flow.controls.add_active_layer)

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from nijimi_backend.cli import main
-from nijimi_backend.picture_files import PictureFile, read_picture, write_picture
+from nijimi_backend.picture_files import PictureFile, read_info, read_picture, write_picture
 from PIL import Image
 
 from tests.support.tiny_control import write_controlnet
@@ -261,3 +261,34 @@ def test_krita_s_own_importer_takes_the_archive(tmp_path: Path) -> None:
     assert (resources / "pykrita" / "nijimi.desktop").is_file()
     assert (resources / "pykrita" / "nijimi" / "flow.py").is_file()
     assert (resources / "pykrita" / "nijimi" / "third_party" / "websockets" / "client.py").is_file()
+
+
+def test_a_pictures_settings_are_written_and_followed(models_dir: Path, tmp_path: Path) -> None:
+    model = ["--model", "tiny", "--models-dir", str(models_dir)]
+    first, again = tmp_path / "first.png", tmp_path / "again.png"
+    words = ["render", *model, "--prompt", "a boat", "--seed", "77", "--steps", "2"]
+    assert main([*words, "--sampler", "euler", "--size", "64x64", "-o", str(first)]) == 0
+    text = read_info(first)
+    assert text.startswith("a boat\nSteps: 2, Sampler: Euler, CFG scale: 1, Seed: 77, Size: 64x64")
+    like = ["render", "--models-dir", str(models_dir), "--like", str(first), "--size", "64x64"]
+    assert main([*like, "-o", str(again)]) == 0
+    assert np.array_equal(read_picture(first).values, read_picture(again).values)
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [([], "There is no prompt"), (["--like", "PLAIN"], "carries no settings"),
+     (["--like", "NONE"], "cannot be read")],
+)  # fmt: skip
+def test_a_picture_without_settings_is_told(
+    models_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], words: list[str],
+    sentence: str,
+) -> None:  # fmt: skip
+    plain = tmp_path / "plain.png"
+    Image.new("RGB", (8, 8)).save(plain)
+    names = {"PLAIN": str(plain), "NONE": str(tmp_path / "none.png")}
+    words = [names.get(word, word) for word in words]
+    output = tmp_path / "out.png"
+    assert main(["render", "--models-dir", str(models_dir), *words, "-o", str(output)]) == 2
+    assert sentence in capsys.readouterr().err
+    assert not output.exists()

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import http.client
+import shutil
 import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 from nijimi_protocol.codec import encode
 from nijimi_protocol.geometry import Bounds, Extent
-from nijimi_protocol.messages import CANVAS, Frame, Hello, SetParams, SetPlane
+from nijimi_protocol.messages import CANVAS, Frame, Hello, Models, SetParams, SetPlane
 from nijimi_protocol.params import RenderParams
 from nijimi_protocol.pixels import PixelFormat
 from nijimi_protocol.version import SUBPROTOCOL
+from safetensors.torch import save_file
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 
@@ -226,3 +229,25 @@ def test_a_client_brings_its_whole_state_to_a_new_backend(models_dir: Path) -> N
         fresh.wait_for_frame(fresh.session.revision)
         assert bytes(fresh.session.picture[0]) == resumed
         fresh.close()
+
+
+def test_a_file_that_is_dropped_in_is_listed_within_seconds(
+    client: LiveClient, models_dir: Path
+) -> None:
+    folder = models_dir / "loras"
+    folder.mkdir()
+    try:
+        (folder / "broken.safetensors").write_bytes(b"not a model at all")
+        save_file({"emb_params": torch.zeros(1, 768)}, folder / "calm.safetensors")
+        started = time.monotonic()
+        while True:
+            event = client.receive(timeout_s=10)
+            if isinstance(event, Models):
+                break
+        assert time.monotonic() - started < 8
+        assert ("calm", "embedding") in {(entry.name, entry.kind) for entry in event.models}
+        assert "broken" not in {entry.name for entry in event.models}
+        _begin(client)
+        assert client.wait_for_frame(client.session.revision).tiles
+    finally:
+        shutil.rmtree(folder)

@@ -6,7 +6,7 @@ import itertools
 import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -75,6 +75,7 @@ class _Plan:
     run: Run
     guidance: Guidance
     steps: int
+    sampler: str
     failures: tuple[NijimiError, ...]
 
 
@@ -162,7 +163,8 @@ class Engine:
             )
         pixels = self._denoise(request, start, plan, steering, clock, should_stop, on_step)
         told = (*plan.failures, *failures)
-        return self._picture(request, pixels, plan.steps, clock, failures=told)
+        picture = self._picture(request, pixels, plan.steps, clock, failures=told)
+        return replace(picture, sampler=plan.sampler)
 
     def _prepare(self, request: FrameRequest, strength: float, clock: _Clock) -> _Plan | None:
         """Prompts read, adapters laid on, steps counted; None where strength 0 asks for nothing.
@@ -197,7 +199,7 @@ class Engine:
             by_step=by_step, scale=params.guidance_scale, rescale=params.guidance_rescale
         )
         told = (*prompts.failures, *failures, *missing)
-        return _Plan(run=run, guidance=guidance, steps=calls, failures=told)
+        return _Plan(run=run, guidance=guidance, steps=calls, sampler=recipe.sampler, failures=told)
 
     def _denoise(
         self,
@@ -246,11 +248,12 @@ class Engine:
             )
         failures: dict[str, NijimiError] = {}
         done = itertools.count(1)
-        steps = 0
+        steps, sampler = 0, ""
         parts: list[Pixels] = []
         for region in regions:
             plan = self._prepare(request, inpaint.strength, clock)
-            steps = plan.steps if plan is not None else 0
+            if plan is not None:
+                steps, sampler = plan.steps, plan.sampler
             total = len(regions) * steps
 
             def note(_step: int, _of: int, total: int = total) -> None:
@@ -260,7 +263,8 @@ class Engine:
                 self._repaint(request, inpaint, plan, region, clock, should_stop, note, failures)
             )
         area, layer = join_layers([region.crop for region in regions], parts)
-        return self._picture(request, layer, steps, clock, area, tuple(failures.values()))
+        picture = self._picture(request, layer, steps, clock, area, tuple(failures.values()))
+        return replace(picture, sampler=sampler)
 
     def _repaint(
         self,

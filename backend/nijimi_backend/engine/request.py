@@ -74,7 +74,8 @@ class Picture:
 
     A whole picture is opaque and has the model's resolution. A repainted selection has the canvas's
     resolution, straight alpha, and is fully transparent wherever nothing was selected.
-    ``failures``: what was asked for and could not be, while the rest of it could.
+    ``failures``: what was asked for and could not be, while the rest of it could. ``sampler``: the
+    one that ran, "" where none did.
     """
 
     pixels: Pixels
@@ -84,3 +85,4 @@ class Picture:
     model_ms: float
     timings_ms: Mapping[str, float] = field(default_factory=dict[str, float])
     failures: tuple[NijimiError, ...] = ()
+    sampler: str = ""

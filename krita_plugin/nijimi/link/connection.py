@@ -160,6 +160,7 @@ class Connection(QtCore.QObject):
         if isinstance(event, Welcome):
             self.state_changed.emit("open")
             self.opened.emit()
+            self.received.emit(event)
             return
         if isinstance(event, ErrorReport) and event.fatal:
             # Trying again would end the same way.

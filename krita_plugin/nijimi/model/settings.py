@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from nijimi_protocol.inpaint import InitialFill, InpaintMode, InpaintParams
-from nijimi_protocol.params import MAX_SEED, RenderMode, RenderParams
+from nijimi_protocol.params import MAX_SEED, SAMPLERS, RenderMode, RenderParams
 
 from ..qt import QtCore, Signal
 from .config import user_config_dir
@@ -57,6 +57,8 @@ DEFAULTS: dict[str, Any] = {
     "show_on_canvas": SHOW_OVERLAY,
     "overlay_opacity": 0.75,
     "model": "",
+    "sampler": "auto",
+    "clip_skip": 0,
     "area": AREA_SELECTION,
     "inpaint_mode": InpaintMode.AUTO.value,
     "inpaint_match": MATCH_EDGE,
@@ -110,7 +112,9 @@ class Settings(QtCore.QObject):
             strength=v["strength"],
             num_inference_steps=v["num_inference_steps"],
             # A negative prompt has no effect without guidance; this much is mild and works.
-            guidance_scale=max(v["guidance_scale"], 1.5) if v["negative_prompt"] else 1.0,
+            guidance_scale=max(v["guidance_scale"], 1.5 if v["negative_prompt"] else 1.0),
+            sampler=v["sampler"] if v["sampler"] in SAMPLERS else "auto",
+            clip_skip=v["clip_skip"],
             seed=v["seed"],
             mode=RenderMode.IMG2IMG,
             model=v["model"],

@@ -14,11 +14,13 @@ from nijimi_protocol.params import MAX_SEED
 
 from ..model.controls import Controls
 from ..model.live_state import LiveState
+from ..model.models import KnownModels
 from ..model.picture import Picture
 from ..model.settings import SHOW_LAYER, SHOW_NOTHING, SHOW_OVERLAY, Settings
 from ..qt import QtCore, QtGui, QtWidgets, Signal
 from .control_rows import ControlRows
 from .fields import ChoiceField, NumberField
+from .model_fields import ModelRow, SamplerFields
 from .preview import Preview
 from .selection_fields import EdgeFields, SelectionRow
 
@@ -40,6 +42,7 @@ class DockerPanel(QtWidgets.QWidget):
         controls: Controls,
         icon: Callable[[str], Any],
         presets: tuple[str, ...] = (),
+        models: KnownModels | None = None,
     ) -> None:
         super().__init__()
         self._settings = settings
@@ -48,12 +51,15 @@ class DockerPanel(QtWidgets.QWidget):
         layout = QtWidgets.QVBoxLayout(self)
         layout.setContentsMargins(6, 6, 6, 6)
         layout.setSpacing(6)
+        layout.addWidget(ModelRow(settings, models or KnownModels(self), icon))
         self._prompt = self._text_field("prompt", "What shall it be? e.g. a red house at sunset", 3)
         self._negative = self._text_field("negative_prompt", "What shall not be there", 2)
         layout.addWidget(self._prompt)
         layout.addWidget(self._negative)
         self._edges = EdgeFields(settings)
+        self._sampler = SamplerFields(settings)
         layout.addWidget(self._edges)
+        layout.addWidget(self._sampler)
         layout.addLayout(self._sliders())
         self._selection = SelectionRow(settings)
         layout.addWidget(self._selection)
@@ -113,7 +119,7 @@ class DockerPanel(QtWidgets.QWidget):
         grid.addWidget(self._strength, 0, 1)
         grid.addWidget(self._strength_label, 0, 2)
         self._steps = NumberField(
-            self._settings, "num_inference_steps", 1, 20,
+            self._settings, "num_inference_steps", 1, 50,
             "Steps of a live picture: more are better and slower.",
         )  # fmt: skip
         self._steps.setObjectName("nijimi_steps")
@@ -167,7 +173,7 @@ class DockerPanel(QtWidgets.QWidget):
         self._apply.setToolTip("Put the picture into a new layer above the active one.")
         self._apply.clicked.connect(self._apply_pressed)
         self._more = self._tool(
-            "arrow-down", "Negative prompt, edges of a selection", checkable=True
+            "arrow-down", "Negative prompt, edges of a selection, sampler", checkable=True
         )
         self._more.setObjectName("nijimi_more")
         self._more.toggled.connect(self._fold_negative)
@@ -239,6 +245,7 @@ class DockerPanel(QtWidgets.QWidget):
     def _fold_negative(self, shown: bool) -> None:
         self._negative.setVisible(shown)
         self._edges.setVisible(shown)
+        self._sampler.setVisible(shown)
         self._more.setChecked(shown)
         self._more.setIcon(self._icon("arrow-up" if shown else "arrow-down"))
 

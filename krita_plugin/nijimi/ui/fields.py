@@ -7,7 +7,7 @@ from typing import Any
 from ..model.settings import Settings
 from ..qt import QtCore, QtWidgets
 
-__all__ = ["CheckField", "ChoiceField", "Choices", "NumberField"]
+__all__ = ["CheckField", "ChoiceField", "Choices", "DecimalField", "NumberField"]
 
 Choices = tuple[tuple[str, Any, str], ...]
 """Each with its text, its value and its tip."""
@@ -46,6 +46,26 @@ class NumberField(QtWidgets.QSpinBox):
         self.setObjectName(f"nijimi_{name}")
         self.setRange(low, high)
         self.setSuffix(suffix)
+        self.setToolTip(tip)
+
+        def follow(changed: str) -> None:
+            if changed == name:
+                self.setValue(settings.get(name))
+
+        follow(name)
+        settings.changed.connect(follow)
+        self.valueChanged.connect(lambda value: settings.set(name, value))
+
+
+class DecimalField(QtWidgets.QDoubleSpinBox):
+    """A number from ``low`` to ``high``, in steps of a half."""
+
+    def __init__(self, settings: Settings, name: str, low: float, high: float, tip: str) -> None:
+        super().__init__()
+        self.setObjectName(f"nijimi_{name}")
+        self.setRange(low, high)
+        self.setDecimals(1)
+        self.setSingleStep(0.5)
         self.setToolTip(tip)
 
         def follow(changed: str) -> None:

@@ -1,0 +1,51 @@
+"""The backend's lists of models enter; what the painter can choose leaves, observable.
+
+Signals:
+    changed()  there are others now
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from nijimi_protocol.messages import Message, ModelEntry, Models, Welcome
+
+from ..qt import QtCore, Signal
+
+__all__ = ["KnownModels"]
+
+
+class KnownModels(QtCore.QObject):
+    """Checkpoints, and the adapters and embeddings that prompts can name."""
+
+    changed = Signal()
+
+    def __init__(self, parent: Any = None) -> None:
+        super().__init__(parent)
+        self._entries: tuple[ModelEntry, ...] = ()
+
+    def take(self, event: Message) -> None:
+        """Any event of the backend; all but lists of models are passed over."""
+        if isinstance(event, (Welcome, Models)) and event.models != self._entries:
+            self._entries = event.models
+            self.changed.emit()
+
+    def checkpoints(self) -> tuple[ModelEntry, ...]:
+        return tuple(entry for entry in self._entries if entry.kind == "checkpoint")
+
+    def chosen(self, name: str) -> ModelEntry | None:
+        """The checkpoint of that name; "" is the first, as for the backend."""
+        for entry in self.checkpoints():
+            if name in ("", entry.name):
+                return entry
+        return None
+
+    def adapters(self, name: str) -> tuple[ModelEntry, ...]:
+        """LoRAs and embeddings for the checkpoint ``name``: of its family, or of none told."""
+        model = self.chosen(name)
+        family = model.family if model is not None else ""
+        return tuple(
+            entry
+            for entry in self._entries
+            if entry.kind != "checkpoint" and entry.family in ("", family)
+        )
