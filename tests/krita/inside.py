@@ -9,10 +9,10 @@ from nijimi_driver.plugin import contents
 
 try:
     from PyQt5.QtCore import QByteArray
-    from PyQt5.QtWidgets import QAbstractScrollArea, QApplication
+    from PyQt5.QtWidgets import QAbstractScrollArea, QApplication, QComboBox, QToolButton
 except ImportError:
     from PyQt6.QtCore import QByteArray
-    from PyQt6.QtWidgets import QAbstractScrollArea, QApplication
+    from PyQt6.QtWidgets import QAbstractScrollArea, QApplication, QComboBox, QToolButton
 
 
 def document():
@@ -498,3 +498,30 @@ def selected_pixels():
         return 0
     whole = (0, 0, document().width(), document().height())
     return sum(1 for value in bytes(selection.pixelData(*whole)) if value)
+
+
+def listed_models():
+    """What the docker's list of models shows."""
+    choice = contents().panel.findChild(QComboBox, "nijimi_model")
+    return [choice.itemText(n) for n in range(choice.count())]
+
+
+def choose_model(text):
+    """As the painter does; gives the model that pictures come from then."""
+    choice = contents().panel.findChild(QComboBox, "nijimi_model")
+    number = choice.findText(text)
+    assert number >= 0, text
+    choice.setCurrentIndex(number)
+    choice.activated.emit(number)
+    yield 100
+    return contents().settings.get("model")
+
+
+def offered_adapters():
+    button = contents().panel.findChild(QToolButton, "nijimi_add_adapter")
+    button.menu().aboutToShow.emit()
+    return [each.text() for each in button.menu().actions()]
+
+
+def model_in_use():
+    return contents().flow.metrics_report()["model"]

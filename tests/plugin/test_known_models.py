@@ -49,7 +49,7 @@ def test_what_is_listed_can_be_chosen_and_the_first_is_the_default(panel: Docker
     assert choice.currentText() == "The first model there is"
     panel.test_models.take(Models(models=(MINI, DREAM, INK)))
     texts = [choice.itemText(n) for n in range(choice.count())]
-    assert texts == ["nijimi mini (built in)", "dream 8 (SD 1)"]
+    assert texts == ["nijimi mini (small)", "dream 8 (SD 1)"]
     assert choice.currentIndex() == 0
     assert panel.test_settings.get("model") == ""
     _choose(choice, 1)

@@ -14,7 +14,7 @@ from .fields import ChoiceField, Choices, DecimalField, NumberField
 
 __all__ = ["ModelRow", "SamplerFields"]
 
-_FAMILIES = {"sd1": "SD 1", "sd2": "SD 2", "sdxl": "SDXL", "mini": "built in"}
+_FAMILIES = {"sd1": "SD 1", "sd2": "SD 2", "sdxl": "SDXL", "mini": "small"}
 
 _SAMPLERS: Choices = (
     ("As the model wants", "auto", "LCM where it can be, else Euler a."),
