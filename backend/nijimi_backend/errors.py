@@ -8,6 +8,8 @@ NijimiError
 │   └── BadImage             a picture that cannot be read
 ├── ResourceError            the machine has not enough
 │   ├── OutOfMemory          of memory
+│   ├── DiskFull             of room on the disk
+│   ├── DownloadFailed       of a connection
 │   └── PortTaken            another program listens there
 └── InternalError            our own fault
 
@@ -19,6 +21,8 @@ from __future__ import annotations
 __all__ = [
     "BadImage",
     "BadInput",
+    "DiskFull",
+    "DownloadFailed",
     "InternalError",
     "ModelCorrupt",
     "ModelMissing",
@@ -82,6 +86,18 @@ class OutOfMemory(ResourceError):
     """Not enough memory on the device."""
 
     code = "out_of_memory"
+
+
+class DiskFull(ResourceError):
+    """Not enough room on the disk."""
+
+    code = "disk_full"
+
+
+class DownloadFailed(ResourceError):
+    """A file did not come: no connection, or the server refused."""
+
+    code = "download_failed"
 
 
 class PortTaken(ResourceError):

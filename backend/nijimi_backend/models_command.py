@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
 from collections import Counter
 from collections.abc import Mapping
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from .errors import BadInput, NijimiError
+from .models.catalog import default_models_dir
 from .models.headers import WeightsHeader, file_sha256, read_header
 from .models.library import Library, open_library
 from .models.recognise import FileKind, recognise
@@ -29,12 +31,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     info.add_argument("name", help="a name as in the list, or a path")
     verify = _command(commands, "verify", "read every number of a file, or of all", _verify)
     verify.add_argument("names", nargs="*", help="names or paths; none: all")
+    fetch = _command(commands, "fetch", "download a model of the list; no name: show it", _fetch)
+    fetch.add_argument("name", nargs="?", default="")
     convert = commands.add_parser(
         "convert", help="make .safetensors of a pickle (.ckpt, .pt, .bin, .pth) without running it"
     )
     convert.add_argument("file", type=Path)
     convert.add_argument("-o", "--output", type=Path, default=None)
     convert.set_defaults(run=_convert)
+    merge = commands.add_parser(
+        "merge", help="two checkpoints: weighted sum; three: the first plus a difference"
+    )
+    merge.add_argument("files", type=Path, nargs="+", metavar="FILE")
+    merge.add_argument("--alpha", type=float, default=0.5)
+    merge.add_argument(
+        "--blocks", default="", metavar="A,A,…", help="26 weights: BASE, IN00-11, M00, OUT00-11"
+    )
+    merge.add_argument("--type", choices=("fp16", "bf16", "fp32"), default="fp16")
+    merge.add_argument("-o", "--output", type=Path, required=True)
+    merge.set_defaults(run=_merge)
 
 
 def _command(commands: Any, name: str, help: str, run: Any) -> argparse.ArgumentParser:
@@ -112,6 +127,39 @@ def _verify(args: argparse.Namespace) -> int:
     return 1 if any(row["trouble"] for row in rows) else 0
 
 
+def _fetch(args: argparse.Namespace) -> int:
+    from tqdm import tqdm
+
+    from .models.downloads import fetch, known_downloads
+
+    known = known_downloads()
+    if not args.name:
+        if args.json:
+            print(json.dumps([vars(each) for each in known], indent=2))  # noqa: T201
+            return 0
+        for each in known:
+            size = f"{each.bytes / 1e9:.1f} GB" if each.bytes else ""
+            print(f"{each.name:28} {each.family:5} {size:8} {each.title}; {each.licence}")  # noqa: T201
+        return 0
+    wanted = next((each for each in known if each.name == args.name), None)
+    if wanted is None:
+        names = ", ".join(each.name for each in known)
+        raise BadInput(f"No model named {args.name!r} is known.", f"Choose one of: {names}.")
+    sys.stderr.write(f"{wanted.title}, licence {wanted.licence}, from {wanted.page}\n")
+    if not wanted.sha256:
+        sys.stderr.write("warning: its hash was never published, so it cannot be checked\n")
+    bar = tqdm(unit="B", unit_scale=True, disable=not sys.stderr.isatty())
+
+    def note(done: int, total: int) -> None:
+        bar.total = total or None
+        bar.update(done - bar.n)
+
+    with bar:
+        path = fetch(wanted, args.models_dir or default_models_dir(), note)
+    print(path)  # noqa: T201
+    return 0
+
+
 def _convert(args: argparse.Namespace) -> int:
     from .models.convert import convert_pickle
 
@@ -121,6 +169,34 @@ def _convert(args: argparse.Namespace) -> int:
     found = recognise(read_header(target))
     what = " ".join(filter(None, (found.family, found.kind.value)))
     print(f"{target}: {count} tensors, {what}")  # noqa: T201
+    return 0
+
+
+def _merge(args: argparse.Namespace) -> int:
+    from tqdm import tqdm
+
+    from .models.merge import merge_checkpoints
+
+    if len(args.files) not in (2, 3):
+        raise BadInput(f"There are {len(args.files)} files.", "Name two or three checkpoints.")
+    try:
+        blocks = [float(text) for text in args.blocks.split(",")] if args.blocks else []
+    except ValueError:
+        raise BadInput(f"{args.blocks!r} are no weights.", "Write them like 0.5,0,0.25,…") from None
+    if not all(math.isfinite(value) and abs(value) <= 10 for value in (args.alpha, *blocks)):
+        raise BadInput("A weight is out of range.", "Choose weights from -10 to 10.")
+    bar = tqdm(unit="tensors", disable=not sys.stderr.isatty())
+
+    def note(done: int, total: int) -> None:
+        bar.total = total
+        bar.update(done - bar.n)
+
+    with bar:
+        merge_checkpoints(
+            args.files, args.output, args.alpha, blocks=blocks, number_type=args.type,
+            progress=note,
+        )  # fmt: skip
+    print(f"{args.output}: {args.output.stat().st_size / 1e6:.1f} MB")  # noqa: T201
     return 0
 
 

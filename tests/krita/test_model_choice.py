@@ -28,9 +28,7 @@ def test_a_model_that_is_dropped_in_is_chosen_and_painted_with(
         shutil.move(profile.root / "tiny-one", folder / "tiny-one")
         save_file({"lora_unet_x.lora_up.weight": torch.zeros(4, 4)}, folder / "ink.safetensors")
         (folder / "broken.safetensors").write_bytes(b"no model")
-        session.wait_for(
-            lambda: session.inside("listed_models") == [MINI, "tiny one (small)"], 10
-        )
+        session.wait_for(lambda: session.inside("listed_models") == [MINI, "tiny one (small)"], 10)
         assert session.inside("offered_adapters") == ["ink (lora)"]
         assert session.inside("choose_model", text="tiny one (small)") == "tiny-one"
         session.wait_for(lambda: session.inside("model_in_use") == "tiny-one", 30)
