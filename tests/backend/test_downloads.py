@@ -61,7 +61,7 @@ class _Handler(BaseHTTPRequestHandler):
             rest = rest[: len(rest) // 2]
         self.wfile.write(rest)
 
-    def log_message(self, *_: object) -> None:
+    def log_message(self, format: str, *args: object) -> None:
         """Quiet."""
 
 
