@@ -99,7 +99,7 @@ class Workbench:
         """The clean latents that our engine would decode."""
         seen: list[torch.Tensor] = []
 
-        def keep(_bundle: Any, latents: torch.Tensor) -> Any:
+        def keep(_bundle: Any, latents: torch.Tensor, _vae: Any) -> Any:
             seen.append(latents.clone())
             return np.zeros((8, 8, 4), dtype=np.uint8)
 

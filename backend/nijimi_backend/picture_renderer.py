@@ -52,6 +52,7 @@ class PictureRenderer:
             mask=mask,
             mask_version=self._version,
             controls=controls,
+            exact=True,
         )
         made = self.engine.render(request, on_step=on_step)
         self.last = made

@@ -91,6 +91,20 @@ def test_weights_of_another_shape_are_refused(broken: Path) -> None:
         _load(broken)
 
 
+def test_weights_of_the_fp16_variant_are_found(broken: Path) -> None:
+    for path in broken.glob("*/*.safetensors"):
+        path.rename(path.with_name(path.name.replace(".safetensors", ".fp16.safetensors")))
+    _load(broken)
+
+
+@pytest.mark.parametrize(("width", "sentence"), [(1280, "refiner"), (2048, "text_encoder_2")])
+def test_folders_that_are_no_whole_model_are_told(broken: Path, width: int, sentence: str) -> None:
+    config = broken / "unet" / "config.json"
+    config.write_text(json.dumps({**json.loads(config.read_text()), "cross_attention_dim": width}))
+    with pytest.raises(ModelCorrupt, match=sentence):
+        _load(broken)
+
+
 def test_a_pickle_is_not_loaded(broken: Path) -> None:
     _weights(broken).unlink()
     torch.save({}, broken / "unet" / "diffusion_pytorch_model.bin")

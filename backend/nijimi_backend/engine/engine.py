@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import itertools
-import time
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,13 +14,15 @@ from nijimi_protocol.inpaint import InitialFill, InpaintMode
 from nijimi_protocol.params import RenderMode, RenderParams
 
 from ..errors import BadInput, NijimiError, OutOfMemory
-from ..models.bundle import ModelBundle
+from ..models.bundle import Autoencoder, ModelBundle
 from ..models.catalog import ModelInfo
 from ..models.device import choose_device, is_out_of_memory
 from ..models.library import Library, open_library
 from ..models.loader import LoadProgress, load_model
+from ..models.tiny_vae import find_tiny_vae, load_tiny_vae
 from .adapters import AdapterRack
 from .cache import StageCache
+from .clock import StageClock
 from .control.residuals import ControlRoom, Steering
 from .denoiser import Denoiser, Guidance, Start
 from .inpaint.compose import compose, join_layers
@@ -51,23 +51,6 @@ REFINE_STEPS = 8
 _NETWORK_STAGES = ("prompt", "adapters", "control", "encode", "denoise", "decode")
 
 
-class _Clock:
-    """Milliseconds of each stage; waits for the device before it reads, where that matters."""
-
-    def __init__(self, *, is_cuda: bool) -> None:
-        self._is_cuda = is_cuda
-        self.timings_ms: dict[str, float] = {}
-
-    @contextmanager
-    def stage(self, name: str) -> Generator[None]:
-        started = time.perf_counter()
-        yield
-        if self._is_cuda:
-            torch.cuda.synchronize()
-        spent = (time.perf_counter() - started) * 1000
-        self.timings_ms[name] = self.timings_ms.get(name, 0.0) + spent
-
-
 @dataclass(frozen=True, kw_only=True)
 class _Plan:
     """What one picture takes besides its pixels. ``steps`` counts calls of the UNet."""
@@ -85,6 +68,8 @@ class Engine:
     def __init__(self, bundle: ModelBundle, library: Library | None = None) -> None:
         self._bundle = bundle
         self._library = library
+        tiny = find_tiny_vae(bundle.info, library)
+        self._live_vae = load_tiny_vae(tiny, bundle.device) if tiny is not None else None
         self.schedule = Schedule.from_config(bundle.scheduler_config)
         self.denoiser = Denoiser(bundle)
         self.prompts = PromptRoom(bundle, library)
@@ -140,7 +125,7 @@ class Engine:
         on_step: Callable[[int, int], None],
     ) -> Picture:
         bundle, params = self._bundle, request.params
-        clock = _Clock(is_cuda=bundle.device.is_cuda)
+        clock = StageClock(is_cuda=bundle.device.is_cuda)
         if params.mode is RenderMode.INPAINT:
             return self._inpaint(request, clock, should_stop, on_step)
         extent = render_extent(request.extent, self.model.native_px, bundle.size_multiple_px)
@@ -166,7 +151,7 @@ class Engine:
         picture = self._picture(request, pixels, plan.steps, clock, failures=told)
         return replace(picture, sampler=plan.sampler)
 
-    def _prepare(self, request: FrameRequest, strength: float, clock: _Clock) -> _Plan | None:
+    def _prepare(self, request: FrameRequest, strength: float, clock: StageClock) -> _Plan | None:
         """Prompts read, adapters laid on, steps counted; None where strength 0 asks for nothing.
 
         A run holds its sampler's state: one picture each.
@@ -207,7 +192,7 @@ class Engine:
         start: Start,
         plan: _Plan,
         steering: Steering,
-        clock: _Clock,
+        clock: StageClock,
         should_stop: Callable[[], bool],
         on_step: Callable[[int, int], None],
     ) -> Pixels:
@@ -217,12 +202,12 @@ class Engine:
                 request.params, start, plan.guidance, steering, should_stop, on_step
             )
         with clock.stage("decode"):
-            return decode_latents(self._bundle, latents)
+            return decode_latents(self._bundle, latents, self._vae_for(request))
 
     def _inpaint(
         self,
         request: FrameRequest,
-        clock: _Clock,
+        clock: StageClock,
         should_stop: Callable[[], bool],
         on_step: Callable[[int, int], None],
     ) -> Picture:
@@ -272,7 +257,7 @@ class Engine:
         inpaint: InpaintPlan,
         plan: _Plan | None,
         region: Region,
-        clock: _Clock,
+        clock: StageClock,
         should_stop: Callable[[], bool],
         on_step: Callable[[int, int], None],
         failures: dict[str, NijimiError],
@@ -293,8 +278,10 @@ class Engine:
             return compose(region, before, rgb, request.params.inpaint)
         failures.update((each.sentence, each) for each in plan.failures)
         with clock.stage("encode"):
-            key = (request.canvas_version, request.mask_version, crop, extent, inpaint.initial_fill)
-            original = self.encodings.get(key, lambda: encode_canvas(bundle, rgb).float())
+            live_vae = self._vae_for(request)
+            key = (request.canvas_version, request.mask_version, crop, extent,
+                   inpaint.initial_fill, live_vae is None)  # fmt: skip
+            original = self.encodings.get(key, lambda: encode_canvas(bundle, rgb, live_vae).float())
             cells = Extent(*(side // bundle.latent_scale for side in extent))
             strength_map = torch.from_numpy(resize_mask(region.repaint, cells).astype(np.float32))
             strength_map = (strength_map / 255.0)[None, None].to(original.device)
@@ -302,7 +289,7 @@ class Engine:
             if self.denoiser.takes_masks:
                 hidden = fill_selection(before, repaint_mask, InitialFill.NEUTRAL)
                 known = self.encodings.get(
-                    (*key, "hidden"), lambda: encode_canvas(bundle, hidden).float()
+                    (*key, "hidden"), lambda: encode_canvas(bundle, hidden, live_vae).float()
                 )
                 condition = torch.cat([(strength_map > 0.5).float(), known], dim=1)
         with clock.stage("control"):
@@ -329,29 +316,35 @@ class Engine:
         canvas: Pixels | None,
         extent: Extent,
         run: Run,
-        clock: _Clock,
+        clock: StageClock,
     ) -> torch.Tensor:
         """The noisy latents to begin with, 1 x C x h x w."""
         noise = self.denoiser.noise(request.params.seed, extent, len(run.timesteps))[0]
         if canvas is None:
             return run.begin(None, noise)
+        live_vae = self._vae_for(request)
 
         def encode() -> torch.Tensor:
             with clock.stage("resize"):
                 rgb = self._small.get(request, canvas, extent)
             with clock.stage("encode"):
-                return encode_canvas(self._bundle, rgb).float()
+                return encode_canvas(self._bundle, rgb, live_vae).float()
 
         # Not by the pixels themselves: the mirror counts its changes, a hash would cost more.
-        latents = self.encodings.get((request.canvas_version, extent), encode)
+        key = (request.canvas_version, extent, live_vae is None)
+        latents = self.encodings.get(key, encode)
         return run.begin(latents, noise)
+
+    def _vae_for(self, request: FrameRequest) -> Autoencoder | None:
+        """A quicker autoencoder for a live frame; None for the model's own."""
+        return None if request.full_quality or request.exact else self._live_vae
 
     def _picture(
         self,
         request: FrameRequest,
         pixels: Pixels,
         steps: int,
-        clock: _Clock,
+        clock: StageClock,
         area: Bounds | None = None,
         failures: tuple[NijimiError, ...] = (),
     ) -> Picture:

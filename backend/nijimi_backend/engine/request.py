@@ -54,7 +54,8 @@ class FrameRequest:
     ``canvas`` is H x W x 4 BGRA with straight alpha, or None for text to image.
     ``canvas_version`` changes exactly when the pixels did: the encode stage is cached by it.
     ``mask`` is H x W, 255 where the picture is to be repainted; ``mask_version`` as the canvas's.
-    ``full_quality`` asks for the refining pass: more steps.
+    ``full_quality`` asks for the refining pass: more steps, and the model's own autoencoder where a
+    live frame takes a quicker one; ``exact`` asks for that autoencoder alone.
     """
 
     params: RenderParams
@@ -66,6 +67,7 @@ class FrameRequest:
     mask_version: int = 0
     controls: tuple[Control, ...] = ()
     full_quality: bool = False
+    exact: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,7 +11,7 @@ import torch
 from diffusers import AutoencoderTiny
 from nijimi_protocol.geometry import Bounds, Extent
 
-from ..models.bundle import ModelBundle
+from ..models.bundle import Autoencoder, ModelBundle
 from .request import Pixels
 
 __all__ = [
@@ -77,15 +77,18 @@ def _resized(pixels: Pixels, extent: Extent, enlarging: int) -> Pixels:
     return np.asarray(cv2.resize(pixels, tuple(extent), interpolation=how), dtype=np.uint8)
 
 
-def encode_canvas(bundle: ModelBundle, rgb: Pixels) -> torch.Tensor:
-    """RGB h x w x 3 becomes scaled latents 1 x C x h/8 x w/8.
+def encode_canvas(
+    bundle: ModelBundle, rgb: Pixels, live_vae: Autoencoder | None = None
+) -> torch.Tensor:
+    """RGB h x w x 3 becomes scaled latents 1 x C x h/8 x w/8, by the model's own autoencoder or a
+    quicker one of the same latents.
 
     AutoencoderKL gives the mode of its distribution: a sample would flicker from frame to frame.
     """
     device = bundle.device
     images = torch.from_numpy(rgb.copy()).to(device.torch_device)
     images = images.permute(2, 0, 1)[None]  # 1 x 3 x h x w, channels last in memory
-    vae: Any = bundle.vae
+    vae: Any = live_vae or bundle.vae
     images = images.to(vae.dtype) / 127.5 - 1.0
     encoded = vae.encode(images)
     is_tiny = isinstance(vae, AutoencoderTiny)
@@ -95,9 +98,11 @@ def encode_canvas(bundle: ModelBundle, rgb: Pixels) -> torch.Tensor:
     return (latents - shift) * config["scaling_factor"]
 
 
-def decode_latents(bundle: ModelBundle, latents: torch.Tensor) -> Pixels:
+def decode_latents(
+    bundle: ModelBundle, latents: torch.Tensor, live_vae: Autoencoder | None = None
+) -> Pixels:
     """Scaled latents 1 x C x h x w become opaque BGRA, 8h x 8w x 4."""
-    vae: Any = bundle.vae
+    vae: Any = live_vae or bundle.vae
     config = vae.config
     shift = config.get("shift_factor") or 0.0
     latents = (latents / config["scaling_factor"] + shift).to(vae.dtype)

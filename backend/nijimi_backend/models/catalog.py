@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-from .recognise import Recognised
+from .recognise import Recognised, text_width_family
 
 __all__ = ["EMBEDDED_DIR", "ModelInfo", "default_models_dir", "describe_file", "describe_folder"]
 
@@ -22,7 +22,13 @@ _PARTS = {
     "scheduler": ("scheduler_config.json",),
 }
 
-_NATIVE_PX = {"mini": 256, "sd1": 512, "sd2": 512, "sdxl": 1024}
+_SECOND_PARTS = {
+    "tokenizer_2": ("vocab.json", "merges.txt"),
+    "text_encoder_2": ("config.json", "*.safetensors"),
+}
+"""SDXL's other text encoder."""
+
+_NATIVE_PX = {"sdxl-refiner": 1024, "mini": 256, "sd1": 512, "sd2": 512, "sdxl": 1024}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,8 +52,9 @@ class ModelInfo:
         """Parts that a complete model folder has and this one lacks."""
         if self.is_file:
             return []
-        missing = [part for part in _PARTS if not (self.path / part).is_dir()]
-        for part, patterns in _PARTS.items():
+        parts = {**_PARTS, **(_SECOND_PARTS if self.family == "sdxl" else {})}
+        missing = [part for part in parts if not (self.path / part).is_dir()]
+        for part, patterns in parts.items():
             if part not in missing:
                 missing += [
                     f"{part}/{pattern}"
@@ -88,8 +95,7 @@ def describe_folder(path: Path, *, embedded: bool = False) -> ModelInfo:
     unet = _json(path / "unet" / "config.json")
     vae = _json(path / "vae" / "config.json")
     width = unet.get("cross_attention_dim")
-    known = {768: "sd1", 1024: "sd2", 2048: "sdxl"}
-    family = known.get(width if isinstance(width, int) else 0, "mini")
+    family = text_width_family(width if isinstance(width, int) else 0) or "mini"
     sample = unet.get("sample_size")
     channels = vae.get("encoder_block_out_channels") or vae.get("block_out_channels")
     scale = 2 ** (len(cast("list[int]", channels)) - 1) if isinstance(channels, list) else 8

@@ -33,6 +33,11 @@ def load_model(
     info: ModelInfo, device: Device, progress: LoadProgress = lambda *_: None
 ) -> ModelBundle:
     """Load from disk, safetensors only. Raises ``ModelCorrupt`` or ``OutOfMemory``."""
+    if info.family == "sdxl-refiner":
+        raise ModelCorrupt(
+            f"The model {info.name} is SDXL's refiner, which only finishes other models' pictures.",
+            "Choose an SDXL base model.",
+        )
     if missing := info.missing_files():
         raise ModelCorrupt(
             f"The model {info.name} is incomplete: {', '.join(missing)} is missing.",
@@ -138,10 +143,10 @@ class _Folder:
         tokenizer: CLIPTokenizer = CLIPTokenizer.from_pretrained(
             self._path / f"tokenizer{ending}", local_files_only=True
         )
+        path = self._path / f"text_encoder{ending}"
         encoder = kind.from_pretrained(
-            self._path / f"text_encoder{ending}",
-            dtype=self._dtype, local_files_only=True, use_safetensors=True,
-        )  # fmt: skip
+            path, dtype=self._dtype, local_files_only=True, use_safetensors=True, **_variant(path)
+        )
         return TextTower(
             name=name,
             tokenizer=tokenizer,
@@ -152,12 +157,14 @@ class _Folder:
         )
 
     def unet(self) -> UNet2DConditionModel:
-        return UNet2DConditionModel.from_pretrained(self._path / "unet", **self._options)
+        path = self._path / "unet"
+        return UNet2DConditionModel.from_pretrained(path, **self._options, **_variant(path))
 
     def vae(self) -> Autoencoder:
         path = self._path / "vae"
         tiny = "encoder_block_out_channels" in (path / "config.json").read_text("utf-8")
-        return (AutoencoderTiny if tiny else AutoencoderKL).from_pretrained(path, **self._options)
+        kind = AutoencoderTiny if tiny else AutoencoderKL
+        return kind.from_pretrained(path, **self._options, **_variant(path))
 
     def scheduler(self) -> dict[str, Any]:
         text = (self._path / "scheduler" / "scheduler_config.json").read_text("utf-8")
@@ -165,6 +172,12 @@ class _Folder:
         if not isinstance(value, dict):
             raise ValueError("scheduler_config.json holds no settings")
         return {str(key): each for key, each in value.items()}
+
+
+def _variant(path: Path) -> dict[str, str]:
+    """Many published folders hold their weights only as ``….fp16.safetensors``."""
+    names = [file.name for file in path.glob("*.safetensors")]
+    return {"variant": "fp16"} if names and all(".fp16" in name for name in names) else {}
 
 
 def fuse_lora(unet: UNet2DConditionModel, path: Path, scale: float = 1.0) -> None:

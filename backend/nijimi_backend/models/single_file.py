@@ -62,7 +62,13 @@ class SingleFile:
         )  # fmt: skip
 
     def vae(self) -> AutoencoderKL:
-        return read_vae_file(self.header, self.found.family, VAE, self._dtype)
+        """The file's own, or that of ``NAME.vae.safetensors`` beside it, as for the web UIs."""
+        family, beside = self.found.family, self.header.path.with_suffix(".vae.safetensors")
+        if not beside.is_file():
+            return read_vae_file(self.header, family, VAE, self._dtype)
+        header = read_header(beside)
+        prefix = VAE if any(key.startswith(VAE) for key in header.shapes) else ""
+        return read_vae_file(header, family, prefix, self._dtype)
 
     def towers(self) -> tuple[TextTower, ...]:
         prefixes = TEXT_PREFIXES[self.found.family]
