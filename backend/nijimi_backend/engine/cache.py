@@ -15,7 +15,7 @@ class StageCache(Generic[Value]):
     """The newest ``size`` results of one stage, by the stage's inputs. Not thread-safe."""
 
     def __init__(self, size: int) -> None:
-        self.size = size
+        self._size = size
         self._kept: OrderedDict[Hashable, Value] = OrderedDict()
         self.misses = 0
 
@@ -27,7 +27,7 @@ class StageCache(Generic[Value]):
         self.misses += 1
         value = make()
         self._kept[key] = value
-        while len(self._kept) > self.size:
+        while len(self._kept) > self._size:
             self._kept.popitem(last=False)
         return value
 

@@ -101,6 +101,7 @@ class Denoiser:
         self._bundle = bundle
         self.noises: StageCache[torch.Tensor] = StageCache(4)
         self._unets: StageCache[Callable[..., Any]] = StageCache(4)
+        self._packs = True
 
     @property
     def takes_masks(self) -> bool:
@@ -130,7 +131,8 @@ class Denoiser:
         Packed copies hold the old ones. While adapters are on none are made: packing takes longer
         than many frames, and a slider moves on every one.
         """
-        self._unets = StageCache(4 if is_plain else 0)
+        self._unets.clear()
+        self._packs = is_plain
 
     def run(
         self,
@@ -197,10 +199,10 @@ class Denoiser:
         network = UNetWithExtras(
             self._bundle.unet, down, within, pooled=bool(added), scaled=bool(scales)
         ).eval()
-        unet = network if self._unets.size == 0 else self._unets.get(
-            (plain.shape, when.dtype, embeds.shape, down, within),
-            lambda: frozen(network, inputs),
-        )  # fmt: skip
+        unet: Callable[..., Any] = network
+        if self._packs:
+            key = (plain.shape, when.dtype, embeds.shape, down, within)
+            unet = self._unets.get(key, lambda: frozen(network, inputs))
         output = unet(*inputs).float()
         if batch == 1:
             return output

@@ -69,6 +69,6 @@ class ModelBundle:
     @property
     def networks(self) -> dict[str, torch.nn.Module]:
         """By the names that messages use."""
-        towers = {f"text_encoder{n + 1 if n else ''}": t.encoder for n, t in enumerate(self.towers)}
-        towers = {name.replace("encoder2", "encoder_2"): v for name, v in towers.items()}
+        names = ("text_encoder", "text_encoder_2")
+        towers = {name: tower.encoder for name, tower in zip(names, self.towers, strict=False)}
         return {**towers, "unet": self.unet, "vae": self.vae}

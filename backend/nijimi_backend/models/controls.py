@@ -17,14 +17,15 @@ from typing import Any, cast
 import torch
 from diffusers import ControlNetModel, T2IAdapter
 from diffusers.loaders.single_file_utils import convert_controlnet_checkpoint
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from ..errors import ModelCorrupt, ModelMissing, OutOfMemory
 from .catalog import ModelInfo, default_models_dir
 from .device import Device, is_out_of_memory
+from .headers import first_line, read_header
 from .library import Library
-from .recognise import FileKind
+from .recognise import FileKind, text_width_family
 
 __all__ = [
     "ControlInfo",
@@ -55,8 +56,6 @@ _WORDS = {
 }
 """Words in a network's name, by kind, as the published ones are called."""
 
-_FAMILIES = {768: "sd1", 1024: "sd2", 2048: "sdxl"}
-
 _SHAPES: dict[str, dict[str, Any]] = {
     "sd1": {"cross_attention_dim": 768},
     "sd2": {
@@ -82,7 +81,7 @@ class ControlInfo:
 
     @property
     def family(self) -> str:
-        return _FAMILIES.get(self.width, "another family")
+        return text_width_family(self.width) or "another family"
 
     def fits(self, unet: Any) -> bool:
         """Whether it was made for a UNet of that text width, those channels and that order."""
@@ -158,9 +157,8 @@ def load_control(info: ControlInfo, device: Device) -> ControlNetwork:
                 f"The {info.kind} control {info.name} does not fit into memory.",
                 "Close other programs, or switch it off.",
             ) from error
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
         raise ModelCorrupt(
-            f"The {info.kind} control {info.name} cannot be read ({reason}).",
+            f"The {info.kind} control {info.name} cannot be read ({first_line(error)}).",
             "Copy or download it again, or switch it off.",
         ) from error
     return network
@@ -212,15 +210,12 @@ def _describe_folder(path: Path) -> ControlInfo | None:
 
 def _describe_file(path: Path) -> ControlInfo | None:
     try:
-        with safe_open(path, framework="pt") as file:
-            keys: Any = file.keys()
-            width = next(
-                (file.get_slice(key).get_shape()[1] for key in keys
-                 if key.endswith("attn2.to_k.weight")), 0,
-            )  # fmt: skip
-    except (OSError, SafetensorError, ValueError):
-        log.warning("%s cannot be read", path)
+        shapes = read_header(path).shapes
+    except ModelCorrupt as error:
+        log.warning("%s", error)
         return None
+    reads = (shape[1] for key, shape in shapes.items() if key.endswith("attn2.to_k.weight"))
+    width = next(reads, 0)
     return ControlInfo(
         name=path.stem, kind=_kind_of(path.stem), path=path, is_adapter=False, width=width
     )

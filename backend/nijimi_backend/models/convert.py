@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from ..errors import BadInput, ModelCorrupt
+from .output_file import whole_file
 
 __all__ = ["convert_pickle"]
 
@@ -33,18 +34,20 @@ def convert_pickle(source: Path, target: Path) -> int:
     """
     if not source.is_file():
         raise BadInput(f"There is no file {source}.", "Check the path.")
-    if target.exists():
-        raise BadInput(f"{target} exists already.", "Name another one with --output.")
-    if not target.parent.is_dir():
-        raise BadInput(f"The folder {target.parent} does not exist.", "Create it first.")
     size = source.stat().st_size
     _check_archive(source, size)
-    beside = target.with_name(target.name + ".part")
-    command = [sys.executable, "-c", _CHILD, str(source), str(beside), str(4 * size + _ROOM_BYTES)]
-    try:
-        done = subprocess.run(
-            command, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False
-        )
+    with whole_file(target) as beside:
+        most_bytes = str(4 * size + _ROOM_BYTES)
+        command = [sys.executable, "-c", _CHILD, str(source), str(beside), most_bytes]
+        try:
+            done = subprocess.run(
+                command, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False
+            )
+        except subprocess.TimeoutExpired:
+            raise ModelCorrupt(
+                f"{source.name} was not converted: reading it took more than half an hour.",
+                "Nothing of it was run. Look for a .safetensors form of it.",
+            ) from None
         told = done.stdout.strip().splitlines()
         answer = cast("dict[str, Any]", json.loads(told[-1])) if told else {}
         if "tensors" not in answer:
@@ -53,15 +56,7 @@ def convert_pickle(source: Path, target: Path) -> int:
                 f"{source.name} was not converted: {reason}.",
                 "Nothing of it was run. Look for a .safetensors form of it.",
             )
-        beside.replace(target)
-        return int(answer["tensors"])
-    except subprocess.TimeoutExpired:
-        raise ModelCorrupt(
-            f"{source.name} was not converted: reading it took more than half an hour.",
-            "Nothing of it was run. Look for a .safetensors form of it.",
-        ) from None
-    finally:
-        beside.unlink(missing_ok=True)
+    return int(answer["tensors"])
 
 
 def _check_archive(source: Path, size: int) -> None:

@@ -108,4 +108,4 @@ def file_sha256(path: Path, on_bytes: Callable[[int], None] = lambda _done: None
 
 def first_line(error: BaseException) -> str:
     """What an exception says, short enough for a sentence."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

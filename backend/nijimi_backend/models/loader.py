@@ -18,6 +18,7 @@ from ..errors import ModelCorrupt, OutOfMemory
 from .bundle import Autoencoder, ModelBundle, TextTower, special_token
 from .catalog import ModelInfo
 from .device import Device, is_out_of_memory
+from .headers import first_line
 from .single_file import SingleFile
 
 __all__ = ["LoadProgress", "ModelBundle", "load_model"]
@@ -48,7 +49,7 @@ def load_model(
     except (OSError, ValueError, KeyError, SafetensorError, EOFError) as error:
         log.warning("loading %s failed", info.path, exc_info=True)
         raise ModelCorrupt(
-            f"The model {info.name} cannot be read: its files are damaged ({_first_line(error)}).",
+            f"The model {info.name} cannot be read: its files are damaged ({first_line(error)}).",
             "Copy or download it again, or choose another model.",
         ) from error
     except (torch.OutOfMemoryError, MemoryError) as error:
@@ -59,7 +60,7 @@ def load_model(
         # torch reports weights of another shape than the configuration so.
         log.warning("loading %s failed", info.path, exc_info=True)
         raise ModelCorrupt(
-            f"The model {info.name} does not match its own description ({_first_line(error)}).",
+            f"The model {info.name} does not match its own description ({first_line(error)}).",
             "Copy or download it again, or choose another model.",
         ) from error
 
@@ -196,8 +197,3 @@ def _check_weights(network: torch.nn.Module, info: ModelInfo, part: str) -> None
                 f"The {part} of the model {info.name} holds numbers that are not finite.",
                 "Copy or download it again, or choose another model.",
             )
-
-
-def _first_line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0][:200] if lines else type(error).__name__

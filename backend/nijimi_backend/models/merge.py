@@ -17,6 +17,7 @@ import torch
 
 from ..errors import BadInput
 from .headers import WeightsHeader, read_header
+from .output_file import whole_file
 from .recognise import UNET, VAE, FileKind, recognise
 from .weight_files import read_weights
 
@@ -42,7 +43,7 @@ def merge_checkpoints(
     The autoencoder is the first one's. ``target`` appears whole or not at all.
     """
     headers = [read_header(path) for path in paths]
-    _check(headers, target, blocks)
+    _check(headers, blocks)
     dtype, name = _TYPES[number_type]
     first = headers[0]
     keys = sorted(first.shapes)
@@ -55,8 +56,7 @@ def merge_checkpoints(
         place += size
     text = json.dumps(table, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
-    beside = target.with_name(target.name + ".part")
-    try:
+    with whole_file(target) as beside:
         with beside.open("wb") as file:
             file.write(struct.pack("<Q", len(text)))
             file.write(text)
@@ -65,9 +65,6 @@ def merge_checkpoints(
                 file.write(merged.contiguous().view(torch.uint8).numpy().tobytes())
                 progress(done, len(keys))
         read_header(beside)
-        beside.replace(target)
-    finally:
-        beside.unlink(missing_ok=True)
 
 
 def _merged(headers: Sequence[WeightsHeader], key: str, alpha: float) -> torch.Tensor:
@@ -97,11 +94,7 @@ def _alpha_of(key: str, alpha: float, blocks: Sequence[float]) -> float:
     return blocks[start + (0 if side == "middle_block" else min(number, 11))]
 
 
-def _check(headers: Sequence[WeightsHeader], target: Path, blocks: Sequence[float]) -> None:
-    if target.exists():
-        raise BadInput(f"{target} exists already.", "Name another one with --output.")
-    if not target.parent.is_dir():
-        raise BadInput(f"The folder {target.parent} does not exist.", "Create it first.")
+def _check(headers: Sequence[WeightsHeader], blocks: Sequence[float]) -> None:
     if blocks and len(blocks) != len(BLOCKS):
         raise BadInput(
             f"There are {len(blocks)} weights of blocks.",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from ..model.settings import Settings
@@ -11,6 +12,25 @@ __all__ = ["CheckField", "ChoiceField", "Choices", "DecimalField", "NumberField"
 
 Choices = tuple[tuple[str, Any, str], ...]
 """Each with its text, its value and its tip."""
+
+
+def _join(
+    settings: Settings,
+    name: str,
+    show: Callable[[Any], Any],
+    edited: Any,
+    read: Callable[[Any], Any] = lambda value: value,
+) -> None:
+    """Keep a field and a setting alike: ``show`` sets the field, ``edited`` is its signal, and
+    ``read`` makes the setting of what the signal carries."""
+
+    def follow(changed: str) -> None:
+        if changed == name:
+            show(settings.get(name))
+
+    follow(name)
+    settings.changed.connect(follow)
+    edited.connect(lambda value: settings.set(name, read(value)))
 
 
 class ChoiceField(QtWidgets.QComboBox):
@@ -27,13 +47,10 @@ class ChoiceField(QtWidgets.QComboBox):
             self.addItem(text, value)
             self.setItemData(self.count() - 1, tip, QtCore.Qt.ItemDataRole.ToolTipRole)
 
-        def follow(changed: str) -> None:
-            if changed == name:
-                self.setCurrentIndex(max(0, self.findData(settings.get(name))))
+        def show(value: Any) -> None:
+            self.setCurrentIndex(max(0, self.findData(value)))
 
-        follow(name)
-        settings.changed.connect(follow)
-        self.currentIndexChanged.connect(lambda n: settings.set(name, self.itemData(n)))
+        _join(settings, name, show, self.currentIndexChanged, self.itemData)
 
 
 class NumberField(QtWidgets.QSpinBox):
@@ -48,13 +65,7 @@ class NumberField(QtWidgets.QSpinBox):
         self.setSuffix(suffix)
         self.setToolTip(tip)
 
-        def follow(changed: str) -> None:
-            if changed == name:
-                self.setValue(settings.get(name))
-
-        follow(name)
-        settings.changed.connect(follow)
-        self.valueChanged.connect(lambda value: settings.set(name, value))
+        _join(settings, name, self.setValue, self.valueChanged)
 
 
 class DecimalField(QtWidgets.QDoubleSpinBox):
@@ -68,13 +79,7 @@ class DecimalField(QtWidgets.QDoubleSpinBox):
         self.setSingleStep(0.5)
         self.setToolTip(tip)
 
-        def follow(changed: str) -> None:
-            if changed == name:
-                self.setValue(settings.get(name))
-
-        follow(name)
-        settings.changed.connect(follow)
-        self.valueChanged.connect(lambda value: settings.set(name, value))
+        _join(settings, name, self.setValue, self.valueChanged)
 
 
 class CheckField(QtWidgets.QCheckBox):
@@ -87,10 +92,4 @@ class CheckField(QtWidgets.QCheckBox):
         self.setSizePolicy(policy.Ignored, policy.Fixed)
         self.setToolTip(tip)
 
-        def follow(changed: str) -> None:
-            if changed == name:
-                self.setChecked(settings.get(name))
-
-        follow(name)
-        settings.changed.connect(follow)
-        self.toggled.connect(lambda on: settings.set(name, on))
+        _join(settings, name, self.setChecked, self.toggled)
