@@ -6,6 +6,7 @@ It paints the demo's sketch with a real pointer, and needs what the demo needs.
 ``parity``: how far our latents are from diffusers' own pipelines, feature by feature; with
 ``--markdown`` it writes docs/parity.md.
 ``loading``: time and memory to load checkpoint files of the real size, random weights.
+``documents``: two runs of real Krita a seed, one without Nijimi: every layer must be the same.
 ``inpaint``: seams and costs of repainting a selection, beside diffusers' own pipeline.
 """
 
@@ -61,6 +62,20 @@ def path(runs: int) -> list[dict[str, Any]]:
     return reports
 
 
+def documents(first: int, seeds: int, operations: int) -> list[dict[str, Any]]:
+    """Seed after seed, told as they end; every fifth with pictures in a layer of the document."""
+    from .document_fuzz import run
+
+    outcomes: list[run.Outcome] = []
+    with tempfile.TemporaryDirectory() as name:
+        for seed in range(first, first + seeds):
+            outcome = run.run_seed(seed, operations, Path(name), preview_layer=seed % 5 == 0)
+            outcomes.append(outcome)
+            print(run.fuzz_table([outcome]).splitlines()[-1], flush=True)
+    print(run.fuzz_table(outcomes))
+    return [vars(outcome) for outcome in outcomes]
+
+
 def table(reports: list[dict[str, Any]]) -> str:
     """The median of each figure over the runs."""
     lines = [f"{reports[0]['device']}, {reports[0]['model']}, {len(reports)} runs, medians"]
@@ -79,9 +94,14 @@ def table(reports: list[dict[str, Any]]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks")
-    parser.add_argument("name", choices=("path", "inpaint", "growth", "parity", "loading"))
+    parser.add_argument(
+        "name", choices=("path", "inpaint", "growth", "parity", "loading", "documents")
+    )
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--json", type=Path)
+    parser.add_argument("--seeds", type=int, default=20, help="for documents")
+    parser.add_argument("--first-seed", type=int, default=1, help="for documents")
+    parser.add_argument("--operations", type=int, default=2000, help="for documents")
     parser.add_argument("--model", default="", help="for inpaint; default: the embedded one")
     parser.add_argument(
         "--sd15", action="store_true", help="for inpaint: SD1.5's shapes, random weights, too"
@@ -112,6 +132,8 @@ def main() -> None:
 
         reports = [loading.measure_family(family) for family in ("sd1", "sdxl")]
         print(loading.loading_table(reports))
+    elif args.name == "documents":
+        reports = documents(args.first_seed, args.seeds, args.operations)
     elif args.name == "growth":
         from . import growth
 

@@ -34,7 +34,8 @@ PLUGIN_ALLOWED = {
     "live": {"qt", "model", "link", "canvas.room", "canvas.tile_scan", "live"},
     "flow": {"qt", "model", "link", "live", "canvas.room"},
     "contents": {"canvas.room", "flow", "link", "model", "ui"},
-    "__init__": {"vendoring", "canvas.registration", "contents"},
+    "logbook": set(),
+    "__init__": {"vendoring", "canvas.registration", "contents", "logbook"},
 }
 
 

@@ -26,7 +26,7 @@ from .errors import BadInput
 from .models.library import Library, open_library
 from .models.recognise import FileKind
 from .server import NijimiServer, new_token, write_token_file
-from .session.worker import EngineLike, Worker
+from .session.worker import EngineLike, EngineOpener, Worker
 
 __all__ = ["add_arguments", "run"]
 
@@ -62,8 +62,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     token.add_argument("--token-file", type=Path, help="write a new token to this file")
 
 
-def run(args: argparse.Namespace) -> int:
-    """Serve until SIGINT, SIGTERM or the parent's end. 0 after a clean end."""
+def run(args: argparse.Namespace, engine: EngineOpener | None = None) -> int:
+    """Serve until SIGINT, SIGTERM or the parent's end. 0 after a clean end.
+
+    ``engine`` stands in for the real one where its weights do not matter.
+    """
     if not 0 <= args.port <= 65535:
         raise BadInput(f"{args.port} is no port.", "Choose one from 1 to 65535, or 0.")
     token_file: Path | None = None
@@ -95,7 +98,7 @@ def run(args: argparse.Namespace) -> int:
 
         return open_real(name, args.models_dir, args.device, progress, used)
 
-    worker = Worker(open_engine, args.model)
+    worker = Worker(engine or open_engine, args.model)
     server = NijimiServer(worker, token=token, models=lambda: _entries(shown))
     try:
         asyncio.run(_serve(server, worker, args, token_file))

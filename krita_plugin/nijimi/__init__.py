@@ -11,5 +11,7 @@ use_vendored_packages()
 if importlib.util.find_spec("krita") is not None:
     from .canvas.registration import register
     from .contents import Contents
+    from .logbook import start_logbook
 
+    start_logbook()
     register(Contents)

@@ -70,6 +70,7 @@ class Flow(QtCore.QObject):
         self.controls = ControlFlow(room, connection, controls, self.metrics, self)
         self.controls.told.connect(self._control_told)
         self.controls.left_out.connect(self._leave_out)
+        self.controls.followed.connect(self._presenter.tidy)
         self.controls.list_sent.connect(lambda: live_state.forget("network"))
         self._document: Any = None
         self._document_id = ""

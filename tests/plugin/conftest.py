@@ -44,3 +44,11 @@ def wait(application: Any) -> Callable[..., None]:
             time.sleep(0.002)
 
     return until
+
+
+@pytest.fixture
+def world(application: Any) -> Any:
+    """A flow with live on, and documents and a backend that stand in."""
+    from .flow_world import World
+
+    return World()

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 from nijimi.canvas.pose_shapes import preset_person
-from nijimi.canvas.room import CanvasRoom, CaptureResult, ChosenNode, SelectionMask
+from nijimi.canvas.room import CanvasRoom, CaptureResult, ChangeTakenBack, ChosenNode, SelectionMask
 from nijimi.flow import Flow
 from nijimi.model.controls import Controls
 from nijimi.model.live_state import LiveState
@@ -106,6 +107,8 @@ class Canvas:
     notes: dict[str, str] = field(default_factory=dict[str, str])
     left_out: frozenset[str] = frozenset()
     colour_problem: tuple[str, str] | None = None
+    refusal: ChangeTakenBack | None = None
+    """What Krita says to a layer of ours."""
     shown: bool = False
     preview: dict[str, str] = field(default_factory=dict)
     applied_selection: SelectionMask | None = None
@@ -172,6 +175,8 @@ class Canvas:
         selection: SelectionMask | None,
     ) -> None:
         self.applied_selection = selection
+        if self.refusal is not None:
+            raise self.refusal
         assert self.at_rest
         assert len(pixels) == extent.pixels * 4
         self.applied.append((document, area))
@@ -180,6 +185,10 @@ class Canvas:
         canvas = self
 
         class Layer:
+            @property
+            def is_there(self) -> bool:
+                return document in canvas.preview
+
             def show(self, *_: Any) -> None:
                 assert canvas.at_rest
                 canvas.preview[document] = "shown"
@@ -215,6 +224,7 @@ class Canvas:
             apply_picture=self.apply_picture,
             preview_layer=self.preview_layer,
             icon=lambda _: None,
+            journal=None,
         )
 
 
@@ -261,5 +271,17 @@ class World:
         self.canvas.front = document
         self.canvas.watcher.document_changed.emit()
 
+    def sent(self, kind: type[Any]) -> list[Any]:
+        """Every message of that kind that the backend heard."""
+        return [event for event in self.link.heard if isinstance(event, kind)]
+
     def params(self) -> list[Any]:
-        return [event.params for event in self.link.heard if isinstance(event, SetParams)]
+        return [event.params for event in self.sent(SetParams)]
+
+
+def spin(application: Any, ms: float) -> None:
+    """Let Qt work for a while."""
+    end = time.monotonic() + ms / 1000
+    while time.monotonic() < end:
+        application.processEvents()
+        time.sleep(0.002)

@@ -6,44 +6,24 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
-from nijimi.canvas.pose_shapes import preset_person
-from nijimi.canvas.room import ChosenNode, SelectionMask
+from nijimi.canvas.room import ChangeTakenBack, ChosenNode, SelectionMask
 from nijimi.live.sender import MAX_PENDING_BYTES
-from nijimi.model.controls import Controls
 from nijimi.model.settings import AREA_LAYER, AREA_WHOLE, SHOW_LAYER, SHOW_NOTHING, SHOW_OVERLAY
 from nijimi_protocol.geometry import Bounds, Extent
 from nijimi_protocol.messages import (
     MASK,
     DropPlane,
     ErrorReport,
-    SetControls,
-    SetPose,
     UpdateTiles,
 )
-from nijimi_protocol.openpose import openpose_text
 from nijimi_protocol.params import RenderMode
-from nijimi_protocol.pose import Joint
 
-from .flow_world import SIZE, World
+from .flow_world import SIZE, World, spin
 
 Wait = Callable[..., None]
-
-
-@pytest.fixture
-def world(application: Any) -> World:
-    return World()
-
-
-def _spin(application: Any, ms: float) -> None:
-    end = time.monotonic() + ms / 1000
-    while time.monotonic() < end:
-        application.processEvents()
-        time.sleep(0.002)
 
 
 def test_many_changes_while_the_socket_is_full_become_one_update(world: World, wait: Wait) -> None:
@@ -84,7 +64,7 @@ def test_waiting_to_be_sent_counts_as_our_time(application: Any, world: World, w
     metrics.reset()
     world.link.pending_bytes = MAX_PENDING_BYTES + 1
     world.draw(Bounds(0, 0, 1, 1))
-    _spin(application, 80)
+    spin(application, 80)
     world.link.pending_bytes = 0
     wait(lambda: not world.flow._sender.is_waiting)
     world.frame()
@@ -101,7 +81,7 @@ def test_waiting_to_be_sent_counts_as_our_time(application: Any, world: World, w
     metrics.reset()
     world.canvas.is_readable = False
     world.draw(Bounds(0, 0, 1, 1))
-    _spin(application, 80)
+    spin(application, 80)
     world.canvas.is_readable = True
     wait(lambda: not world.flow._sender.is_waiting)
     world.frame()
@@ -172,7 +152,7 @@ def test_live_off_frees_the_canvas_whatever_is_changed_then(application: Any, wo
     for how in (SHOW_LAYER, SHOW_NOTHING, SHOW_OVERLAY):
         world.settings.set("show_on_canvas", how)
         world.settings.set("overlay_opacity", world.settings.get("overlay_opacity") - 0.1)
-        _spin(application, 80)
+        spin(application, 80)
         assert not world.canvas.shown, how
         assert world.canvas.preview == {}, how
     world.frame()
@@ -183,13 +163,13 @@ def test_a_preview_layer_is_written_at_rest_only_and_once(application: Any) -> N
     world = World(show_on_canvas=SHOW_LAYER)
     world.canvas.at_rest = False
     world.frame()
-    _spin(application, 150)
+    spin(application, 150)
     assert world.canvas.preview == {}
     world.canvas.at_rest = True
-    _spin(application, 150)
+    spin(application, 150)
     assert world.canvas.preview == {"A": "shown"}
     world.canvas.preview.clear()
-    _spin(application, 150)
+    spin(application, 150)
     assert world.canvas.preview == {}, "the same picture was written twice"
 
 
@@ -207,7 +187,7 @@ def test_a_preview_layer_is_removed_as_soon_as_krita_lets_us(
         world.settings.set("show_on_canvas", SHOW_OVERLAY)
     else:
         world.go_to("B")
-    _spin(application, 150)
+    spin(application, 150)
     assert world.canvas.preview == {"A": "shown"}
     world.canvas.at_rest = True
     wait(lambda: world.canvas.preview == {})
@@ -219,7 +199,7 @@ def test_a_closed_document_is_left_alone(application: Any, wait: Wait) -> None:
     wait(lambda: world.canvas.preview == {"A": "shown"})
     world.canvas.open.remove("A")
     world.go_to("B")
-    _spin(application, 150)
+    spin(application, 150)
     assert world.canvas.preview == {"A": "shown"}, "a closed document was touched"
 
 
@@ -251,7 +231,7 @@ def test_a_picture_is_never_applied_to_another_document(application: Any, world:
     # With live off nobody tells of the switch.
     world.canvas.front = "B"
     world.flow.apply()
-    _spin(application, 100)
+    spin(application, 100)
     assert world.canvas.applied == []
     assert "another document" in world.state.line()
     world.canvas.front = "A"
@@ -455,171 +435,28 @@ def test_a_document_whose_colours_mean_nothing_says_so(world: World) -> None:
     assert not world.state.problem
 
 
-def _sent(world: World, kind: type[Any]) -> list[Any]:
-    return [event for event in world.link.heard if isinstance(event, kind)]
-
-
-def test_a_pose_is_sent_when_it_changes_and_only_then(world: World) -> None:
-    world.flow.controls.add_person("standing")
-    assert [row.kind for row in world.controls.rows] == ["pose"]
-    (first,) = _sent(world, SetPose)
-    (person,) = world.canvas.people["{pose}"]
-    assert first.people[0].body[4] == pytest.approx(person.body[4], abs=0.01)
-    assert _sent(world, SetControls)[-1].controls[0].kind == "pose"
-    world.canvas.watcher.changed.emit()
-    assert len(_sent(world, SetPose)) == 1
-    moved = replace(first.people[0], body=(Joint(3.0, 4.0), *first.people[0].body[1:]))
-    world.canvas.people["{pose}"] = (moved,)
-    world.canvas.watcher.is_pen_down = True
-    world.canvas.watcher.changed.emit()
-    assert _sent(world, SetPose)[-1].people == (moved,)
-    assert not world.flow.shows_newest
-    world.frame()
-    assert world.flow.shows_newest
-
-
-def test_a_second_person_joins_the_first(world: World) -> None:
-    world.flow.controls.add_person("standing")
-    world.flow.controls.add_person("standing")
-    assert len(world.controls.rows) == 1
-    assert len(_sent(world, SetPose)[-1].people) == 2
-
-
-def test_a_painted_control_is_a_plane_that_is_complete_before_it_is_named(world: World) -> None:
-    world.canvas.layers["{1}"] = lambda bounds: b"\x07" * (bounds.extent.pixels * 4)
-    world.flow.controls.add_active_layer("scribble")
-    kinds = [type(event) for event in world.link.heard]
-    assert _sent(world, SetControls)[-1].controls[0].plane == "control:c0"
-    assert kinds.index(SetControls) == len(kinds) - 1
-    tiles = [event for event in _sent(world, UpdateTiles) if event.plane == "control:c0"]
-    assert tiles
-    world.canvas.watcher.changed.emit()
-    again = [event for event in _sent(world, UpdateTiles) if event.plane == "control:c0"]
-    assert len(again) == len(tiles), "unchanged pixels were sent again"
-
-
-def test_a_control_layer_is_no_part_of_the_picture(world: World) -> None:
-    world.flow.controls.add_active_layer("scribble")
-    assert world.canvas.left_out == {"{1}"}
-    world.controls.update("c0", enabled=False)
-    assert world.canvas.left_out == {"{1}"}, "switched off it is still no part of the picture"
-    world.controls.remove("c0")
-    assert world.canvas.left_out == frozenset()
-
-
-def test_settings_of_a_control_are_sent_and_off_keeps_them(world: World) -> None:
-    world.flow.controls.add_person("standing")
-    world.controls.update("c0", scale=0.5, end=0.5)
-    layer = _sent(world, SetControls)[-1].controls[0]
-    assert (layer.control_scale, layer.end) == (0.5, 0.5)
-    world.controls.update("c0", enabled=False)
-    assert _sent(world, SetControls)[-1].controls == ()
-    world.controls.update("c0", enabled=True)
-    assert _sent(world, SetControls)[-1].controls[0] == layer
-
-
-def test_a_control_whose_layer_is_gone_says_so_and_comes_back(world: World) -> None:
-    world.flow.controls.add_person("standing")
-    kept = world.canvas.people.pop("{pose}")
-    world.canvas.watcher.changed.emit()
-    assert "'Pose' is gone" in world.state.problem
-    assert _sent(world, SetControls)[-1].controls == ()
-    world.draw(Bounds(0, 0, 2, 2))
-    assert world.link.tiles_sent()[-1] == Bounds(0, 0, 2, 2), "the rest goes on"
-    world.canvas.people["{pose}"] = kept
-    world.canvas.watcher.changed.emit()
-    assert not world.state.problem
-    assert _sent(world, SetControls)[-1].controls
-
-
-def test_more_people_than_the_backend_takes_are_cut_and_told(world: World) -> None:
-    world.flow.controls.add_person("standing")
-    world.canvas.people["{pose}"] *= 40
-    world.canvas.watcher.changed.emit()
-    assert "40 people" in world.state.problem
-    assert len(_sent(world, SetPose)[-1].people) == 20
-    world.canvas.people["{pose}"] = ()
-    world.canvas.watcher.changed.emit()
-    assert not world.state.problem
-    assert _sent(world, SetPose)[-1].people == ()
-
-
-def test_controls_are_the_document_s_and_kept_in_its_file(world: World, wait: Wait) -> None:
-    world.flow.controls.add_person("standing")
-    world.controls.update("c0", scale=1.5)
-    wait(lambda: "1.5" in world.canvas.notes.get("A", ""))
-    world.go_to("B")
-    assert world.controls.rows == ()
-    assert _sent(world, SetControls)[-1].controls == ()
-    world.go_to("A")
-    assert [row.scale for row in world.controls.rows] == [1.5]
-    assert _sent(world, SetControls)[-1].controls[0].control_scale == 1.5
-
-
-def test_a_new_backend_gets_the_controls_again(world: World) -> None:
-    world.flow.controls.add_person("standing")
-    world.link.stop()
-    world.link.heard.clear()
-    world.link.start()
-    assert _sent(world, SetPose)
-    assert _sent(world, SetControls)[-1].controls[0].kind == "pose"
-
-
-@pytest.mark.parametrize(
-    ("text", "words"),
-    [("no json", "no JSON"), ('{"people": []}', "nobody"), (None, "cannot be read")],
-)
-def test_a_broken_pose_file_says_what_is_wrong(
-    world: World, tmp_path: Path, text: str | None, words: str
-) -> None:
-    path = tmp_path / "pose.json"
-    if text is not None:
-        path.write_text(text)
-    world.flow.controls.add_file(str(path))
-    assert words in world.state.problem
-    assert world.controls.rows == ()
-
-
-def test_a_pose_file_becomes_a_pose_layer(world: World, tmp_path: Path) -> None:
-    path = tmp_path / "pose.json"
-    people = (preset_person("standing", SIZE),) * 2
-    path.write_text(openpose_text(people, SIZE))
-    world.flow.controls.add_file(str(path))
-    assert len(_sent(world, SetPose)[-1].people) == 2
-    assert not world.state.problem
-
-
-@pytest.mark.parametrize(
-    "text",
-    ["", "no json", "[]", '{"version": 2, "rows": [{}]}', '{"version": 1, "rows": [3, {}]}',
-     '{"version": 1, "rows": {"a": 1}}', '{"version": 1}', "[" * 5000],
-)  # fmt: skip
-def test_a_file_of_another_version_gives_no_controls(text: str) -> None:
-    assert Controls.rows_of(text) == ()
-
-
-def test_with_live_off_rows_follow_the_document_and_limbs_their_joints(
+def test_a_layer_that_krita_refuses_is_told_and_not_tried_for_ever(
     world: World, wait: Wait
 ) -> None:
-    world.flow.controls.add_person("standing")
-    world.settings.set("live", False)
-    world.canvas.active = ChosenNode("{pose}", "Pose")
-    before = world.canvas.reads_of_people
-    wait(lambda: world.canvas.reads_of_people > before + 1)
-    world.canvas.front = "B"
-    wait(lambda: world.controls.rows == ())
-    world.canvas.front = "A"
-    wait(lambda: len(world.controls.rows) == 1)
-    world.canvas.front = None
-    wait(lambda: world.controls.rows == ())
+    world.frame()
+    world.canvas.refusal = ChangeTakenBack("Krita refused: a layer.", "Try again.")
+    world.flow.apply()
+    assert world.state.problem == "Krita refused: a layer."
+    world.canvas.refusal = None
+    world.flow.apply()
+    wait(lambda: bool(world.canvas.applied))
+    assert len(world.canvas.applied) == 1
+    assert not world.state.problem
 
 
-def test_a_person_may_be_added_with_live_off_after_a_document_was_closed(world: World) -> None:
-    world.flow.controls.add_person("standing")
+def test_a_preview_that_a_crash_left_behind_is_removed(application: Any) -> None:
+    world = World()
     world.settings.set("live", False)
-    world.canvas.open.remove("A")
+    world.canvas.preview["B"] = "shown"
+    world.canvas.at_rest = False
     world.canvas.front = "B"
-    world.flow.controls.add_person("standing")
-    assert [row.kind for row in world.controls.rows] == ["pose"]
-    world.settings.set("live", True)
-    assert _sent(world, SetPose)[-1].people
+    spin(application, 200)
+    assert world.canvas.preview, "Krita is busy"
+    world.canvas.at_rest = True
+    spin(application, 200)
+    assert not world.canvas.preview

@@ -9,6 +9,8 @@ from typing import Any
 from krita import Krita
 from nijimi_protocol.geometry import Extent
 
+from .journal import Journal
+
 __all__ = [
     "active_document",
     "canvas_widget",
@@ -83,10 +85,21 @@ def read_note(document: Any) -> str:
     return bytes(document.annotation(_NOTE)).decode("utf-8", "replace")
 
 
-def write_note(document: Any, text: str) -> None:
+def write_note(journal: Journal, document: Any, text: str) -> None:
     """Keep a text in the document's file; it is saved when the painter saves."""
-    if text != read_note(document):
+    before = read_note(document)
+    if text == before:
+        return
+    with journal.change(document_id(document), "note the control layers") as change:
+        change.undo_by(lambda: _write_note(document, before))
+        _write_note(document, text)
+
+
+def _write_note(document: Any, text: str) -> None:
+    if text:
         document.setAnnotation(_NOTE, "Nijimi's control layers", text.encode("utf-8"))
+    else:
+        document.removeAnnotation(_NOTE)
 
 
 def change_token(document: Any) -> int:

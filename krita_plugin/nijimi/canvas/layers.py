@@ -7,7 +7,8 @@ from typing import Any
 from nijimi_protocol.geometry import Bounds, Extent
 
 from ..qt import QtCore, QtGui
-from .document import is_plain_srgb
+from .document import document_id, is_plain_srgb
+from .journal import Journal
 from .room import SelectionMask
 
 __all__ = [
@@ -64,6 +65,7 @@ def cut_to_selection(pixels: bytes, area: Bounds, selection: SelectionMask) -> b
 
 
 def apply_picture(
+    journal: Journal,
     document: Any,
     pixels: bytes | bytearray,
     extent: Extent,
@@ -76,10 +78,15 @@ def apply_picture(
     The layer is filled before it is added: a write afterwards would not be undone with it
     (and would disturb the undo of strokes beside it).
     """
-    layer = _filled_layer(document, pixels, extent, area, name, selection)
-    parent, above = _place(document)
-    parent.addChildNode(layer, above)
+    with journal.change(document_id(document), "add a layer with a picture"):
+        layer = _filled_layer(document, pixels, extent, area, name, selection)
+        _add(layer, *_place(document))
     return layer
+
+
+def _add(layer: Any, parent: Any, above: Any) -> None:
+    if not parent.addChildNode(layer, above):
+        raise RuntimeError(f"Krita did not take the layer {layer.name()!r}")
 
 
 def _filled_layer(
@@ -135,8 +142,13 @@ def find_preview(document: Any) -> Any | None:
 class PreviewLayer:
     """The managed preview layer of one document; every method is called at rest only."""
 
-    def __init__(self, document: Any) -> None:
+    def __init__(self, journal: Journal, document: Any) -> None:
+        self._journal = journal
         self._document = document
+
+    @property
+    def is_there(self) -> bool:
+        return find_preview(self._document) is not None
 
     def show(
         self,
@@ -153,20 +165,24 @@ class PreviewLayer:
         """
         layer = find_preview(self._document)
         if layer is None:
-            active = self._document.activeNode()
-            layer = _filled_layer(self._document, pixels, extent, area, PREVIEW_NAME, selection)
-            layer.setOpacity(round(255 * opacity))
-            layer.setLocked(True)
-            self._document.rootNode().addChildNode(layer, None)
+            with self._journal.change(document_id(self._document), "add the preview layer"):
+                active = self._document.activeNode()
+                layer = _filled_layer(self._document, pixels, extent, area, PREVIEW_NAME, selection)
+                layer.setOpacity(round(255 * opacity))
+                layer.setLocked(True)
+                _add(layer, self._document.rootNode(), None)
             return active
-        layer.setOpacity(round(255 * opacity))
-        # What an earlier picture left beside this one must go.
-        rect = layer.bounds()
-        whole = Bounds(rect.x(), rect.y(), rect.width(), rect.height())
-        if not whole.is_empty and whole != area:
-            layer.setPixelData(QtCore.QByteArray(whole.extent.pixels * 4, b"\0"), *whole)
-        _write(layer, pixels, extent, area, selection)
-        self._document.refreshProjection()
+        with self._journal.change(document_id(self._document), "write the preview") as change:
+            # Half a picture helps nobody: then no preview at all.
+            change.undo_by(self._remove)
+            layer.setOpacity(round(255 * opacity))
+            # What an earlier picture left beside this one must go.
+            rect = layer.bounds()
+            whole = Bounds(rect.x(), rect.y(), rect.width(), rect.height())
+            if not whole.is_empty and whole != area:
+                layer.setPixelData(QtCore.QByteArray(whole.extent.pixels * 4, b"\0"), *whole)
+            _write(layer, pixels, extent, area, selection)
+            self._document.refreshProjection()
         return None
 
     def give_back(self, node: Any) -> None:
@@ -176,6 +192,11 @@ class PreviewLayer:
             self._document.setActiveNode(node)
 
     def remove(self) -> None:
+        if self.is_there:
+            with self._journal.change(document_id(self._document), "remove the preview layer"):
+                self._remove()
+
+    def _remove(self) -> None:
         layer = find_preview(self._document)
         if layer is not None:
             layer.remove()

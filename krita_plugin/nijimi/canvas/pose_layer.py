@@ -12,7 +12,8 @@ from nijimi_protocol.geometry import Extent
 from nijimi_protocol.pose import LIMBS, Person
 
 from ..qt import QtGui
-from .document import document_extent
+from .document import document_extent, document_id
+from .journal import Journal
 from .nodes import find_node
 from .pose_shapes import (
     LIMB_HEIGHT_PX,
@@ -52,26 +53,39 @@ def read_people(document: Any, node_id: str) -> tuple[Person, ...] | None:
     return people_of(figures)
 
 
-def add_people(document: Any, people: tuple[Person, ...], node_id: str | None = None) -> ChosenNode:
+def add_people(
+    journal: Journal, document: Any, people: tuple[Person, ...], node_id: str | None = None
+) -> ChosenNode:
     """Put people into a pose layer, or into a new one: one undo step."""
     canvas = document_extent(document)
     layer = find_node(document, node_id) if node_id else None
-    if layer is not None and layer.type() == "vectorlayer":
-        unit = 72.0 / document.resolution()
-        first = 1 + max(
-            (int(shape.name[1:].split("_")[0]) for figure in
-             figures_of(_named(layer.shapes(), unit)) for shape in figure.joints.values()),
-            default=-1,
-        )  # fmt: skip
-        layer.addShapesFromSvg(figures_svg(people, first, canvas))
-    else:
-        layer = document.createVectorLayer(LAYER_NAME)
-        # Filled first and then added: one step, and undo takes it away whole.
-        layer.addShapesFromSvg(figures_svg(people, 0, canvas))
-        document.rootNode().addChildNode(layer, None)
-    chosen = ChosenNode(layer.uniqueId().toString(), layer.name())
-    read_people(document, chosen.id)
+    with journal.change(document_id(document), "add people to the pose") as change:
+        if layer is not None and layer.type() == "vectorlayer":
+            unit = 72.0 / document.resolution()
+            first = 1 + max(
+                (int(shape.name[1:].split("_")[0]) for figure in
+                 figures_of(_named(layer.shapes(), unit)) for shape in figure.joints.values()),
+                default=-1,
+            )  # fmt: skip
+            change.undo_by(lambda: _remove_people(layer, range(first, first + len(people))))
+            layer.addShapesFromSvg(figures_svg(people, first, canvas))
+        else:
+            layer = document.createVectorLayer(LAYER_NAME)
+            # Filled first and then added: one step, and undo takes it away whole.
+            layer.addShapesFromSvg(figures_svg(people, 0, canvas))
+            if not document.rootNode().addChildNode(layer, None):
+                raise RuntimeError("Krita did not take the pose layer")
+            change.undo_by(layer.remove)
+        chosen = ChosenNode(layer.uniqueId().toString(), layer.name())
+        read_people(document, chosen.id)
     return chosen
+
+
+def _remove_people(layer: Any, numbers: range) -> None:
+    theirs = tuple(f"P{number:02}_" for number in numbers)
+    for shape in layer.shapes():
+        if shape.name().startswith(theirs):
+            shape.remove()
 
 
 def _named(shapes: Any, unit: float) -> list[NamedShape]:

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from krita import DockWidget, DockWidgetFactory, DockWidgetFactoryBase, Krita
@@ -13,6 +14,7 @@ from ..qt import QtCore
 from . import document as documents
 from .capture import Capture
 from .flattening import layer_reader
+from .journal import Journal
 from .layers import PreviewLayer, apply_picture
 from .mask_layers import active_node, node_bounds, node_mask
 from .overlay import Overlay
@@ -62,6 +64,7 @@ def register(make: Contents) -> None:
 
 
 def _room() -> CanvasRoom:
+    journal = Journal()
     return CanvasRoom(
         watcher=CanvasWatcher(),
         capture=Capture(),
@@ -80,10 +83,11 @@ def _room() -> CanvasRoom:
         read_people=read_people,
         pose_presets=tuple(PRESETS),
         preset_person=preset_person,
-        add_people=add_people,
+        add_people=partial(add_people, journal),
         read_note=documents.read_note,
-        write_note=documents.write_note,
-        apply_picture=apply_picture,
-        preview_layer=PreviewLayer,
+        write_note=partial(documents.write_note, journal),
+        apply_picture=partial(apply_picture, journal),
+        preview_layer=partial(PreviewLayer, journal),
         icon=documents.icon,
+        journal=journal,
     )

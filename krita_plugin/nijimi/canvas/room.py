@@ -9,7 +9,16 @@ from typing import Any, NamedTuple
 from nijimi_protocol.geometry import Bounds, Extent
 from nijimi_protocol.pose import Person
 
-__all__ = ["CanvasRoom", "CaptureResult", "ChosenNode", "SelectionMask"]
+__all__ = ["CanvasRoom", "CaptureResult", "ChangeTakenBack", "ChosenNode", "SelectionMask"]
+
+
+class ChangeTakenBack(Exception):
+    """A change to the document failed and was undone: a sentence and what to do."""
+
+    def __init__(self, sentence: str, action: str) -> None:
+        super().__init__(f"{sentence} {action}")
+        self.sentence = sentence
+        self.action = action
 
 
 class SelectionMask(NamedTuple):
@@ -65,3 +74,4 @@ class CanvasRoom:
     apply_picture: Callable[..., Any]
     preview_layer: Callable[[Any], Any]
     icon: Callable[[str], Any]
+    journal: Any

@@ -4,6 +4,7 @@ Signals:
     told(str, str)  something is wrong with a control: a sentence and what to do; "" for nothing
     left_out(object)  ids of the layers that are no part of the picture
     list_sent()  the backend has another list of controls, and will say anew what it lacks
+    followed(object)  another document is in front, or None
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from nijimi_protocol.errors import ProtocolError, RejectedChange
 from nijimi_protocol.openpose import openpose_people
 from nijimi_protocol.pose import Person
 
-from ..canvas.room import CanvasRoom
+from ..canvas.room import CanvasRoom, ChangeTakenBack
 from ..link.connection import Connection
 from ..model.controls import Controls
 from ..model.metrics import Metrics
@@ -40,6 +41,7 @@ class ControlFlow(QtCore.QObject):
     told = Signal(str, str)
     left_out = Signal(object)
     list_sent = Signal()
+    followed = Signal(object)
 
     def __init__(
         self,
@@ -103,6 +105,7 @@ class ControlFlow(QtCore.QObject):
         self._loading = False
         self._tell(("", ""))
         self._leave_out()
+        self.followed.emit(document)
 
     def follow(self, document: Any) -> None:
         """The same document by a newer wrapper of Krita's."""
@@ -196,7 +199,11 @@ class ControlFlow(QtCore.QObject):
         self._take(document)
         poses = [row for row in self._controls.rows if row.kind == "pose" and not row.process]
         there = [row for row in poses if self._room.read_people(document, row.node_id) is not None]
-        node = self._room.add_people(document, people, there[0].node_id if there else None)
+        try:
+            node = self._room.add_people(document, people, there[0].node_id if there else None)
+        except ChangeTakenBack as error:
+            self._tell((error.sentence, error.action))
+            return
         self._controls.add("pose", node.id, node.name)
         self.look()
 
@@ -220,7 +227,10 @@ class ControlFlow(QtCore.QObject):
     def _save(self) -> None:
         self._keep.stop()
         if self._document is not None and self._room.is_open(self._document):
-            self._room.write_note(self._document, self._controls.text())
+            try:
+                self._room.write_note(self._document, self._controls.text())
+            except ChangeTakenBack as error:
+                self._tell((error.sentence, error.action))
 
     def _tell(self, problem: tuple[str, str]) -> None:
         if problem != self._told:

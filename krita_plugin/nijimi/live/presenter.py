@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ..canvas.room import CanvasRoom, SelectionMask
+from ..canvas.room import CanvasRoom, ChangeTakenBack, SelectionMask
 from ..model.picture import Picture
 from ..model.settings import SHOW_LAYER, SHOW_NOTHING, Settings
 from ..qt import QtCore, Signal
@@ -59,6 +59,16 @@ class Presenter(QtCore.QObject):
         self.picture = None
         self._room.overlay.clear()
 
+    def tidy(self, document: Any | None) -> None:
+        """A preview layer that a crash left in this document goes, unless it is wanted again."""
+        if (
+            document is not None
+            and not self._wants_layer
+            and self._room.preview_layer(document).is_there
+        ):
+            self._to_clean.append(document)
+            self._rest.start()
+
     def follow(self, document: Any) -> None:
         """The same document by a newer wrapper of Krita's."""
         self._document = document
@@ -96,7 +106,7 @@ class Presenter(QtCore.QObject):
         """Where or how the picture shows is another now."""
         self._room.overlay.set_opacity(self._settings.get("overlay_opacity"))
         self._show_on_canvas()
-        if self.is_on and self._settings.get("show_on_canvas") == SHOW_LAYER:
+        if self._wants_layer:
             self._rest.start()
         else:
             self._leave()
@@ -157,6 +167,10 @@ class Presenter(QtCore.QObject):
         if self._to_clean or self._to_apply is not None or not is_shown:
             self._rest.start()
 
+    @property
+    def _wants_layer(self) -> bool:
+        return self.is_on and self._settings.get("show_on_canvas") == SHOW_LAYER
+
     def _may_write(self, document: Any) -> bool:
         return not self._room.watcher.is_pen_down and self._room.is_at_rest(document)
 
@@ -166,8 +180,11 @@ class Presenter(QtCore.QObject):
             return True
         if not self._may_write(document):
             return False
-        self._room.preview_layer(document).remove()
         self._written = None
+        try:
+            self._room.preview_layer(document).remove()
+        except ChangeTakenBack as error:
+            self.refused.emit(error.sentence, "Remove the layer Nijimi preview by hand.")
         return True
 
     def _apply_now(self, document: Any, picture: Picture, name: str) -> bool:
@@ -177,16 +194,23 @@ class Presenter(QtCore.QObject):
         if not self._may_write(document):
             return False
         area = picture.area_in_canvas
-        self._room.apply_picture(
-            document, picture.pixels, picture.extent, area, name, _selection_of(picture)
-        )
+        try:
+            self._room.apply_picture(
+                document, picture.pixels, picture.extent, area, name, _selection_of(picture)
+            )
+        except ChangeTakenBack as error:
+            self.refused.emit(error.sentence, error.action)
         return True
 
     def _update_preview(self) -> bool:
         """Whether the preview layer, where one is wanted, holds the newest picture."""
         document, picture = self._document, self.picture
-        is_wanted = self.is_on and self._settings.get("show_on_canvas") == SHOW_LAYER
-        if not is_wanted or picture is None or document is None or not self._room.is_open(document):
+        if (
+            not self._wants_layer
+            or picture is None
+            or document is None
+            or not self._room.is_open(document)
+        ):
             return True
         wanted = (picture, self._settings.get("overlay_opacity"))
         if not picture.is_final or wanted == self._written:
@@ -195,10 +219,15 @@ class Presenter(QtCore.QObject):
             return False
         self._show_on_canvas()
         layer = self._room.preview_layer(document)
-        painters = layer.show(
-            picture.pixels, picture.extent, picture.area, wanted[1], _selection_of(picture)
-        )
+        # Once a picture, whether it goes well or not: the next one is tried again.
         self._written = wanted
+        try:
+            painters = layer.show(
+                picture.pixels, picture.extent, picture.area, wanted[1], _selection_of(picture)
+            )
+        except ChangeTakenBack as error:
+            self.refused.emit(error.sentence, error.action)
+            return True
         if painters is not None:
             self._give_back = lambda: layer.give_back(painters)
             self._give_back_turns = _GIVE_BACK_TURNS

@@ -1,0 +1,73 @@
+"""The backend's command line enters; the real server leaves, with an engine that needs no model.
+
+What is tested is what happens to documents, thousands of times: a picture is the canvas with
+its colours turned round, made in some milliseconds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from nijimi_backend import serve_command
+from nijimi_backend.engine.request import FrameRequest, Picture
+from nijimi_backend.errors import RenderCancelled
+from nijimi_backend.session.worker import EngineLike
+
+__all__ = ["QuickEngine", "open_quick"]
+
+_STEPS = 4
+_STEP_S = 0.003
+
+
+@dataclass(frozen=True)
+class _Model:
+    name: str = "quick"
+
+
+class QuickEngine:
+    """Does in a moment what an engine does."""
+
+    device = "none"
+    model = _Model()
+
+    def render(
+        self,
+        request: FrameRequest,
+        should_stop: Callable[[], bool] = lambda: False,
+        on_step: Callable[[int, int], None] = lambda done, total: None,
+    ) -> Picture:
+        started = time.perf_counter()
+        for step in range(_STEPS):
+            if should_stop():
+                raise RenderCancelled
+            time.sleep(_STEP_S)
+            on_step(step + 1, _STEPS)
+        width, height = request.extent
+        pixels = np.full((height, width, 4), 255, np.uint8)
+        if request.canvas is not None:
+            pixels[..., :3] = 255 - request.canvas[..., :3]
+        if request.mask is not None:
+            pixels[..., 3] = request.mask
+        return Picture(
+            pixels=pixels,
+            area=request.extent.bounds,
+            seed=request.params.seed,
+            num_inference_steps=_STEPS,
+            model_ms=(time.perf_counter() - started) * 1000,
+        )
+
+
+def open_quick(name: str, progress: Callable[[str, int, int], None]) -> EngineLike:
+    """An engine at once, whatever its name."""
+    return QuickEngine()
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser()
+    serve_command.add_arguments(parser)
+    sys.exit(serve_command.run(parser.parse_args(), open_quick))
