@@ -21,7 +21,7 @@ ALL = sorted(
     if "driver" not in path.parts and "vendor" not in path.parts
 )
 
-BACKEND_ORDER = ["errors", "models", "engine", "session", "server"]
+BACKEND_ORDER = ["errors", "models", "engine", "session", "access", "server"]
 """Each may import those before it, never those after."""
 
 PLUGIN_ALLOWED = {

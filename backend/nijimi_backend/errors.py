@@ -8,6 +8,7 @@ NijimiError
 │   └── BadImage             a picture that cannot be read
 ├── ResourceError            the machine has not enough
 │   ├── OutOfMemory          of memory
+│   ├── DeviceLost           of a device that works: this process cannot use it any more
 │   ├── DiskFull             of room on the disk
 │   ├── DownloadFailed       of a connection
 │   └── PortTaken            another program listens there
@@ -21,6 +22,7 @@ from __future__ import annotations
 __all__ = [
     "BadImage",
     "BadInput",
+    "DeviceLost",
     "DiskFull",
     "DownloadFailed",
     "InternalError",
@@ -86,6 +88,12 @@ class OutOfMemory(ResourceError):
     """Not enough memory on the device."""
 
     code = "out_of_memory"
+
+
+class DeviceLost(ResourceError):
+    """The device failed, and every later call of this process would fail with it."""
+
+    code = "device_lost"
 
 
 class DiskFull(ResourceError):

@@ -22,10 +22,19 @@ from pathlib import Path
 from nijimi_protocol.messages import ModelEntry
 from nijimi_protocol.version import PROTOCOL
 
-from .errors import BadInput
+from .access import LOOPBACK, make_access, read_token_file
+from .crash_notes import CrashNotes
+from .errors import BadInput, NijimiError
+from .leash import end_with_parent, show_life
 from .models.library import Library, open_library
 from .models.recognise import FileKind
-from .server import NijimiServer, new_token, write_token_file
+from .server import (
+    BUDGET_BYTES,
+    MAX_CLIENTS,
+    NijimiServer,
+    new_token,
+    write_token_file,
+)
 from .session.worker import EngineLike, EngineOpener, Worker
 
 __all__ = ["add_arguments", "run"]
@@ -36,6 +45,8 @@ _NICENESS = 5
 """The painter's own program goes first: on few cores the pen must not wait for the networks."""
 
 _LAST_RESORT_S = 5.0
+
+_DEVICE_LOST_STATUS = 3
 
 _MOST_ENTRY_BYTES = 200_000
 
@@ -52,6 +63,28 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="a folder of ComfyUI, A1111 or Forge to read models from, too; may be given again",
     )
+    parser.add_argument("--host", default=LOOPBACK, help="listen there; beyond this machine: TLS")
+    parser.add_argument("--tls-cert", type=Path, help="the certificate (PEM), for other machines")
+    parser.add_argument("--tls-key", type=Path, help="its key (PEM)")
+    parser.add_argument(
+        "--allow-host",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="a name or address that painters on other machines connect to; may be given again",
+    )
+    parser.add_argument("--max-clients", type=int, default=MAX_CLIENTS, help="more are refused")
+    parser.add_argument(
+        "--memory-gib",
+        type=float,
+        default=BUDGET_BYTES / 2**30,
+        help="what the canvases of all clients may take",
+    )
+    parser.add_argument(
+        "--log-words",
+        action="store_true",
+        help="let the log file quote errors whole, prompts included",
+    )
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
     token = parser.add_mutually_exclusive_group()
     token.add_argument(
@@ -60,6 +93,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="read the token from standard input, and end when it ends",
     )
     token.add_argument("--token-file", type=Path, help="write a new token to this file")
+    token.add_argument(
+        "--token-from", type=Path, help="read the token from this file, which only you may read"
+    )
 
 
 def run(args: argparse.Namespace, engine: EngineOpener | None = None) -> int:
@@ -69,8 +105,19 @@ def run(args: argparse.Namespace, engine: EngineOpener | None = None) -> int:
     """
     if not 0 <= args.port <= 65535:
         raise BadInput(f"{args.port} is no port.", "Choose one from 1 to 65535, or 0.")
+    if args.max_clients < 1 or args.memory_gib <= 0:
+        raise BadInput("That leaves no room for anybody.", "Give larger numbers, or none.")
+    access = make_access(
+        args.host,
+        args.tls_cert,
+        args.tls_key,
+        args.allow_host,
+        has_token=args.token_from is not None,
+    )
     token_file: Path | None = None
-    if args.token_stdin:
+    if args.token_from is not None:
+        token = read_token_file(args.token_from)
+    elif args.token_stdin:
         token = sys.stdin.readline().strip()
         if not token:
             raise BadInput("No token came on standard input.", "Write one line with the token.")
@@ -98,16 +145,35 @@ def run(args: argparse.Namespace, engine: EngineOpener | None = None) -> int:
 
         return open_real(name, args.models_dir, args.device, progress, used)
 
-    worker = Worker(engine or open_engine, args.model)
-    server = NijimiServer(worker, token=token, models=lambda: _entries(shown))
+    worker = Worker(engine or open_engine, args.model, _end_at_once)
+    server = NijimiServer(
+        worker,
+        token=token,
+        models=lambda: _entries(shown),
+        access=access,
+        max_clients=args.max_clients,
+        budget_bytes=round(args.memory_gib * 2**30),
+    )
+    notes = CrashNotes(with_words=args.log_words)
+    if args.token_stdin:
+        end_with_parent()
     try:
-        asyncio.run(_serve(server, worker, args, token_file))
+        asyncio.run(_serve(server, worker, args, token_file, notes))
     finally:
+        notes.close()
         if token_file is not None:
             token_file.unlink(missing_ok=True)
             if args.token_file is None:
                 token_file.parent.rmdir()
     return 0
+
+
+def _end_at_once(error: NijimiError) -> None:
+    """This process is of no use any more; whoever started it starts another one."""
+    log.critical("the device is lost")
+    # The plugin shows the last line of this form when a backend ends by itself.
+    print(f"nijimi: {error.sentence} {error.action}", file=sys.stderr, flush=True)  # noqa: T201
+    os._exit(_DEVICE_LOST_STATUS)
 
 
 def _entries(library: Library) -> tuple[ModelEntry, ...]:
@@ -134,7 +200,11 @@ def _entries(library: Library) -> tuple[ModelEntry, ...]:
 
 
 async def _serve(
-    server: NijimiServer, worker: Worker, args: argparse.Namespace, token_file: Path | None
+    server: NijimiServer,
+    worker: Worker,
+    args: argparse.Namespace,
+    token_file: Path | None,
+    notes: CrashNotes,
 ) -> None:
     loop, ended = asyncio.get_running_loop(), asyncio.Event()
     await server.start(args.port)
@@ -148,9 +218,11 @@ async def _serve(
         line["token_file"] = str(token_file)
     print(json.dumps(line), flush=True)  # noqa: T201 - the contract with the parent
     worker.start()
+    tasks: list[asyncio.Task[None]] = []
     if args.token_stdin:
         watcher = threading.Thread(target=_watch_parent, args=(loop, ended), daemon=True)
         watcher.start()
+        tasks.append(asyncio.create_task(show_life(notes.file)))
     for name in ("SIGINT", "SIGTERM"):
         try:
             loop.add_signal_handler(getattr(signal, name), ended.set)
@@ -159,11 +231,14 @@ async def _serve(
             log.debug("no handler for %s on this system", name)
     await ended.wait()
     log.info("ending")
+    for task in tasks:
+        task.cancel()
     threading.Timer(_LAST_RESORT_S, os._exit, (1,)).start() if args.token_stdin else None
     await server.close()
     await asyncio.to_thread(worker.stop)
     if args.token_stdin:
         # The worker may be deep inside a library; nothing is left to save.
+        notes.close()
         os._exit(0)
 
 

@@ -1,7 +1,10 @@
 """WebSocket connections enter; each is joined to the worker by a session of its own.
 
-Loopback only. A request with an Origin header (a web page) or a foreign Host (DNS rebinding) is
-refused before the handshake; the token is asked in the first message.
+A request with an Origin header (a web page) or a foreign Host (DNS rebinding) is refused before the
+handshake; the token is asked in the first message.
+
+Memory is bounded: planes by their budget, and of ``max_clients`` clients each by ``_MAX_QUEUED``
+messages that wait to be read, two frames, and ``MAX_TOLD`` states that wait to be sent.
 """
 
 from __future__ import annotations
@@ -35,7 +38,9 @@ from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
 
+from .access import Access
 from .errors import PortTaken
+from .session.budget import PlaneBudget
 from .session.frames import Finished, FrameMaker
 from .session.mailbox import Mailbox
 from .session.worker import RenderClient, Worker
@@ -44,7 +49,6 @@ __all__ = ["CLOSE_CODES", "HELLO_TIMEOUT_S", "NijimiServer"]
 
 log = logging.getLogger(__name__)
 
-PATH = "/nijimi"
 HELLO_TIMEOUT_S = 5.0
 LIBRARY_LOOK_S = 2.0
 """A file that is dropped into a folder of models is listed within this time."""
@@ -61,13 +65,23 @@ CLOSE_CODES = {
     "oversized": 4413,
 }
 
-_LOOPBACK_HOSTS = {"127.0.0.1", "localhost", "[::1]"}
+_MAX_QUEUED = 4
+
+MAX_CLIENTS = 64
+BUDGET_BYTES = 4 * 1024**3
+"""For the planes of all clients: a canvas of 4096 px takes 192 MiB."""
 
 
 class _Connection:
     """One client: its socket, its session, and what waits to be sent."""
 
-    def __init__(self, socket: ServerConnection, session: ServerSession, worker: Worker) -> None:
+    def __init__(
+        self,
+        socket: ServerConnection,
+        session: ServerSession,
+        worker: Worker,
+        budget: PlaneBudget,
+    ) -> None:
         self._socket = socket
         self._session = session
         self._worker = worker
@@ -78,7 +92,7 @@ class _Connection:
         self._frames = FrameMaker()
         self._last_sent: Finished | None = None
         self._wake = asyncio.Event()
-        self._client = RenderClient(self._deliver, self.tell)
+        self._client = RenderClient(self._deliver, self.tell, budget)
 
     async def run(self) -> None:
         """Serve until either end closes. A fatal error is told before the connection ends."""
@@ -190,8 +204,15 @@ class NijimiServer:
         token: str,
         models: Callable[[], tuple[ModelEntry, ...]],
         limits: Limits | None = None,
+        access: Access | None = None,
+        max_clients: int = MAX_CLIENTS,
+        budget_bytes: int = BUDGET_BYTES,
     ) -> None:
         self._worker = worker
+        self._access = access or Access()
+        self._max_clients = max_clients
+        self._open = 0
+        self.budget = PlaneBudget(budget_bytes)
         self._token = token
         self._models = models
         self._limits = limits or Limits()
@@ -203,12 +224,13 @@ class NijimiServer:
         self.port = 0
 
     async def start(self, port: int = 0) -> None:
-        """Listen on 127.0.0.1; port 0 takes a free one. Raises ``PortTaken``."""
+        """Listen; port 0 takes a free one. Raises ``PortTaken``."""
         try:
             self._server = await serve(
                 self._serve,
-                "127.0.0.1",
+                self._access.host,
                 port,
+                ssl=self._access.tls,
                 subprotocols=[SUBPROTOCOL],  # pyright: ignore[reportArgumentType]
                 # Pictures do not shrink, and deflating them costs 90 ms a megabyte.
                 compression=None,
@@ -217,6 +239,7 @@ class NijimiServer:
                 process_request=self._check_request,
                 # A little more than the session takes, so that it is the session that refuses.
                 max_size=self._limits.max_message_bytes + 65536,
+                max_queue=_MAX_QUEUED,
                 ping_interval=10,
                 ping_timeout=30,
                 server_header=None,
@@ -237,21 +260,28 @@ class NijimiServer:
             await self._server.wait_closed()
 
     def _check_request(self, connection: ServerConnection, request: Request) -> Response | None:
-        host = request.headers.get("Host", "").rsplit(":", 1)[0].lower()
-        if host not in _LOOPBACK_HOSTS:
-            return connection.respond(http.HTTPStatus.FORBIDDEN, "Only this machine may connect.\n")
-        if request.path != PATH:
-            return connection.respond(http.HTTPStatus.NOT_FOUND, "Nijimi listens at /nijimi.\n")
-        return None
+        if self._open >= self._max_clients:
+            return connection.respond(
+                http.HTTPStatus.SERVICE_UNAVAILABLE,
+                f"{self._max_clients} clients are connected, and more are not taken.\n",
+            )
+        return self._access.check(connection, request)
 
     async def _serve(self, socket: ServerConnection) -> None:
+        self._open += 1
+        try:
+            await self._serve_one(socket)
+        finally:
+            self._open -= 1
+
+    async def _serve_one(self, socket: ServerConnection) -> None:
         session = ServerSession(
             token=self._token,
             device=self._worker.status.device,
             models=await self._look(),
             limits=self._limits,
         )
-        connection = _Connection(socket, session, self._worker)
+        connection = _Connection(socket, session, self._worker, self.budget)
         self._connections.add(connection)
         try:
             await connection.run()

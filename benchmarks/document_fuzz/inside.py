@@ -161,12 +161,7 @@ class Run:
         yield 4
 
     def target(self, operation):
-        # The selection itself is a mask of the root that nobody can choose.
-        nodes = [
-            node
-            for node in nodes_of(self.document)
-            if not is_ours(node) and node.type() != "selectionmask"
-        ]
+        nodes = painters(self.document)
         node = nodes[operation["target"] % len(nodes)]
         yield from self.activate(node)
         return node
@@ -221,29 +216,36 @@ class Run:
 
     def do_layer(self, operation):
         node = yield from self.target(operation)
-        nodes = [n for n in nodes_of(self.document) if not is_ours(n)]
+        nodes = painters(self.document)
         name = operation["action"]
         makes = name.startswith("add_") or name in ("duplicatelayer", "create_quick_group")
-        if (makes and len(nodes) >= MOST_LAYERS) or (name == "remove_layer" and len(nodes) < 3):
+        if makes and len(nodes) >= MOST_LAYERS:
+            return
+        if name == "remove_layer" and not self.may_go(node):
             return
         if node.type().endswith("mask") and (makes or name == "remove_layer"):
             return
-        if name in ("remove_layer", "duplicatelayer") and any(is_ours(n) for n in below(node)):
-            # It would take our layers along, or copy them; the painter may, but then it is theirs.
+        if name == "duplicatelayer" and any(is_ours(n) for n in below(node)):
+            # A copy of ours would count as ours without being applied.
             return
         yield from self.trigger(name)
 
     def do_remove(self, operation):
         """By the scripting interface: at once, where the painter's action takes seconds."""
         node = yield from self.target(operation)
-        nodes = [n for n in nodes_of(self.document) if not is_ours(n)]
-        if len(nodes) < 5 or any(is_ours(n) for n in below(node)):
+        if not self.may_go(node):
             return
         before = self.undo_state()[1]
         node.remove()
         yield 20
         yield from self.rest()
         self.note_steps(before)
+
+    def may_go(self, node):
+        """Whether enough to paint on is left without it, and nothing of ours goes with it."""
+        inside = list(below(node))
+        left = len(painters(self.document)) - 1 - len(inside)
+        return left >= 3 and not any(is_ours(n) for n in inside)
 
     def do_select(self, operation):
         yield from self.trigger(operation["action"])
@@ -366,6 +368,11 @@ def below(node):
 
 def nodes_of(document):
     return list(below(document.rootNode()))
+
+
+def painters(document):
+    """Layers and masks of the painter. The selection is one of the root that cannot be chosen."""
+    return [n for n in nodes_of(document) if not is_ours(n) and n.type() != "selectionmask"]
 
 
 def describe(document):

@@ -162,6 +162,6 @@ def fuzz_table(outcomes: list[Outcome]) -> str:
         shown_in = "layer" if one.preview_layer else "overlay"
         lines.append(
             f"{one.seed:4}   {shown_in:8} {one.operations:12} {one.applied:9} {one.seconds:9.0f}   "
-            f"{one.failure[:300] or 'as without Nijimi'}"
+            f"{' '.join(one.failure.split())[-400:] or 'as without Nijimi'}"
         )
     return "\n".join(lines)

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import zipfile
 from pathlib import Path
+from typing import Any
 
 from .errors import CommandFailed
 from .settings_file import set_key
@@ -68,12 +69,15 @@ def enable_plugin(kritarc: Path) -> None:
     beside.replace(kritarc)
 
 
-def _models_dir(path: Path) -> str:
-    """The folder that the user named in an earlier configuration."""
+def _own_choices(path: Path) -> dict[str, Any]:
+    """What the user wrote into an earlier configuration: a folder of models, a remote backend."""
     try:
-        return str(json.loads(path.read_text(encoding="utf-8"))["models_dir"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return ""
+        before: Any = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    if not isinstance(before, dict):
+        return {}
+    return {name: before[name] for name in ("models_dir", "remote") if name in before}
 
 
 def write_config(path: Path, python: Path, *, live: bool, model: str, device: str) -> None:
@@ -81,7 +85,13 @@ def write_config(path: Path, python: Path, *, live: bool, model: str, device: st
     command = [str(python), "-m", "nijimi_backend", "serve", "--device", device]
     if model:
         command += ["--model", model]
-    config = {"backend_command": command, "models_dir": _models_dir(path), "live_on_start": live}
+    config = {
+        "format": 1,
+        "backend_command": command,
+        "models_dir": "",
+        "live_on_start": live,
+        **_own_choices(path),
+    }
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(path.name + ".part")
     beside.write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")

@@ -25,7 +25,14 @@ class Contents:
         if config.live_on_start:
             self.settings.set("live", True)
         self.live_state = LiveState()
-        self.connection = Connection(list(config.backend_command), config.models_dir)
+        self.connection = Connection(
+            list(config.backend_command),
+            config.models_dir,
+            remote=config.remote,
+            trouble=config.problem,
+        )
+        if self.settings.problem is not None:
+            self.live_state.tell("settings", *self.settings.problem)
         self.controls = Controls()
         self.models = KnownModels()
         self.connection.received.connect(self.models.take)

@@ -14,8 +14,10 @@ import time
 import traceback
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
+from types import TracebackType
+from typing import Any
 
-__all__ = ["JsonLines", "log_dir", "newest_logs", "open_logbook"]
+__all__ = ["JsonLines", "QuietLines", "log_dir", "newest_logs", "open_logbook"]
 
 _MAX_BYTES = 1_000_000
 _BACKUPS = 1
@@ -58,11 +60,26 @@ class JsonLines(logging.Formatter):
             line["error"] = kind.__name__
             if self._with_words:
                 line["words"] = str(error)
-            line["trace"] = [
-                f"{Path(frame.filename).name}:{frame.lineno} {frame.name}"
-                for frame in traceback.extract_tb(trace)
-            ]
+            line["trace"] = _places(trace)
         return json.dumps(line, default=str)
+
+
+class QuietLines(logging.Formatter):
+    """Plain text for a terminal; of an exception its kind and its place, not its words."""
+
+    def __init__(self) -> None:
+        super().__init__("%(asctime)s %(levelname)s %(name)s: %(message)s")
+
+    def formatException(self, ei: Any) -> str:  # noqa: N802 - logging's name
+        kind, _error, trace = ei
+        return f"{kind.__name__ if kind else 'error'} at {' > '.join(_places(trace))}"
+
+
+def _places(trace: TracebackType | None) -> list[str]:
+    return [
+        f"{Path(frame.filename).name}:{frame.lineno} {frame.name}"
+        for frame in traceback.extract_tb(trace)
+    ]
 
 
 def open_logbook(kind: str, *, with_words: bool = False) -> logging.Handler:

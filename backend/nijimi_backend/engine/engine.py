@@ -13,10 +13,10 @@ from nijimi_protocol.geometry import Bounds, Extent
 from nijimi_protocol.inpaint import InitialFill, InpaintMode
 from nijimi_protocol.params import RenderMode, RenderParams
 
-from ..errors import BadInput, NijimiError, OutOfMemory
+from ..errors import BadInput, DeviceLost, NijimiError, OutOfMemory
 from ..models.bundle import Autoencoder, ModelBundle
 from ..models.catalog import ModelInfo
-from ..models.device import choose_device, is_out_of_memory
+from ..models.device import choose_device, is_device_lost, is_out_of_memory
 from ..models.library import Library, open_library
 from ..models.loader import LoadProgress, load_model
 from ..models.tiny_vae import find_tiny_vae, load_tiny_vae
@@ -103,6 +103,11 @@ class Engine:
             with torch.inference_mode():
                 return self._render(request, should_stop, on_step)
         except (RuntimeError, MemoryError) as error:
+            if is_device_lost(error):
+                raise DeviceLost(
+                    "The graphics card failed while it was rendering.",
+                    "The backend starts again; if this comes back, update the card's driver.",
+                ) from error
             if not is_out_of_memory(error):
                 raise
             self.encodings.clear()

@@ -26,6 +26,7 @@ from .device import Device, is_out_of_memory
 from .headers import first_line, read_header
 from .library import Library
 from .recognise import FileKind, text_width_family
+from .weight_files import own_memory
 
 __all__ = [
     "ControlInfo",
@@ -146,6 +147,7 @@ def load_control(info: ControlInfo, device: Device) -> ControlNetwork:
         network: Any = read(info, device.dtype)
         if not all(bool(torch.isfinite(value).all()) for value in network.state_dict().values()):
             raise ValueError("it holds numbers that are not finite")
+        own_memory(network)
         network.requires_grad_(False)
         network.eval()
         network.to(device.torch_device)

@@ -9,7 +9,7 @@ import torch
 
 from ..errors import BadInput
 
-__all__ = ["Device", "choose_device", "is_out_of_memory"]
+__all__ = ["Device", "choose_device", "is_device_lost", "is_out_of_memory"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +51,19 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and (
         "DefaultCPUAllocator" in text or "not enough memory" in text
     )
+
+
+def is_device_lost(error: BaseException) -> bool:
+    """Whether the device failed in a way that this process cannot come back from.
+
+    After most CUDA errors the context is gone for good; torch says so as ``AcceleratorError``, and
+    versions before it by a text.
+    """
+    if isinstance(error, torch.OutOfMemoryError):
+        return False
+    if isinstance(error, torch.AcceleratorError):
+        return True
+    return isinstance(error, RuntimeError) and "CUDA error" in str(error)
 
 
 def _faster_on_cpu() -> torch.dtype:

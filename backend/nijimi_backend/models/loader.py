@@ -20,6 +20,7 @@ from .catalog import ModelInfo
 from .device import Device, is_out_of_memory
 from .headers import first_line
 from .single_file import SingleFile
+from .weight_files import own_memory
 
 __all__ = ["LoadProgress", "ModelBundle", "load_model"]
 
@@ -109,6 +110,7 @@ def _settle(bundle: ModelBundle) -> None:
         if not bundle.info.is_file:
             # A single file's numbers were checked as they were read.
             _check_weights(network, bundle.info, part)
+            own_memory(network)
         network.requires_grad_(False)
         network.eval()
         network.to(device.torch_device)

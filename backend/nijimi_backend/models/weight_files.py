@@ -10,7 +10,7 @@ from safetensors import SafetensorError, safe_open
 from ..errors import ModelCorrupt
 from .headers import COPY_AGAIN, WeightsHeader, first_line
 
-__all__ = ["iterate_weights", "read_weights"]
+__all__ = ["iterate_weights", "own_memory", "read_weights"]
 
 _GROUP_BYTES = 128 * 1024 * 1024
 """A file is mapped anew after so much of it: pages that were read count as ours until then."""
@@ -66,6 +66,16 @@ def read_weights(
         scale = scales.get(beside[key])
         result[names[key]] = kept if scale is None else kept.mul_(scale)
     return result
+
+
+def own_memory(network: torch.nn.Module) -> None:
+    """Copy every tensor out of the file that it may be mapped from.
+
+    Libraries hand out weights that are pages of the file: somebody who overwrites it later would
+    change the picture, and who cuts it short would end this process by SIGBUS.
+    """
+    for tensor in (*network.parameters(), *network.buffers()):
+        tensor.data = tensor.data.clone()
 
 
 def _is_finite(tensor: torch.Tensor) -> bool:

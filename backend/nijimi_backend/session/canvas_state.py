@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import secrets
 import threading
 from dataclasses import dataclass
@@ -28,6 +29,7 @@ from nijimi_protocol.pose import Person
 from PIL import Image, UnidentifiedImageError
 
 from ..engine.request import CanvasChanges, Control, FrameRequest, Pixels
+from .budget import PlaneBudget
 from .plane_copies import PlaneCopies
 
 __all__ = ["CanvasState", "Snapshot", "unpack"]
@@ -85,12 +87,13 @@ class Snapshot:
 class CanvasState:
     """The mirror of one client. Written by the socket's thread, read by the worker's.
 
-    Its planes take at most ``max_planes * max_pixels * 4`` bytes (``Limits``), and the snapshots
-    twice as much again of those that are in use.
+    Its planes, with the copies that snapshots take, come out of a budget that all clients share;
+    what does not fit is refused, and what is sent for it afterwards is passed over.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, budget: PlaneBudget | None = None) -> None:
         self._lock = threading.Lock()
+        self._budget = budget
         self._planes: dict[str, Pixels] = {}
         self._copies: dict[str, PlaneCopies] = {}
         self._versions: dict[str, int] = {}
@@ -114,7 +117,8 @@ class CanvasState:
         """Mirror one event. True when a change is complete and worth rendering.
 
         The event has passed ``ServerSession.receive``; only packed pixels can still be wrong,
-        and then ``MalformedMessage`` comes and nothing of that message is applied.
+        and then ``MalformedMessage`` comes and nothing of that message is applied. A plane that the
+        budget has no room for raises ``RejectedChange``.
         """
         unpacked = (
             [(tile, unpack(tile)) for tile in event.tiles] if isinstance(event, UpdateTiles) else []
@@ -123,9 +127,9 @@ class CanvasState:
             if isinstance(event, SetPlane):
                 self._open(event)
             elif isinstance(event, DropPlane):
-                self._planes.pop(event.plane, None)
-                self._copies.pop(event.plane, None)
-                self._touch(event.plane)
+                self._drop(event.plane)
+                if self._budget is not None:
+                    self._budget.give_back(id(self), event.plane)
             elif isinstance(event, UpdateTiles):
                 self._paste(event.plane, unpacked)
             elif isinstance(event, SetParams):
@@ -138,6 +142,11 @@ class CanvasState:
                 return False
             self._revision = event.revision
         return not (isinstance(event, UpdateTiles) and event.more)
+
+    def close(self) -> None:
+        """The client is gone: what it held is free."""
+        if self._budget is not None:
+            self._budget.give_back(id(self))
 
     def snapshot(self) -> Snapshot:
         """The newest state; planes are copied only if they changed since the last snapshot."""
@@ -173,12 +182,22 @@ class CanvasState:
     def _open(self, event: SetPlane) -> None:
         width, height = event.extent
         shape = (height, width, 4) if event.format is PixelFormat.BGRA8 else (height, width)
+        # Refused or not, the plane that was there before is another one now.
+        self._drop(event.plane)
+        if self._budget is not None:
+            self._budget.take(id(self), event.plane, math.prod(shape), event.revision)
         self._planes[event.plane] = np.zeros(shape, dtype=np.uint8)
-        self._copies.pop(event.plane, None)
-        self._touch(event.plane)
+
+    def _drop(self, plane: str) -> None:
+        self._planes.pop(plane, None)
+        self._copies.pop(plane, None)
+        self._touch(plane)
 
     def _paste(self, plane: str, unpacked: list[tuple[Tile, bytes]]) -> None:
-        pixels = self._planes[plane]
+        pixels = self._planes.get(plane)
+        if pixels is None:
+            # It was refused, and the client did not know yet when it sent this.
+            return
         for tile, data in unpacked:
             x, y, width, height = tile.bounds
             target = pixels[y : y + height, x : x + width]

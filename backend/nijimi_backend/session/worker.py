@@ -15,11 +15,13 @@ from typing import Protocol
 from nijimi_protocol.messages import CONTROL_FAILED, ErrorReport, Progress, Status
 
 from ..engine.request import FrameRequest, Picture
-from ..errors import NijimiError, RenderCancelled
+from ..errors import DeviceLost, NijimiError, RenderCancelled
+from .budget import PlaneBudget
 from .canvas_state import CanvasState, Snapshot
 from .frames import Finished
 from .pace import Pace, Work
 from .refusals import Refusals
+from .stage_times import StageTimes
 
 __all__ = ["EngineLike", "EngineOpener", "RenderClient", "Worker"]
 
@@ -61,8 +63,9 @@ class RenderClient:
         self,
         deliver: Callable[[Finished], None],
         tell: Callable[[Status | Progress | ErrorReport], None],
+        budget: PlaneBudget | None = None,
     ) -> None:
-        self.state = CanvasState()
+        self.state = CanvasState(budget)
         self.pace = Pace()
         self.deliver = deliver
         self.tell = tell
@@ -83,7 +86,14 @@ class _Job:
 class Worker:
     """Renders for all clients in turn."""
 
-    def __init__(self, open_engine: EngineOpener, model_name: str = "") -> None:
+    def __init__(
+        self,
+        open_engine: EngineOpener,
+        model_name: str = "",
+        on_lost: Callable[[NijimiError], None] = lambda error: None,
+    ) -> None:
+        """``on_lost`` hears that the device is gone: a new process is needed."""
+        self._on_lost = on_lost
         self._open_engine = open_engine
         self._default_model = model_name
         self._engine: EngineLike | None = None
@@ -93,6 +103,7 @@ class Worker:
         self._changed = threading.Condition()
         self._stopping = False
         self._changes = 0
+        self._times = StageTimes()
         self._status = Status(state="starting", device="", model="", text="Starting.")
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
 
@@ -121,6 +132,7 @@ class Worker:
                 self._clients.remove(client)
             client.pace.live = False
             self._changed.notify_all()
+        client.state.close()
 
     def changed(self, client: RenderClient, *, of_controls: bool = False) -> None:
         """A complete change reached the client's mirror.
@@ -149,6 +161,8 @@ class Worker:
             job = self._wait_for_job()
             if job is not None:
                 self._serve(job)
+        if summary := self._times.summary(time.monotonic()):
+            log.info("frames", extra={"data": summary})
 
     def _wait_for_another_model(self) -> None:
         """Nothing works without a model: wait until a client's change asks for one to be tried."""
@@ -215,8 +229,11 @@ class Worker:
             with self._changed:
                 client.pace.gave_up(job.work)
         except NijimiError as error:
-            log.warning("rendering failed: %s", error)
+            # Its sentence may quote what the painter wrote; the painter is told, the log is not.
+            log.warning("rendering failed: %s", error.code)
             self._fail(job, error.code, error.sentence, error.action)
+            if isinstance(error, DeviceLost):
+                self._on_lost(error)
         except Exception:
             log.exception("rendering failed")
             self._fail(
@@ -246,14 +263,14 @@ class Worker:
             if is_refined:
                 client.pace.refined = max(client.pace.refined, job.started_with)
             final = is_refined or not snapshot.params.refine
+        timings_ms = {**picture.timings_ms, "queue": 0.0 if refine else queue_ms}
         client.deliver(
             Finished(
-                picture=picture,
-                revision=snapshot.revision,
-                final=final,
-                timings_ms={**picture.timings_ms, "queue": 0.0 if refine else queue_ms},
+                picture=picture, revision=snapshot.revision, final=final, timings_ms=timings_ms
             )
         )
+        if summary := self._times.note(timings_ms, time.monotonic()):
+            log.info("frames", extra={"data": summary})
 
     @staticmethod
     def _tell_failures(client: RenderClient, picture: Picture, revision: int) -> None:
@@ -282,7 +299,7 @@ class Worker:
         try:
             engine = self._open_engine(name, self._progress)
         except NijimiError as error:
-            log.warning("loading failed: %s", error)
+            log.warning("loading failed: %s", error.code)
             self._refuse(name, error.code, error.sentence, error.action)
             return False
         except Exception:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -61,7 +61,7 @@ class Journal:
         self.entries: deque[JournalEntry] = deque(maxlen=_KEPT)
 
     @contextmanager
-    def change(self, document: str, what: str) -> Iterator[Change]:
+    def change(self, document: str, what: str) -> Generator[Change, None, None]:
         """A change to the document of that id. Raises ``ChangeTakenBack`` where it fails."""
         change = Change()
         try:

@@ -1,4 +1,4 @@
-"""A backend command enters; an open session leaves, and comes back after every crash.
+"""A backend's command or address enters; an open session leaves, and comes back after every crash.
 
 Signals:
     opened()             a fresh session is open: send the whole state
@@ -10,7 +10,9 @@ Signals:
 from __future__ import annotations
 
 import time
-from typing import Any
+from collections import deque
+from pathlib import Path
+from typing import Any, Protocol
 
 from nijimi_protocol.errors import RemoteProtocolError
 from nijimi_protocol.messages import ErrorReport, Status, Welcome
@@ -28,13 +30,33 @@ from .heartbeat import (
 )
 from .socket import LinkSocket
 
-__all__ = ["MAX_QUICK_ENDS", "Connection"]
+__all__ = ["MAX_ENDS", "MAX_QUICK_ENDS", "Connection", "RemoteAddress"]
 
 _BACKOFF_MS = (200, 1000, 2000, 4000, 8000)
 MAX_QUICK_ENDS = 5
 """After so many ends without a frame between them the painter is asked, instead of the machine."""
 
+MAX_ENDS = 10
+MAX_ENDS_S = 300.0
+"""More ends than this in so long are too many, even if a frame came between them."""
+
 _NOT_INSTALLED = "Nijimi's backend is not installed yet."
+
+
+class RemoteAddress(Protocol):
+    """Where a backend on another machine is, and what vouches for both ends."""
+
+    @property
+    def host(self) -> str: ...
+
+    @property
+    def port(self) -> int: ...
+
+    @property
+    def token_file(self) -> str: ...
+
+    @property
+    def ca_file(self) -> str: ...
 
 
 class Connection(QtCore.QObject):
@@ -45,8 +67,20 @@ class Connection(QtCore.QObject):
     state_changed = Signal(str)
     problem = Signal(str, str)
 
-    def __init__(self, command: list[str], models_dir: str = "", parent: Any = None) -> None:
+    def __init__(
+        self,
+        command: list[str],
+        models_dir: str = "",
+        parent: Any = None,
+        *,
+        remote: RemoteAddress | None = None,
+        trouble: tuple[str, str] | None = None,
+    ) -> None:
+        """``remote``: a backend on another machine, instead of a child. ``trouble``: why there is
+        neither, a sentence and what to do."""
         super().__init__(parent)
+        self._remote = remote
+        self._trouble = trouble or (_NOT_INSTALLED, "Run: python3 installer run")
         self._command = command
         self._models_dir = models_dir
         self._process: BackendProcess | None = None
@@ -54,6 +88,7 @@ class Connection(QtCore.QObject):
         self._token = ""
         self._revision = 0
         self._ends = 0
+        self._ended_s: deque[float] = deque(maxlen=MAX_ENDS + 1)
         self._wanted = False
         self.session: ClientSession | None = None
         self.receiving_since_s = 0.0
@@ -80,14 +115,15 @@ class Connection(QtCore.QObject):
 
     def start(self) -> None:
         """Begin, or begin again after a failure."""
-        if not self._command:
+        if not self._command and self._remote is None:
             self.state_changed.emit("failed")
-            self.problem.emit(_NOT_INSTALLED, "Run: python3 installer run")
+            self.problem.emit(*self._trouble)
             return
-        if self._wanted and self._process is not None:
+        if self._wanted and (self._process is not None or self._socket is not None):
             return
         self._wanted = True
         self._ends = 0
+        self._ended_s.clear()
         self._launch()
 
     def stop(self) -> None:
@@ -108,13 +144,32 @@ class Connection(QtCore.QObject):
     def _launch(self) -> None:
         self._drop()
         self.state_changed.emit("starting" if self._ends == 0 else "reconnecting")
+        if self._remote is not None:
+            self._connect_far(self._remote)
+            return
         process = BackendProcess(self._command, self._models_dir, self)
         process.listening.connect(self._connect)
         process.ended.connect(self._ended)
         self._process = process
         process.start()
 
+    def _connect_far(self, remote: RemoteAddress) -> None:
+        try:
+            token = Path(remote.token_file).read_text(encoding="utf-8").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            self._give_up(
+                f"The remote backend's token cannot be read from {remote.token_file} "
+                f"({error.__class__.__name__}).",
+                "Copy it from that machine into this file.",
+            )
+            return
+        self._new_socket(token).open_tls(remote.port, remote.host, remote.ca_file)
+
     def _connect(self, port: int, token: str) -> None:
+        self._new_socket(token).open(port)
+
+    def _new_socket(self, token: str) -> LinkSocket:
+        """A socket that will greet with this token."""
         self._token = token
         self.state_changed.emit("connecting")
         socket = LinkSocket(self)
@@ -123,7 +178,7 @@ class Connection(QtCore.QObject):
         socket.closed.connect(self._ended)
         socket.heard.connect(self._heard)
         self._socket = socket
-        socket.open(port)
+        return socket
 
     def _greet(self) -> None:
         self._heartbeat = Heartbeat(time.monotonic())
@@ -176,7 +231,10 @@ class Connection(QtCore.QObject):
         if not self._wanted:
             return
         self._ends += 1
-        if self._ends > MAX_QUICK_ENDS:
+        now = time.monotonic()
+        self._ended_s.append(now)
+        is_restless = len(self._ended_s) > MAX_ENDS and now - self._ended_s[0] < MAX_ENDS_S
+        if self._ends > MAX_QUICK_ENDS or is_restless:
             self._give_up(sentence, "Run nijimi doctor in a terminal, then press Retry.")
             return
         self._drop()

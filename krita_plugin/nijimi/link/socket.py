@@ -1,4 +1,4 @@
-"""A port enters; whole binary messages come and go over a WebSocket, driven by Qt's signals.
+"""An address enters; whole binary messages come and go over a WebSocket, driven by Qt's signals.
 
 The sans-IO core of ``websockets`` (RFC 6455) speaks; a QTcpSocket carries. No thread, no asyncio,
 no polling.
@@ -30,6 +30,8 @@ from .websocket_core import (
 
 __all__ = ["LinkSocket"]
 
+_NO_TLS = "This Krita comes without TLS, which a backend on another machine needs."
+
 _MAX_MESSAGE_BYTES = 64 * 1024 * 1024
 
 
@@ -43,13 +45,7 @@ class LinkSocket(QtCore.QObject):
 
     def __init__(self, parent: Any = None) -> None:
         super().__init__(parent)
-        self._tcp = QtNetwork.QTcpSocket(self)
-        self._tcp.connected.connect(self._shake_hands)
-        self._tcp.readyRead.connect(self._read)
-        self._tcp.disconnected.connect(self._lost)
-        errors = getattr(self._tcp, "errorOccurred", None)
-        if errors is not None:
-            errors.connect(lambda _error: self._lost())
+        self._tcp: Any = None
         self._protocol: ClientProtocol | None = None
         self._parts: list[bytes] = []
         self._is_open = False
@@ -63,17 +59,58 @@ class LinkSocket(QtCore.QObject):
     @property
     def pending_bytes(self) -> int:
         """Bytes that the peer has not taken yet: the sign to send less."""
-        return int(self._tcp.bytesToWrite())
+        if self._tcp is None:
+            return 0
+        encrypted = getattr(self._tcp, "encryptedBytesToWrite", lambda: 0)
+        return int(self._tcp.bytesToWrite()) + int(encrypted())
 
     def open(self, port: int, host: str = "127.0.0.1") -> None:
+        """Connect to a backend on this machine."""
+        self._prepare(QtNetwork.QTcpSocket(self), f"ws://{host}:{port}/nijimi")
+        self._tcp.connected.connect(self._shake_hands)
+        self._tcp.connectToHost(host, port)
+
+    def open_tls(self, port: int, host: str, ca_file: str = "") -> None:
+        """Connect to a backend elsewhere, once its certificate is that of ``host``.
+
+        ``ca_file`` (PEM) names who vouches for it, instead of the system's own authorities.
+        """
+        if not hasattr(QtNetwork, "QSslSocket") or not QtNetwork.QSslSocket.supportsSsl():
+            self._lost(_NO_TLS)
+            return
+        self._prepare(QtNetwork.QSslSocket(self), f"wss://{host}:{port}/nijimi")
+        configuration = self._tcp.sslConfiguration()
+        configuration.setProtocol(QtNetwork.QSsl.SslProtocol.TlsV1_2OrLater)
+        if ca_file:
+            authorities = QtNetwork.QSslCertificate.fromPath(ca_file)
+            if not authorities:
+                self._lost(f"{ca_file} holds no certificate.")
+                return
+            configuration.setCaCertificates(authorities)
+        self._tcp.setSslConfiguration(configuration)
+        self._tcp.setPeerVerifyMode(QtNetwork.QSslSocket.PeerVerifyMode.VerifyPeer)
+        self._tcp.sslErrors.connect(
+            lambda errors: self._lost(
+                f"The backend's certificate is not trusted ({errors[0].errorString()})."
+            )
+        )
+        self._tcp.encrypted.connect(self._shake_hands)
+        self._tcp.connectToHostEncrypted(host, port)
+
+    def _prepare(self, tcp: Any, uri: str) -> None:
+        self._tcp = tcp
+        tcp.readyRead.connect(self._read)
+        tcp.disconnected.connect(self._lost)
+        errors = getattr(tcp, "errorOccurred", None)
+        if errors is not None:
+            errors.connect(lambda _error: self._lost())
         self._protocol = ClientProtocol(
-            parse_uri(f"ws://{host}:{port}/nijimi"),
+            parse_uri(uri),
             subprotocols=[SUBPROTOCOL],  # type: ignore[list-item]
             max_size=_MAX_MESSAGE_BYTES,
         )
         # A proxy that the system is set to must not see what is painted.
-        self._tcp.setProxy(QtNetwork.QNetworkProxy(QtNetwork.QNetworkProxy.ProxyType.NoProxy))
-        self._tcp.connectToHost(host, port)
+        tcp.setProxy(QtNetwork.QNetworkProxy(QtNetwork.QNetworkProxy.ProxyType.NoProxy))
 
     def send(self, data: bytes) -> None:
         """Send one binary message; nothing happens once the connection is over."""
@@ -106,7 +143,8 @@ class LinkSocket(QtCore.QObject):
             except InvalidState:
                 pass
         self._is_open = False
-        self._tcp.abort()
+        if self._tcp is not None:
+            self._tcp.abort()
 
     def _shake_hands(self) -> None:
         assert self._protocol is not None
@@ -153,5 +191,6 @@ class LinkSocket(QtCore.QObject):
             return
         self._is_over = True
         self._is_open = False
-        self._tcp.abort()
+        if self._tcp is not None:
+            self._tcp.abort()
         self.closed.emit(sentence)

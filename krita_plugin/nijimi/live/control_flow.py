@@ -35,6 +35,12 @@ _KEEP_MS = 400
 """The list is written into the document a moment after its last change."""
 
 
+_NEWER = (
+    "This document's control layers were kept by a newer Nijimi and are not used.",
+    "Update Nijimi; until then they stay in the file as they are.",
+)
+
+
 class ControlFlow(QtCore.QObject):
     """Follows the control layers of the document in front while it is switched on."""
 
@@ -62,6 +68,7 @@ class ControlFlow(QtCore.QObject):
         self._document_id = ""
         self._told: tuple[str, str] = ("", "")
         self._loading = False
+        self._is_newer = False
         self._again = QtCore.QTimer(self)
         self._again.setSingleShot(True)
         self._again.setInterval(_AGAIN_MS)
@@ -103,7 +110,8 @@ class ControlFlow(QtCore.QObject):
         self._loading = True
         self._controls.set_rows(self._controls.rows_of(text))
         self._loading = False
-        self._tell(("", ""))
+        self._is_newer = self._controls.is_newer(text)
+        self._tell(_NEWER if self._is_newer else ("", ""))
         self._leave_out()
         self.followed.emit(document)
 
@@ -136,7 +144,8 @@ class ControlFlow(QtCore.QObject):
         except ProtocolError as error:
             self._tell((error.sentence, error.action))
             return
-        self._tell(self._sender.problems[0] if self._sender.problems else ("", ""))
+        nothing = _NEWER if self._is_newer else ("", "")
+        self._tell(self._sender.problems[0] if self._sender.problems else nothing)
         if self._room.watcher.is_pen_down:
             self._metrics.stall("look", (time.perf_counter() - started) * 1000)
 
@@ -226,6 +235,8 @@ class ControlFlow(QtCore.QObject):
 
     def _save(self) -> None:
         self._keep.stop()
+        if self._is_newer:
+            return
         if self._document is not None and self._room.is_open(self._document):
             try:
                 self._room.write_note(self._document, self._controls.text())

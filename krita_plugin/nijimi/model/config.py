@@ -1,24 +1,47 @@
-"""The installer's configuration file enters; how to start the backend leaves."""
+"""The installer's configuration file enters; how to start or reach a backend leaves."""
 
 from __future__ import annotations
 
 import json
 import os
 import sys
-from dataclasses import dataclass
+import urllib.parse
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-__all__ = ["Config", "config_path", "read_config", "user_config_dir"]
+__all__ = ["FORMAT", "Config", "Remote", "config_path", "read_config", "user_config_dir"]
+
+FORMAT = 1
+"""Of the configuration; a newer one is left alone and said to be so."""
+
+_NEWER = (
+    "Nijimi's configuration was written by a newer version.",
+    "Update the plugin: python3 installer run",
+)
+
+
+@dataclass(frozen=True)
+class Remote:
+    """A backend on another machine, over TLS. ``ca_file``: who vouches for it, "" for the system's
+    own authorities."""
+
+    host: str
+    port: int
+    token_file: str
+    ca_file: str = ""
 
 
 @dataclass(frozen=True)
 class Config:
-    """``backend_command`` is empty when the installer has not run."""
+    """``backend_command`` is empty when the installer has not run. ``problem``: a sentence and what
+    to do, where the file says something that cannot be."""
 
     backend_command: tuple[str, ...] = ()
     models_dir: str = ""
     live_on_start: bool = False
+    remote: Remote | None = None
+    problem: tuple[str, str] | None = None
 
 
 def user_config_dir() -> Path:
@@ -44,11 +67,37 @@ def read_config() -> Config:
         return Config()
     if not isinstance(value, dict):
         return Config()
+    written = value.get("format", FORMAT)
+    if not isinstance(written, int) or written > FORMAT:
+        return Config(problem=_NEWER)
     command = value.get("backend_command", [])
     if not isinstance(command, list) or not all(isinstance(word, str) for word in command):
         command = []
-    return Config(
+    config = Config(
         backend_command=tuple(command),
         models_dir=str(value.get("models_dir", "")),
         live_on_start=value.get("live_on_start") is True,
+    )
+    if value.get("remote") is None:
+        return config
+    try:
+        return replace(config, remote=_remote(value["remote"]))
+    except (ValueError, KeyError, TypeError) as error:
+        return Config(
+            problem=(
+                f"The remote backend in {config_path()} makes no sense ({error}).",
+                "It needs url (wss://name:port/nijimi) and token_file; see docs/remote.md.",
+            )
+        )
+
+
+def _remote(value: Any) -> Remote:
+    url = urllib.parse.urlsplit(str(value["url"]))
+    if url.scheme != "wss" or not url.hostname or url.port is None:
+        raise ValueError("the url must begin with wss:// and have a port")
+    return Remote(
+        host=url.hostname,
+        port=url.port,
+        token_file=str(value["token_file"]),
+        ca_file=str(value.get("ca_file", "")),
     )

@@ -12,7 +12,7 @@ from typing import Any
 
 from ..qt import QtCore, Signal
 
-__all__ = ["KINDS", "MAX_ROWS", "ControlRow", "Controls"]
+__all__ = ["KINDS", "MAX_ROWS", "VERSION", "ControlRow", "Controls"]
 
 KINDS = (
     ("pose", "Pose"),
@@ -30,6 +30,9 @@ KINDS = (
 """Each kind with its name for painters."""
 
 MAX_ROWS = 8
+
+VERSION = 1
+"""Of the text in a document's file."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,16 +82,25 @@ class Controls(QtCore.QObject):
     def remove(self, row_id: str) -> None:
         self.set_rows(tuple(row for row in self.rows if row.id != row_id))
 
+    @staticmethod
+    def is_newer(text: str) -> bool:
+        """Whether a later Nijimi wrote it: then it is not ours to understand, or to replace."""
+        try:
+            version: Any = json.loads(text).get("version")
+        except (ValueError, AttributeError, RecursionError):
+            return False
+        return isinstance(version, int) and version > VERSION
+
     def text(self) -> str:
         """For the document's file."""
-        return json.dumps({"version": 1, "rows": [asdict(row) for row in self.rows]})
+        return json.dumps({"version": VERSION, "rows": [asdict(row) for row in self.rows]})
 
     @staticmethod
     def rows_of(text: str) -> tuple[ControlRow, ...]:
         """What ``text`` wrote; of anything else what can be understood, mostly nothing."""
         try:
             value: Any = json.loads(text)
-            found = value["rows"][:MAX_ROWS] if value.get("version") == 1 else []
+            found = value["rows"][:MAX_ROWS] if value.get("version") == VERSION else []
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
             return ()
         return tuple(ControlRow(**values) for values in found if _is_row(values))

@@ -70,6 +70,14 @@ DEFAULTS: dict[str, Any] = {
     "inpaint_context_layer": False,
 }
 
+FORMAT = 1
+"""Of the file; a newer one is neither used nor written over."""
+
+_NEWER = (
+    "The docker's values were kept by a newer Nijimi and are not used.",
+    "Update Nijimi; until then they stay on disk as they are.",
+)
+
 _NOT_KEPT = ("live", "inpaint_context_layer")
 """Krita starts quietly: live mode is switched on by the painter, or by the installer's word. What
 belongs to a document's layer does not outlive it."""
@@ -88,6 +96,8 @@ class Settings(QtCore.QObject):
         super().__init__(parent)
         self._path = path
         self._values = dict(DEFAULTS)
+        self.problem: tuple[str, str] | None = None
+        """A sentence and what to do, where the kept values cannot be used."""
         self._load()
 
     def get(self, name: str) -> Any:
@@ -134,9 +144,11 @@ class Settings(QtCore.QObject):
 
     def save(self) -> None:
         """Write what is worth keeping; a full disk must not disturb the painter."""
-        if self._path is None:
+        if self._path is None or self.problem is not None:
             return
-        kept = {name: value for name, value in self._values.items() if name not in _NOT_KEPT}
+        kept = {"format": FORMAT} | {
+            name: value for name, value in self._values.items() if name not in _NOT_KEPT
+        }
         beside = self._path.with_suffix(".part")
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
@@ -153,6 +165,10 @@ class Settings(QtCore.QObject):
         except (OSError, ValueError):
             return
         if not isinstance(kept, dict):
+            return
+        written = kept.get("format", FORMAT)
+        if not isinstance(written, int) or written > FORMAT:
+            self.problem = _NEWER
             return
         if kept.get("area") == AREA_LAYER:
             kept["area"] = AREA_SELECTION
