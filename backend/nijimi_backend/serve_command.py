@@ -16,11 +16,12 @@ import signal
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 from nijimi_protocol.messages import ModelEntry
-from nijimi_protocol.version import PROTOCOL
+from nijimi_protocol.version import PROTOCOL, VERSION
 
 from .access import LOOPBACK, make_access, read_token_file
 from .crash_notes import CrashNotes
@@ -47,6 +48,7 @@ _NICENESS = 5
 _LAST_RESORT_S = 5.0
 
 _DEVICE_LOST_STATUS = 3
+_FAREWELL_S = 0.3
 
 _MOST_ENTRY_BYTES = 200_000
 
@@ -173,6 +175,8 @@ def _end_at_once(error: NijimiError) -> None:
     log.critical("the device is lost")
     # The plugin shows the last line of this form when a backend ends by itself.
     print(f"nijimi: {error.sentence} {error.action}", file=sys.stderr, flush=True)  # noqa: T201
+    # Until who is connected has heard it.
+    time.sleep(_FAREWELL_S)
     os._exit(_DEVICE_LOST_STATUS)
 
 
@@ -217,6 +221,7 @@ async def _serve(
     if token_file is not None:
         line["token_file"] = str(token_file)
     print(json.dumps(line), flush=True)  # noqa: T201 - the contract with the parent
+    log.info("nijimi %s serves", VERSION)
     worker.start()
     tasks: list[asyncio.Task[None]] = []
     if args.token_stdin:

@@ -28,6 +28,7 @@ from .plan import SIDE_PX, make_plan
 __all__ = ["Outcome", "fuzz_table", "run_seed"]
 
 _HERE = Path(__file__).parent
+_QUICK = _HERE.parents[1] / "tests" / "support" / "quick_backend.py"
 _INSIDE = _HERE / "inside.py"
 _STEPS = DRIVER_DIR / "steps.py"
 _STANDSTILL_S = 120.0
@@ -132,7 +133,7 @@ def _profile(root: Path, *, with_nijimi: bool) -> KritaProfile:
         archive = root / "nijimi.zip"
         build_archive(archive)
         unpack_plugin(archive, profile.pykrita_dir)
-        command = [sys.executable, str(_HERE / "quick_backend.py")]
+        command = [sys.executable, str(_QUICK)]
         profile.nijimi_config.parent.mkdir(parents=True, exist_ok=True)
         profile.nijimi_config.write_text(json.dumps({"backend_command": command}))
         # Every seed begins with the docker's own values.

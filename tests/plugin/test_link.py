@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -226,3 +227,28 @@ def test_our_own_absence_is_not_held_against_the_backend() -> None:
     assert heart.look(3601.0) is Beat.NOTHING
     heart.heard(3601.5)
     assert heart.look(3602.0) is Beat.NOTHING
+
+
+def test_a_backend_that_ends_again_and_again_is_given_up_although_frames_came(
+    fake: Callable[[str], list[str]], wait: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import os
+    import signal
+
+    monkeypatch.setattr("nijimi.link.connection._BACKOFF_MS", (1,))
+    monkeypatch.setattr(connection_module, "MAX_ENDS", 3)
+    connection, states, problems = _watched(fake("serves"))
+    connection._ended_s = deque(maxlen=4)  # pyright: ignore[reportPrivateUsage]
+    connection.start()
+    for _ in range(4):
+        wait(lambda: connection.is_open)
+        connection.note_success()
+        seen = len(states)
+        os.kill(connection.backend_pid, signal.SIGKILL)
+        wait(lambda seen=seen: len(states) > seen)
+    assert states[-1] == "failed"
+    assert "Retry" in problems[0][1]
+    # The painter's wish counts anew.
+    connection.start()
+    wait(lambda: connection.is_open)
+    connection.stop()

@@ -12,13 +12,16 @@ from typing import Any
 __all__ = ["BackendProcess"]
 
 TOKEN = "a-token-for-tests"
+_QUICK = Path(__file__).with_name("quick_backend.py")
 
 
 class BackendProcess:
     """``nijimi serve --token-stdin`` as the plugin starts it."""
 
-    def __init__(self, *options: str, models_dir: Path | None = None) -> None:
-        command = [sys.executable, "-m", "nijimi_backend", "serve", "--token-stdin", *options]
+    def __init__(self, *options: str, models_dir: Path | None = None, quick: bool = False) -> None:
+        """``quick``: with an engine that needs no model (``quick_backend``)."""
+        words = [str(_QUICK)] if quick else ["-m", "nijimi_backend", "serve"]
+        command = [sys.executable, *words, "--token-stdin", *options]
         if models_dir is not None:
             command += ["--models-dir", str(models_dir)]
         self.process = subprocess.Popen(

@@ -1,12 +1,16 @@
 """The backend's command line enters; the real server leaves, with an engine that needs no model.
 
-What is tested is what happens to documents, thousands of times: a picture is the canvas with
-its colours turned round, made in some milliseconds.
+A picture is the canvas with its colours turned round, made in some milliseconds: what is tested is
+everything around the networks, thousands of times. A prompt of ``FAULTS`` makes it fail as named.
 """
 
 from __future__ import annotations
 
 import argparse
+import ctypes
+import logging
+import os
+import signal
 import sys
 import time
 from collections.abc import Callable
@@ -15,10 +19,37 @@ from dataclasses import dataclass
 import numpy as np
 from nijimi_backend import serve_command
 from nijimi_backend.engine.request import FrameRequest, Picture
-from nijimi_backend.errors import RenderCancelled
+from nijimi_backend.errors import DeviceLost, DiskFull, OutOfMemory, RenderCancelled
 from nijimi_backend.session.worker import EngineLike
 
-__all__ = ["QuickEngine", "open_quick"]
+__all__ = ["FAULTS", "QuickEngine", "open_quick"]
+
+
+def _exit() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _segfault() -> None:
+    ctypes.string_at(0)
+
+
+def _raise(error: Exception) -> Callable[[], None]:
+    def fail() -> None:
+        raise error
+
+    return fail
+
+
+FAULTS: dict[str, Callable[[], None]] = {
+    "fault memory": _raise(OutOfMemory("The picture does not fit.", "Close other programs.")),
+    "fault disk": _raise(DiskFull("The disk is full.", "Make room.")),
+    "fault device": _raise(DeviceLost("The graphics card failed.", "It starts again.")),
+    "fault ours": _raise(RuntimeError("what nobody thought of: fault ours")),
+    "fault killed": _exit,
+    "fault segfault": _segfault,
+    "fault hang": lambda: time.sleep(10_000),
+}
+"""As a real engine fails, or worse."""
 
 _STEPS = 4
 _STEP_S = 0.003
@@ -42,6 +73,8 @@ class QuickEngine:
         on_step: Callable[[int, int], None] = lambda done, total: None,
     ) -> Picture:
         started = time.perf_counter()
+        if fault := FAULTS.get(request.params.prompt):
+            fault()
         for step in range(_STEPS):
             if should_stop():
                 raise RenderCancelled
@@ -68,6 +101,7 @@ def open_quick(name: str, progress: Callable[[str, int, int], None]) -> EngineLi
 
 
 if __name__ == "__main__":
+    logging.basicConfig(level=logging.INFO, stream=sys.stderr)
     parser = argparse.ArgumentParser()
     serve_command.add_arguments(parser)
     sys.exit(serve_command.run(parser.parse_args(), open_quick))
