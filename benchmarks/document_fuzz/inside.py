@@ -381,16 +381,16 @@ def describe(document):
     for node in nodes_of(document):
         if is_ours(node):
             continue
-        box = node.bounds()
-        pixels = b""
-        if node.type() == "paintlayer":
-            pixels = bytes(node.pixelData(box.x(), box.y(), box.width(), box.height()))
-        found.append(
+        state = (
             f"{node.parentNode().name()}/{node.name()} {node.type()} {node.opacity()} "
-            f"{node.visible()} {node.locked()} {node.blendingMode()} "
-            f"{box.x()} {box.y()} {box.width()} {box.height()} "
-            f"{hashlib.sha256(pixels).hexdigest()[:16]}"
+            f"{node.visible()} {node.locked()} {node.blendingMode()}"
         )
+        # A group reaches as far as what lies in it, a picture that was applied there, too.
+        if node.type() == "paintlayer":
+            box = node.bounds()
+            where = (box.x(), box.y(), box.width(), box.height())
+            state += f" {where} {hashlib.sha256(bytes(node.pixelData(*where))).hexdigest()[:16]}"
+        found.append(state)
     selection = document.selection()
     if selection is not None:
         box = (selection.x(), selection.y(), selection.width(), selection.height())
