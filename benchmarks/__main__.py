@@ -7,6 +7,7 @@ It paints the demo's sketch with a real pointer, and needs what the demo needs.
 ``--markdown`` it writes docs/parity.md.
 ``loading``: time and memory to load checkpoint files of the real size, random weights.
 ``documents``: two runs of real Krita a seed, one without Nijimi: every layer must be the same.
+``fuzz``: hostile bytes for both ends of the protocol, guided by coverage, ten million of them.
 ``inpaint``: seams and costs of repainting a selection, beside diffusers' own pipeline.
 """
 
@@ -95,10 +96,14 @@ def table(reports: list[dict[str, Any]]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks")
     parser.add_argument(
-        "name", choices=("path", "inpaint", "growth", "parity", "loading", "documents")
+        "name", choices=("path", "inpaint", "growth", "parity", "loading", "documents", "fuzz")
     )
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--json", type=Path)
+    parser.add_argument("--inputs", type=int, default=10_000_000, help="for fuzz")
+    parser.add_argument(
+        "--keep-corpus", action="store_true", help="for fuzz: renew the corpus of the tests"
+    )
     parser.add_argument("--seeds", type=int, default=20, help="for documents")
     parser.add_argument("--first-seed", type=int, default=1, help="for documents")
     parser.add_argument("--operations", type=int, default=2000, help="for documents")
@@ -132,6 +137,12 @@ def main() -> None:
 
         reports = [loading.measure_family(family) for family in ("sd1", "sdxl")]
         print(loading.loading_table(reports))
+    elif args.name == "fuzz":
+        from . import protocol_fuzz
+
+        found_by_target = protocol_fuzz.fuzz(args.inputs, keep=args.keep_corpus)
+        print(protocol_fuzz.fuzz_table(found_by_target))
+        reports = [vars(one) for one in found_by_target]
     elif args.name == "documents":
         reports = documents(args.first_seed, args.seeds, args.operations)
     elif args.name == "growth":

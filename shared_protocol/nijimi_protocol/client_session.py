@@ -29,7 +29,7 @@ from .messages import (
     UpdateTiles,
     Welcome,
 )
-from .pixels import Encoding, PixelFormat, Tile, paste, unpack_tile
+from .pixels import Encoding, PixelFormat, Tile, check_tiles, paste, unpack_tile
 from .session_state import SessionState
 from .version import MIN_PROTOCOL, PROTOCOL
 
@@ -212,6 +212,7 @@ class ClientSession:
         whole = frame.base_frame_id == 0
         if not whole and extent != self._picture_extent:
             raise MalformedMessage("A frame's size differs from the one it is based on.")
+        check_tiles(frame.tiles, extent)
         pixels: list[tuple[Tile, bytes]] = []
         for tile in frame.tiles:
             if not extent.bounds.contains(tile.bounds) or tile.format is not PixelFormat.BGRA8:

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import enum
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from .errors import MalformedMessage
+from .errors import MalformedMessage, OversizedMessage
 from .geometry import TILE_PX, Bounds, Extent
 
 __all__ = [
@@ -18,6 +19,7 @@ __all__ = [
     "PixelFormat",
     "Tile",
     "changed_tiles",
+    "check_tiles",
     "copy_out",
     "pack_tile",
     "paste",
@@ -137,6 +139,16 @@ def pack_tile(bounds: Bounds, format: PixelFormat, pixels: bytes, encoding: Enco
         if len(packed) < len(pixels):
             return Tile(bounds=bounds, format=format, encoding=Encoding.ZLIB, data=packed)
     return Tile(bounds=bounds, format=format, encoding=Encoding.RAW, data=pixels)
+
+
+def check_tiles(tiles: Sequence[Tile], extent: Extent) -> None:
+    """Refuse tiles that together cover more than the whole, before any is unpacked.
+
+    Each is bounded by its own size; a message full of tiles of the whole plane's size, packed a
+    thousandfold, would still unpack to gigabytes.
+    """
+    if sum(tile.bounds.extent.pixels for tile in tiles) > extent.pixels:
+        raise OversizedMessage("The tiles of a message cover more than there is.")
 
 
 def unpack_tile(tile: Tile) -> bytes:

@@ -37,7 +37,7 @@ from .messages import (
     UpdateTiles,
     Welcome,
 )
-from .pixels import Encoding, PixelFormat
+from .pixels import Encoding, PixelFormat, check_tiles
 from .session_state import SessionState
 from .version import MIN_PROTOCOL, PROTOCOL, VERSION
 
@@ -239,6 +239,7 @@ class ServerSession:
                 message.revision,
             )
         extent, format = plane
+        check_tiles(message.tiles, extent)
         for tile in message.tiles:
             if tile.format is not format or not extent.bounds.contains(tile.bounds):
                 raise MalformedMessage("A tile does not fit its plane.")

@@ -7,18 +7,22 @@ import zlib
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from nijimi_protocol.errors import MalformedMessage
+from nijimi_protocol.codec import encode
+from nijimi_protocol.errors import MalformedMessage, OversizedMessage
 from nijimi_protocol.geometry import TILE_PX, Bounds, Extent, tile_grid
+from nijimi_protocol.messages import Frame, UpdateTiles
 from nijimi_protocol.pixels import (
     Encoding,
     PixelFormat,
     Tile,
     changed_tiles,
+    check_tiles,
     copy_out,
     pack_tile,
     paste,
     unpack_tile,
 )
+from nijimi_protocol.session import ClientSession, ServerSession
 
 from .strategies import extents
 
@@ -91,3 +95,28 @@ def test_a_tile_that_does_not_hold_its_pixels_is_malformed(encoding: Encoding, d
     tile = Tile(bounds=Bounds(0, 0, 2, 2), format=PixelFormat.BGRA8, encoding=encoding, data=data)
     with pytest.raises(MalformedMessage):
         unpack_tile(tile)
+
+
+def test_a_message_full_of_whole_planes_is_refused_before_anything_is_unpacked() -> None:
+    """Each tile is within its bounds, and packed a thousandfold: together they are gigabytes."""
+    extent = Extent(1000, 1000)
+    tile = pack_tile(extent.bounds, PixelFormat.BGRA8, bytes(extent.pixels * 4), Encoding.ZLIB)
+    assert len(tile.data) < 20_000
+    check_tiles([tile], extent)
+    with pytest.raises(OversizedMessage):
+        check_tiles([tile] * 400, extent)
+    server = ServerSession(token="t", device="d", models=())
+    client = ClientSession(token="t", client="c")
+    server.receive(client.hello())
+    client.receive(server.welcome())
+    server.receive(client.set_plane("canvas", extent, PixelFormat.BGRA8))
+    with pytest.raises(OversizedMessage):
+        server.receive(
+            encode(UpdateTiles(revision=9, plane="canvas", tiles=(tile,) * 400, more=False))
+        )
+    bomb = Frame(
+        frame_id=1, base_frame_id=0, revision=0, extent=extent, area=extent.bounds,
+        tiles=(tile,) * 400,
+    )  # fmt: skip
+    with pytest.raises(OversizedMessage):
+        client.receive(encode(bomb))
