@@ -8,6 +8,7 @@ It paints the demo's sketch with a real pointer, and needs what the demo needs.
 ``loading``: time and memory to load checkpoint files of the real size, random weights.
 ``documents``: two runs of real Krita a seed, one without Nijimi: every layer must be the same.
 ``fuzz``: hostile bytes for both ends of the protocol, guided by coverage, ten million of them.
+``load``: a backend under many clients, difficult ones among them; ``--minutes 240`` is the soak.
 ``inpaint``: seams and costs of repainting a selection, beside diffusers' own pipeline.
 """
 
@@ -96,10 +97,13 @@ def table(reports: list[dict[str, Any]]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks")
     parser.add_argument(
-        "name", choices=("path", "inpaint", "growth", "parity", "loading", "documents", "fuzz")
+        "name",
+        choices=("path", "inpaint", "growth", "parity", "loading", "documents", "fuzz", "load"),
     )
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--json", type=Path)
+    parser.add_argument("--clients", type=int, default=50, help="for load")
+    parser.add_argument("--minutes", type=float, default=2.0, help="for load")
     parser.add_argument("--inputs", type=int, default=10_000_000, help="for fuzz")
     parser.add_argument(
         "--keep-corpus", action="store_true", help="for fuzz: renew the corpus of the tests"
@@ -137,6 +141,12 @@ def main() -> None:
 
         reports = [loading.measure_family(family) for family in ("sd1", "sdxl")]
         print(loading.loading_table(reports))
+    elif args.name == "load":
+        from . import load
+
+        report = load.measure(args.clients, 60 * args.minutes)
+        print(load.load_table(report))
+        reports = [vars(report)]
     elif args.name == "fuzz":
         from . import protocol_fuzz
 

@@ -69,7 +69,7 @@ _MAX_QUEUED = 4
 
 MAX_CLIENTS = 64
 BUDGET_BYTES = 4 * 1024**3
-"""For the planes of all clients: a canvas of 4096 px takes 192 MiB."""
+"""For the planes of all clients: a canvas of 4096 px takes 320 MiB."""
 
 
 class _Connection:

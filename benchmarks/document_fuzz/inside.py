@@ -225,9 +225,6 @@ class Run:
             return
         if node.type().endswith("mask") and (makes or name == "remove_layer"):
             return
-        if name == "duplicatelayer" and any(is_ours(n) for n in below(node)):
-            # A copy of ours would count as ours without being applied.
-            return
         yield from self.trigger(name)
 
     def do_remove(self, operation):
@@ -242,10 +239,9 @@ class Run:
         self.note_steps(before)
 
     def may_go(self, node):
-        """Whether enough to paint on is left without it, and nothing of ours goes with it."""
-        inside = list(below(node))
-        left = len(painters(self.document)) - 1 - len(inside)
-        return left >= 3 and not any(is_ours(n) for n in inside)
+        """Whether enough to paint on is left without it. Pictures of ours in a group go with it."""
+        inside = [n for n in below(node) if not is_ours(n)]
+        return len(painters(self.document)) - 1 - len(inside) >= 3
 
     def do_select(self, operation):
         yield from self.trigger(operation["action"])

@@ -8,8 +8,9 @@ from nijimi_protocol.errors import RejectedChange
 
 __all__ = ["COPIES", "PlaneBudget"]
 
-COPIES = 3
-"""A plane is held once as it is mirrored, and twice for snapshots that take turns."""
+COPIES = 5
+"""A plane is held once as it is mirrored, twice for snapshots that take turns, and a repainted
+picture of its size twice: the newest, and one on its way."""
 
 
 class PlaneBudget:
