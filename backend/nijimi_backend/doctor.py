@@ -16,6 +16,7 @@ from nijimi_protocol.version import PROTOCOL, VERSION
 from .errors import NijimiError
 from .models.catalog import ModelInfo, default_models_dir
 from .models.library import open_library
+from .report import make_report
 
 __all__ = ["Finding", "add_arguments", "examine", "run"]
 
@@ -38,6 +39,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument("--models-dir", type=Path, default=None)
     parser.add_argument(
+        "--report",
+        action="store_true",
+        help="print a report to hand on: findings, newest logs and crash, without names and paths",
+    )
+    parser.add_argument(
         "--render", action="store_true", help="also load each model and render one picture"
     )
 
@@ -45,7 +51,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """0 when everything that is needed works, else 1."""
     findings = examine(args.models_dir, render=args.render)
-    if args.json:
+    if args.report:
+        print(make_report(findings))  # noqa: T201
+    elif args.json:
         print(json.dumps([asdict(finding) for finding in findings], indent=2))  # noqa: T201
     else:
         for finding in findings:

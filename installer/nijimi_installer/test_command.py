@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from .progress import say
+from .supply_chain import audit, write_bill
 
 __all__ = ["run_tests"]
 
@@ -26,6 +27,13 @@ def run_tests(python: Path, root: Path, pytest_words: Sequence[str] = ()) -> int
     environment.pop("DISPLAY", None)
     environment["PATH"] = f"{python.parent}{os.pathsep}{environment.get('PATH', '')}"
     failed: list[str] = []
+    for title, check in (
+        ("bill of materials", lambda: write_bill(python, root)),
+        ("audit", lambda: audit(python)),
+    ):
+        say(f"==> {title}")
+        if not check():
+            failed.append(title)
     for title, words in checks:
         say(f"==> {title}")
         started = time.monotonic()
