@@ -15,9 +15,11 @@ from nijimi_backend.engine.frozen import frozen
 from nijimi_backend.engine.request import FrameRequest
 from nijimi_backend.engine.resolution import render_extent
 from nijimi_backend.engine.stages import lay_over_white
-from nijimi_backend.errors import BadInput, RenderCancelled
+from nijimi_backend.errors import BadInput, DeviceLost, OutOfMemory, RenderCancelled
 from nijimi_protocol.geometry import Extent
 from nijimi_protocol.params import RenderMode, RenderParams
+
+from tests.support.tiny_model import write_tiny_model
 
 
 @pytest.fixture(scope="module")
@@ -158,3 +160,38 @@ def test_a_frozen_unet_is_the_same_function_at_any_timestep(engine: Engine) -> N
 )
 def test_the_size_to_render_keeps_pixels_and_aspect(canvas: Extent, expected: Extent) -> None:
     assert render_extent(canvas, 256, 32) == expected
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (torch.OutOfMemoryError("CUDA out of memory"), OutOfMemory),
+        (MemoryError(), OutOfMemory),
+        (torch.AcceleratorError("an illegal memory access was encountered"), DeviceLost),
+        (RuntimeError("CUDA error: unspecified launch failure"), DeviceLost),
+        (RuntimeError("a fault of ours"), RuntimeError),
+    ],
+)
+def test_a_failing_device_is_told_from_a_full_one(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch, error: Exception, kind: type[Exception]
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    with monkeypatch.context() as patch:
+        patch.setattr(engine, "_render", fail)
+        with pytest.raises(kind):
+            engine.render(_request())
+    assert engine.render(_request()).pixels.any(), "the next one comes"
+
+
+def test_a_file_that_is_overwritten_while_its_model_is_loaded_harms_nobody(tmp_path: Path) -> None:
+    """Weights that were mapped from it would change, or end the process by SIGBUS."""
+    write_tiny_model(tmp_path / "tiny")
+    engine = open_engine("tiny", tmp_path, "cpu")
+    before = engine.render(_request(prompt="a boat")).pixels
+    for path in tmp_path.rglob("*.safetensors"):
+        with path.open("r+b") as file:
+            file.truncate(0)
+    engine.render(_request(prompt="new words, so that every network runs", version=2))
+    assert np.array_equal(engine.render(_request(prompt="a boat", version=3)).pixels, before)

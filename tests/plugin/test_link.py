@@ -27,6 +27,11 @@ if mode == "dies":
     print("nijimi: The model is missing. Reinstall it.", file=sys.stderr); sys.exit(2)
 def handle(socket):
     session = ServerSession(token=token, device="fake", models=())
+    if mode == "newer":
+        from nijimi_protocol.errors import VersionMismatch
+        socket.recv()
+        error = VersionMismatch("The plugin speaks protocol 1, this backend 3 to 4.", "Update.")
+        socket.send(session.refusal(error)); return
     session.receive(socket.recv()); socket.send(session.welcome())
     socket.send(session.send(Status(state="ready", device="fake", model="fake")))
     for data in socket: session.receive(data)
@@ -251,4 +256,36 @@ def test_a_backend_that_ends_again_and_again_is_given_up_although_frames_came(
     # The painter's wish counts anew.
     connection.start()
     wait(lambda: connection.is_open)
+    connection.stop()
+
+
+def test_a_backend_of_another_version_is_said_at_once_and_not_tried_again(
+    fake: Callable[[str], list[str]], wait: Callable[..., None]
+) -> None:
+    connection, states, problems = _watched(fake("newer"))
+    connection.start()
+    wait(lambda: bool(problems))
+    assert problems == [("The plugin speaks protocol 1, this backend 3 to 4.", "Update.")]
+    assert states == ["starting", "connecting", "failed"]
+    assert connection.backend_pid == 0
+
+
+def test_a_frame_is_back_within_five_seconds_of_a_kill(wait: Callable[..., None]) -> None:
+    """With the real server; loading a model again comes on top, and takes what it takes."""
+    import os
+    import signal
+    import time
+
+    quick = Path(__file__).resolve().parents[1] / "support" / "quick_backend.py"
+    connection, _, problems = _watched([sys.executable, str(quick)])
+    statuses: list[object] = []
+    connection.received.connect(statuses.append)
+    connection.start()
+    wait(lambda: any(getattr(s, "state", "") == "ready" for s in statuses))
+    statuses.clear()
+    killed = time.monotonic()
+    os.kill(connection.backend_pid, signal.SIGKILL)
+    wait(lambda: any(getattr(s, "state", "") == "ready" for s in statuses))
+    assert time.monotonic() - killed < 5.0
+    assert problems == []
     connection.stop()
