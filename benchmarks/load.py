@@ -40,6 +40,7 @@ WARM_UP_PART = 0.25
 """Memory is judged after this part of the time: pools and caches are full by then."""
 
 WAITING_MESSAGES = 4
+_BLOCKS = 8
 
 
 @dataclass(kw_only=True)
@@ -47,6 +48,7 @@ class _Painter:
     """What one client saw; filled while it runs."""
 
     kind: str
+    pace_s: float
     frames: int = 0
     slowest_s: float = 0.0
     lost: int = 0
@@ -79,10 +81,10 @@ class LoadReport:
         return self.slope_mib_h > max(self.noise_mib_h, 1.0)
 
 
-def measure(clients: int, seconds: float) -> LoadReport:
-    """Load a fresh backend for so long."""
+def measure(clients: int, seconds: float, pace_s: float = 0.0) -> LoadReport:
+    """Load a fresh backend for so long. ``pace_s``: a painter's pause between two strokes."""
     with BackendProcess("--max-clients", str(clients + 8), quick=True) as backend:
-        return asyncio.run(_measure(backend, clients, seconds))
+        return asyncio.run(_measure(backend, clients, seconds, pace_s))
 
 
 def bound_mib(clients: int, planes_bytes: int) -> float:
@@ -96,11 +98,13 @@ def bound_mib(clients: int, planes_bytes: int) -> float:
     return (planes_bytes + clients * each) / 2**20
 
 
-async def _measure(backend: BackendProcess, clients: int, seconds: float) -> LoadReport:
+async def _measure(
+    backend: BackendProcess, clients: int, seconds: float, pace_s: float
+) -> LoadReport:
     roles = _roles(clients)
     start_mib = rss_mib(backend.process.pid)
     started = time.monotonic()
-    painters = [_Painter(kind=kind) for kind in roles]
+    painters = [_Painter(kind=kind, pace_s=pace_s) for kind in roles]
     tasks = [
         asyncio.create_task(_ROLES[painter.kind](backend, painter, started + seconds, n))
         for n, painter in enumerate(painters)
@@ -199,6 +203,7 @@ async def _paint(backend: BackendProcess, painter: _Painter, end_s: float, seed:
                             break
                 painter.frames += 1
                 painter.slowest_s = max(painter.slowest_s, time.monotonic() - asked)
+                await asyncio.sleep(min(painter.pace_s, max(0.0, end_s - time.monotonic())))
     except (ConnectionClosed, OSError):
         painter.lost += 1
 
@@ -221,7 +226,7 @@ async def _flood(backend: BackendProcess, painter: _Painter, end_s: float, seed:
             reader = asyncio.create_task(read(link))
             while time.monotonic() < end_s:
                 await link.paint(chance)
-                await asyncio.sleep(0)
+                await asyncio.sleep(painter.pace_s / 20)
             reader.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await reader
@@ -299,14 +304,24 @@ def rss_mib(pid: int) -> float:
 
 
 def _slope(samples: list[tuple[float, float]]) -> tuple[float, float]:
-    """MiB an hour by least squares, and three standard errors of it."""
-    if len(samples) < 4:
+    """MiB an hour by least squares, and three standard errors of it.
+
+    Memory comes and goes in steps that last for minutes, so neighbouring samples say the same:
+    the means of ``_BLOCKS`` stretches stand for them, which are nearly independent.
+    """
+    size = len(samples) // _BLOCKS
+    if size < 1:
         return 0.0, float("inf")
-    times, values = zip(*samples, strict=True)
+    blocks = [samples[n * size : (n + 1) * size] for n in range(_BLOCKS)]
+    points = [
+        (statistics.mean(at for at, _ in block), statistics.mean(mib for _, mib in block))
+        for block in blocks
+    ]
+    times, values = zip(*points, strict=True)
     slope, offset = statistics.linear_regression(times, values)
-    left = [mib - (offset + slope * at) for at, mib in samples]
+    left = [mib - (offset + slope * at) for at, mib in points]
     spread = statistics.pvariance(times) * len(times)
-    error = (sum(value**2 for value in left) / (len(samples) - 2) / spread) ** 0.5
+    error = (sum(value**2 for value in left) / (len(points) - 2) / spread) ** 0.5
     return 3600 * slope, 3 * 3600 * error
 
 

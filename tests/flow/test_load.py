@@ -52,3 +52,14 @@ def test_growth_is_what_is_more_than_noise() -> None:
 def test_the_formula_counts_planes_and_clients() -> None:
     assert bound_mib(0, 2**20) == 1.0
     assert bound_mib(10, 0) == pytest.approx(10 * bound_mib(1, 0))
+
+
+def test_memory_that_comes_and_goes_in_steps_is_no_growth_and_a_leak_is() -> None:
+    from benchmarks import load
+
+    steps = [(float(n), 300.0 + 8 * ((n // 50) % 2)) for n in range(450)]
+    slope, noise = load._slope(steps)  # pyright: ignore[reportPrivateUsage]
+    assert abs(slope) < noise
+    leak = [(at, mib + at * 100 / 3600) for at, mib in steps]
+    slope, _ = load._slope(leak)  # pyright: ignore[reportPrivateUsage]
+    assert slope == pytest.approx(100, abs=noise)
