@@ -35,7 +35,7 @@ PLUGIN_ALLOWED = {
     "flow": {"qt", "model", "link", "live", "canvas.room"},
     "contents": {"canvas.room", "flow", "link", "model", "ui"},
     "logbook": set(),
-    "__init__": {"vendoring", "canvas.registration", "contents", "logbook"},
+    "__init__": {"vendoring", "canvas.registration", "contents", "logbook", "model"},
 }
 
 

@@ -44,7 +44,8 @@ def plugin_source() -> Path:
 def plugin_files() -> Iterator[tuple[str, bytes]]:
     """Every file of the archive: its name, with forward slashes, and its content."""
     source = plugin_source()
-    yield "nijimi.desktop", (source / "nijimi.desktop").read_bytes()
+    for name in ("nijimi.desktop", "nijimi.action"):
+        yield name, (source / name).read_bytes()
     for path in sorted((source / "nijimi").rglob("*")):
         if path.is_file() and path.suffix in (".py", ".html", ".png", ".json"):
             yield path.relative_to(source).as_posix(), path.read_bytes()

@@ -33,7 +33,8 @@ def unpack_plugin(archive: Path, pykrita: Path) -> None:
     pykrita.mkdir(parents=True, exist_ok=True)
     with zipfile.ZipFile(archive) as files:
         names = files.namelist()
-        wrong = [n for n in names if n != "nijimi.desktop" and not n.startswith("nijimi/")]
+        loose = ("nijimi.desktop", "nijimi.action")
+        wrong = [n for n in names if n not in loose and not n.startswith("nijimi/")]
         if wrong or any(".." in Path(name).parts for name in names):
             raise CommandFailed("The plugin's archive holds foreign files.", "Build it again.")
         old = pykrita / "nijimi"
@@ -49,6 +50,11 @@ def unpack_plugin(archive: Path, pykrita: Path) -> None:
             old.replace(before)
         (beside / "nijimi").replace(old)
         (beside / "nijimi.desktop").replace(pykrita / "nijimi.desktop")
+        if "nijimi.action" in names:
+            # Krita looks for them there, and lists them in its shortcut editor.
+            actions = pykrita.parent / "actions"
+            actions.mkdir(exist_ok=True)
+            (beside / "nijimi.action").replace(actions / "nijimi.action")
         for leftover in (beside, before):
             shutil.rmtree(leftover, ignore_errors=True)
 

@@ -12,6 +12,7 @@ if importlib.util.find_spec("krita") is not None:
     from .canvas.registration import register
     from .contents import Contents
     from .logbook import start_logbook
+    from .model.actions import ACTIONS
 
     start_logbook()
-    register(Contents)
+    register(Contents, ACTIONS)

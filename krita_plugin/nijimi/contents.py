@@ -5,6 +5,7 @@ from __future__ import annotations
 from .canvas.room import CanvasRoom
 from .flow import Flow
 from .link.connection import Connection
+from .model.actions import SETTING_ACTIONS
 from .model.config import read_config
 from .model.controls import Controls
 from .model.live_state import LiveState
@@ -52,6 +53,18 @@ class Contents:
         self.flow.layers_chosen.connect(self.panel.show_layers)
         # Found by the tests and the demo, which run inside Krita beside it.
         self.panel.setProperty("nijimi_contents", self)
+
+    def act(self, name: str) -> None:
+        """Do what an action of the menu or a shortcut asks for."""
+        if name in SETTING_ACTIONS:
+            SETTING_ACTIONS[name](self.settings)
+            return
+        {
+            "nijimi_apply": self.panel.apply,
+            "nijimi_person": lambda: self.flow.controls.add_person("standing"),
+            "nijimi_prompt": self.panel.focus_prompt,
+            "nijimi_retry": self.connection.start,
+        }[name]()
 
     def begin(self) -> None:
         self.flow.begin()

@@ -525,3 +525,23 @@ def offered_adapters():
 
 def model_in_use():
     return contents().flow.metrics_report()["model"]
+
+
+def setting(name):
+    return contents().settings.get(name)
+
+
+def menu_titles():
+    """What stands in the menu Tools, Nijimi."""
+    return [each.text() for each in Krita.instance().action("nijimi").menu().actions()]
+
+
+def action_tip(name):
+    return Krita.instance().action(name).toolTip()
+
+
+def give_key(name, key):
+    """As the shortcut editor does."""
+    Krita.instance().action(name).setShortcut(key)
+    yield 100
+    return Krita.instance().action(name).shortcut().toString()

@@ -13,7 +13,7 @@ from nijimi.flow import Flow
 from nijimi.model.controls import Controls
 from nijimi.model.live_state import LiveState
 from nijimi.model.settings import Settings
-from nijimi.qt import QtCore, Signal
+from nijimi.qt import QtCore, QtGui, Signal
 from nijimi_protocol.geometry import Bounds, Extent
 from nijimi_protocol.messages import Frame, Message, SetParams, UpdateTiles
 from nijimi_protocol.pixels import Encoding, PixelFormat, pack_tile
@@ -224,7 +224,7 @@ class Canvas:
             write_note=self.notes.__setitem__,
             apply_picture=self.apply_picture,
             preview_layer=self.preview_layer,
-            icon=lambda _: None,
+            icon=lambda _: QtGui.QIcon(),
             journal=None,
         )
 

@@ -4,13 +4,13 @@
 # pyright: basic, reportMissingImports=false
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
-from krita import DockWidget, DockWidgetFactory, DockWidgetFactoryBase, Krita
+from krita import DockWidget, DockWidgetFactory, DockWidgetFactoryBase, Extension, Krita
 
-from ..qt import QtCore
+from ..qt import QtCore, QtWidgets
 from . import document as documents
 from .capture import Capture
 from .flattening import layer_reader
@@ -29,11 +29,17 @@ __all__ = ["DOCKER_ID", "register"]
 DOCKER_ID = "nijimi_docker"
 
 Contents = Callable[[CanvasRoom], Any]
-"""Makes a docker's contents: an object with ``widget``, ``begin()`` and ``end()``."""
+"""Makes a docker's contents: an object with ``widget``, ``begin``, ``act`` and ``end``."""
+
+MENU = "nijimi"
 
 
-def register(make: Contents) -> None:
-    """Add the docker; Krita shows it on the right at its first start."""
+def register(make: Contents, actions: Sequence[tuple[str, str, str]]) -> None:
+    """Add the docker, which Krita shows on the right at its first start, and the actions.
+
+    ``actions``: name, title and tip of each; they are in the menu Tools, Nijimi, and in the
+    shortcut editor.
+    """
     app: Any = Krita.instance()
     alive: list[Any] = []
 
@@ -52,11 +58,35 @@ def register(make: Contents) -> None:
         def canvasChanged(self, canvas: Any) -> None:
             """Krita asks for this method; the watcher sees by itself which view is in front."""
 
+    class Actions(Extension):
+        """Krita asks it for the actions of every window."""
+
+        def setup(self) -> None:
+            """Nothing to prepare; Krita asks for this method."""
+
+        def createActions(self, window: Any) -> None:
+            whole = window.createAction(MENU, "Nijimi", "tools")
+            menu = QtWidgets.QMenu(MENU, window.qwindow())
+            whole.setMenu(menu)
+            for name, title, tip in actions:
+                action = window.createAction(name, title, f"tools/{MENU}")
+                action.setToolTip(tip)
+                action.triggered.connect(lambda _=False, name=name: act(name))
+
+    def act(name: str) -> None:
+        """The docker of the window in front does it."""
+        window = documents.main_window()
+        for contents in alive:
+            if len(alive) == 1 or contents.widget.window() is window:
+                contents.act(name)
+                return
+
     def end_all() -> None:
         while alive:
             alive.pop().end()
 
     position = getattr(DockWidgetFactoryBase, "DockPosition", DockWidgetFactoryBase).DockRight
+    app.addExtension(Actions(app))
     app.addDockWidgetFactory(DockWidgetFactory(DOCKER_ID, position, Docker))
     application = QtCore.QCoreApplication.instance()
     if application is not None:

@@ -83,6 +83,21 @@ class DockerPanel(QtWidgets.QWidget):
         self._selection.show_layer(mask)
         self._edges.show_context(context)
 
+    def apply(self) -> None:
+        """As its button does, where it may be pressed."""
+        self._apply.click()
+
+    def focus_prompt(self) -> None:
+        """Bring the docker up and the cursor into the prompt, all of it selected."""
+        widget: Any = self
+        while widget is not None and not isinstance(widget, QtWidgets.QDockWidget):
+            widget = widget.parentWidget()
+        if widget is not None:
+            widget.show()
+            widget.raise_()
+        self._prompt.setFocus(QtCore.Qt.FocusReason.ShortcutFocusReason)
+        self._prompt.selectAll()
+
     # Building ------------------------------------------------------------------------------
 
     def _text_field(self, name: str, placeholder: str, lines: int) -> Any:

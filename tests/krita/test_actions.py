@@ -1,0 +1,46 @@
+"""Actions in real Krita: in its menu, in its shortcut editor's file, and by a real key."""
+
+from __future__ import annotations
+
+import time
+
+from nijimi_installer.desktop.profile import KritaProfile
+
+from .session import Session
+
+
+def test_actions_are_in_the_menu_and_do_what_they_say(session: Session) -> None:
+    titles = session.inside("menu_titles")
+    assert len(titles) >= 15
+    assert "Live On or Off" in titles
+    session.inside("action", name="nijimi_live")
+    ready = session.nijimi("wait_until_ready")
+    assert not ready["problem"], ready
+    session.stroke()
+    session.nijimi("wait_until_shown")
+    layers = session.layers()
+    session.inside("action", name="nijimi_apply")
+    session.wait_for(lambda: len(session.layers()) == len(layers) + 1)
+    before = session.inside("setting", name="strength")
+    session.inside("action", name="nijimi_stronger")
+    assert session.inside("setting", name="strength") == round(before + 0.05, 2)
+    session.inside("action", name="nijimi_live")
+    assert session.inside("setting", name="live") is False
+
+
+def test_the_shortcut_editor_knows_them(session: Session, profile: KritaProfile) -> None:
+    assert (profile.data_dir / "krita" / "actions" / "nijimi.action").is_file()
+    # Krita reads texts and tips of its own actions from such files only.
+    assert "variation" in session.inside("action_tip", name="nijimi_new_seed")
+
+
+def test_a_key_that_the_painter_gave_works_while_painting(session: Session) -> None:
+    session.inside("give_key", name="nijimi_weaker", key="Ctrl+Alt+Shift+F9")
+    before = session.inside("setting", name="strength")
+    session.stroke()
+    session.krita.pointer.key("ctrl+alt+shift+F9")
+    end = time.monotonic() + 5
+    while session.inside("setting", name="strength") == before:
+        assert time.monotonic() < end, "the key did nothing"
+        time.sleep(0.1)
+    assert session.inside("setting", name="strength") == round(before - 0.05, 2)
