@@ -22,7 +22,7 @@ from .canvas.room import CanvasRoom
 from .link.connection import Connection
 from .live.chosen_layers import ChosenLayers
 from .live.control_flow import ControlFlow
-from .live.notes import NOTHING_SELECTED, layer_covers_nothing, note_event
+from .live.notes import layer_covers_nothing, note_event, nothing_selected
 from .live.presenter import Presenter
 from .live.sender import CanvasSender
 from .model.controls import Controls
@@ -32,6 +32,7 @@ from .model.metrics import Metrics
 from .model.picture import Picture
 from .model.settings import AREA_LAYER, Settings
 from .qt import QtCore, Signal
+from .texts import told
 
 __all__ = ["Flow"]
 
@@ -274,7 +275,7 @@ class Flow(QtCore.QObject):
         try:
             data = session.set_params(SetParams(revision=0, params=params))
         except RejectedChange as error:
-            self._live_state.tell("params", error.sentence, error.action)
+            self._live_state.tell("params", told(error.code, error.sentence), error.action)
             # On and off must reach the backend whatever else is wrong.
             if self._accepted is None or self._accepted.live == params.live:
                 return
@@ -323,7 +324,7 @@ class Flow(QtCore.QObject):
             self._live_state.tell("selection", *layer_covers_nothing(name))
         elif self._was_selected:
             self._presenter.withdraw()
-            self._live_state.tell("selection", *NOTHING_SELECTED)
+            self._live_state.tell("selection", *nothing_selected())
 
     # From the backend ----------------------------------------------------------------------
 

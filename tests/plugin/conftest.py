@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 os.environ["QT_QPA_PLATFORM"] = "offscreen"
+os.environ["NIJIMI_LANGUAGE"] = "en"
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "krita_plugin"))
 
 from nijimi.qt import QtCore, QtWidgets

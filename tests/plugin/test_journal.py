@@ -48,7 +48,7 @@ def test_what_cannot_be_taken_back_does_not_stop_the_rest_and_is_said() -> None:
         _fail(journal, layers, stubborn=True)
     assert layers == []
     assert journal.entries[-1].outcome == "stuck"
-    assert "could not be taken back" in caught.value.sentence
+    assert "could not be undone" in caught.value.sentence
     assert caught.value.action
 
 

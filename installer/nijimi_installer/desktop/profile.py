@@ -78,7 +78,17 @@ class KritaProfile:
         PATH holds the system's folders only: Krita's embedded Python looks for its prefix at the
         first python3 there, and a virtual environment's has no PyQt5.
         """
-        unwanted = ("QT_", "PYTHON", "VIRTUAL_ENV", "LD_", "XDG_", "PYENV", "CONDA", "NIJIMI_")
+        unwanted = (
+            "QT_",
+            "PYTHON",
+            "VIRTUAL_ENV",
+            "LD_",
+            "XDG_",
+            "PYENV",
+            "CONDA",
+            "NIJIMI_",
+            "LANG",
+        )
         kept = {k: v for k, v in os.environ.items() if not k.startswith(unwanted)}
         return {
             **kept,

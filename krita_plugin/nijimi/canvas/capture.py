@@ -6,7 +6,7 @@ from typing import Any
 
 from nijimi_protocol.geometry import Bounds, Extent
 
-from .document import change_token, document_extent, document_id, is_at_rest, is_plain_srgb
+from .document import change_token, clone_at_rest, document_extent, document_id, is_plain_srgb
 from .flattening import hide_in_clone, image_bytes, in_the_way, reader_without
 from .layers import find_preview
 from .room import CaptureResult
@@ -80,9 +80,9 @@ class Capture:
             return scan.scan(_reader(document, scan.extent), budget_bytes, _TURN_S)
         if (reader := reader_without(document, left_out)) is not None:
             return scan.scan(reader, budget_bytes, _TURN_S)
-        if not is_at_rest(document):
+        clone = clone_at_rest(document)
+        if clone is None:
             return None
-        clone = document.clone()
         try:
             hide_in_clone(document, clone, left_out)
             # A clone costs more than reading it: all of it, while we have it.

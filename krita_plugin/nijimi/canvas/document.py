@@ -9,12 +9,14 @@ from typing import Any
 from krita import Krita
 from nijimi_protocol.geometry import Extent
 
+from ..texts import tr
 from .journal import Journal
 
 __all__ = [
     "active_document",
     "canvas_widget",
     "change_token",
+    "clone_at_rest",
     "colour_problem",
     "document_extent",
     "document_id",
@@ -72,9 +74,12 @@ def colour_problem(document: Any) -> tuple[str, str] | None:
     if model in ("RGBA", "GRAYA") or document.colorProfile():
         return None
     return (
-        f"The document is {model.removesuffix('A')} without a colour profile: nobody knows which "
-        "colours it means.",
-        "Give it a profile by Image > Convert Image Color Space.",
+        tr(
+            "The document is {model} without a colour profile: nobody knows which colours it "
+            "means.",
+            model=model.removesuffix("A"),
+        ),
+        tr("Give it a profile by Image > Convert Image Color Space."),
     )
 
 
@@ -121,6 +126,20 @@ def is_at_rest(document: Any) -> bool:
         return False
     document.unlock()
     return True
+
+
+def clone_at_rest(document: Any) -> Any | None:
+    """A copy of the document, or None while Krita is at work on it.
+
+    Krita's threads wait while it is made, as when Krita clones a document to save it: without
+    that, cloning one whose projection is just being made can crash Krita.
+    """
+    if not document.tryBarrierLock():
+        return None
+    try:
+        return document.clone()
+    finally:
+        document.unlock()
 
 
 def main_window() -> Any | None:

@@ -48,7 +48,8 @@ def reader_without(document: Any, left_out: Collection[str]) -> Reader | None:
     shown: list[tuple[Any, float, Any]] = []
     modes = QtGui.QPainter.CompositionMode
     for node in document.topLevelNodes():
-        if not node.visible():
+        # What is selected is a mask beside the layers, and no part of the picture.
+        if not node.visible() or node.type() == "selectionmask":
             continue
         if node.uniqueId().toString() in left_out:
             continue

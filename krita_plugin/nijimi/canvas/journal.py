@@ -13,6 +13,7 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from ..texts import tr
 from .room import ChangeTakenBack
 
 __all__ = ["Change", "Journal", "JournalEntry"]
@@ -72,12 +73,12 @@ class Journal:
             log.exception("%s failed", what)
             if is_whole:
                 raise ChangeTakenBack(
-                    f"Krita refused: {what}. The document is as it was.",
-                    "Try again; Nijimi's log says more.",
+                    tr("Krita refused: {what}. The document is as it was.", what=tr(what)),
+                    tr("Try again; Nijimi's log says more."),
                 ) from error
             raise ChangeTakenBack(
-                f"Krita refused: {what}, and a part of it could not be taken back.",
-                "Look at the newest layers, and use undo; Nijimi's log says more.",
+                tr("Krita refused: {what}, and a part of it could not be undone.", what=tr(what)),
+                tr("Look at the newest layers, and use undo; Nijimi's log says more."),
             ) from error
         self._note(document, what, "done")
 

@@ -11,6 +11,7 @@ from typing import Any
 from krita import DockWidget, DockWidgetFactory, DockWidgetFactoryBase, Extension, Krita
 
 from ..qt import QtCore, QtWidgets
+from ..texts import tr
 from . import document as documents
 from .capture import Capture
 from .flattening import layer_reader
@@ -69,8 +70,8 @@ def register(make: Contents, actions: Sequence[tuple[str, str, str]]) -> None:
             menu = QtWidgets.QMenu(MENU, window.qwindow())
             whole.setMenu(menu)
             for name, title, tip in actions:
-                action = window.createAction(name, title, f"tools/{MENU}")
-                action.setToolTip(tip)
+                action = window.createAction(name, tr(title), f"tools/{MENU}")
+                action.setToolTip(tr(tip))
                 action.triggered.connect(lambda _=False, name=name: act(name))
 
     def act(name: str) -> None:

@@ -15,6 +15,7 @@ import secrets
 from typing import Any
 
 from ..qt import QtCore, Signal
+from ..texts import tr
 
 __all__ = ["BackendProcess"]
 
@@ -85,14 +86,16 @@ class BackendProcess(QtCore.QObject):
 
     def _failed(self, error: Any) -> None:
         if error == QtCore.QProcess.ProcessError.FailedToStart:
-            self._end(f"The backend could not be started: {self._command[0]} is not there.")
+            self._end(
+                tr("The backend could not be started: {path} is not there.", path=self._command[0])
+            )
 
     def _finished(self) -> None:
         self._read_log()
         reason = next(
             (line for line in reversed(self._log) if line.startswith("nijimi: ")), ""
         ).removeprefix("nijimi: ")
-        self._end(reason or "The backend ended unexpectedly.")
+        self._end(reason or tr("The backend ended unexpectedly."))
 
     def _end(self, sentence: str) -> None:
         if not self._is_over:

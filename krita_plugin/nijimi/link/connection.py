@@ -20,6 +20,7 @@ from nijimi_protocol.session import ClientSession, SessionState
 from nijimi_protocol.version import VERSION
 
 from ..qt import QtCore, Signal
+from ..texts import tr
 from .backend_process import BackendProcess
 from .heartbeat import (
     BEAT_S,
@@ -39,8 +40,6 @@ MAX_QUICK_ENDS = 5
 MAX_ENDS = 10
 MAX_ENDS_S = 300.0
 """More ends than this in so long are too many, even if a frame came between them."""
-
-_NOT_INSTALLED = "Nijimi's backend is not installed yet."
 
 
 class RemoteAddress(Protocol):
@@ -80,7 +79,10 @@ class Connection(QtCore.QObject):
         neither, a sentence and what to do."""
         super().__init__(parent)
         self._remote = remote
-        self._trouble = trouble or (_NOT_INSTALLED, "Run: python3 installer run")
+        self._trouble = trouble or (
+            tr("Nijimi's backend is not installed yet."),
+            tr("Run: {command}", command="python3 installer run"),
+        )
         self._command = command
         self._models_dir = models_dir
         self._process: BackendProcess | None = None
@@ -158,9 +160,12 @@ class Connection(QtCore.QObject):
             token = Path(remote.token_file).read_text(encoding="utf-8").strip()
         except (OSError, UnicodeDecodeError) as error:
             self._give_up(
-                f"The remote backend's token cannot be read from {remote.token_file} "
-                f"({error.__class__.__name__}).",
-                "Copy it from that machine into this file.",
+                tr(
+                    "The remote backend's token cannot be read from {path} ({error}).",
+                    path=remote.token_file,
+                    error=type(error).__name__,
+                ),
+                tr("Copy it from that machine into this file."),
             )
             return
         self._new_socket(token).open_tls(remote.port, remote.host, remote.ca_file)
@@ -200,7 +205,7 @@ class Connection(QtCore.QObject):
         if beat is Beat.ASK:
             self._socket.ping()
         elif beat is Beat.GIVE_UP:
-            self._ended("The backend did not answer any more.")
+            self._ended(tr("The backend did not answer any more."))
 
     def _receive(self, data: bytes) -> None:
         session = self.session
@@ -235,7 +240,7 @@ class Connection(QtCore.QObject):
         self._ended_s.append(now)
         is_restless = len(self._ended_s) > MAX_ENDS and now - self._ended_s[0] < MAX_ENDS_S
         if self._ends > MAX_QUICK_ENDS or is_restless:
-            self._give_up(sentence, "Run nijimi doctor in a terminal, then press Retry.")
+            self._give_up(sentence, tr("Run nijimi doctor in a terminal, then press Retry."))
             return
         self._drop()
         self.state_changed.emit("reconnecting")

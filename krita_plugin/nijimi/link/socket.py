@@ -18,6 +18,7 @@ from typing import Any
 from nijimi_protocol.version import SUBPROTOCOL
 
 from ..qt import QtCore, QtNetwork, Signal
+from ..texts import tr
 from .websocket_core import (
     ClientProtocol,
     Frame,
@@ -76,7 +77,7 @@ class LinkSocket(QtCore.QObject):
         ``ca_file`` (PEM) names who vouches for it, instead of the system's own authorities.
         """
         if not hasattr(QtNetwork, "QSslSocket") or not QtNetwork.QSslSocket.supportsSsl():
-            self._lost(_NO_TLS)
+            self._lost(tr(_NO_TLS))
             return
         self._prepare(QtNetwork.QSslSocket(self), f"wss://{host}:{port}/nijimi")
         configuration = self._tcp.sslConfiguration()
@@ -84,14 +85,17 @@ class LinkSocket(QtCore.QObject):
         if ca_file:
             authorities = QtNetwork.QSslCertificate.fromPath(ca_file)
             if not authorities:
-                self._lost(f"{ca_file} holds no certificate.")
+                self._lost(tr("{path} holds no certificate.", path=ca_file))
                 return
             configuration.setCaCertificates(authorities)
         self._tcp.setSslConfiguration(configuration)
         self._tcp.setPeerVerifyMode(QtNetwork.QSslSocket.PeerVerifyMode.VerifyPeer)
         self._tcp.sslErrors.connect(
             lambda errors: self._lost(
-                f"The backend's certificate is not trusted ({errors[0].errorString()})."
+                tr(
+                    "The backend's certificate is not trusted ({error}).",
+                    error=errors[0].errorString(),
+                )
             )
         )
         self._tcp.encrypted.connect(self._shake_hands)
@@ -170,7 +174,7 @@ class LinkSocket(QtCore.QObject):
                 return
         self._write()
         if protocol.handshake_exc is not None:
-            self._lost("The backend refused the connection.")
+            self._lost(tr("The backend refused the connection."))
 
     def _frame(self, frame: Frame) -> None:
         if frame.opcode in (Opcode.BINARY, Opcode.CONT):
@@ -186,11 +190,11 @@ class LinkSocket(QtCore.QObject):
             if data:
                 self._tcp.write(data)
 
-    def _lost(self, sentence: str = "The connection to the backend ended.") -> None:
+    def _lost(self, sentence: str = "") -> None:
         if self._is_over:
             return
         self._is_over = True
         self._is_open = False
         if self._tcp is not None:
             self._tcp.abort()
-        self.closed.emit(sentence)
+        self.closed.emit(sentence or tr("The connection to the backend ended."))

@@ -22,6 +22,7 @@ from ..link.connection import Connection
 from ..model.controls import Controls
 from ..model.metrics import Metrics
 from ..qt import QtCore, Signal
+from ..texts import told, tr
 from .control_sender import ControlSender
 
 __all__ = ["ControlFlow"]
@@ -35,10 +36,11 @@ _KEEP_MS = 400
 """The list is written into the document a moment after its last change."""
 
 
-_NEWER = (
-    "This document's control layers were kept by a newer Nijimi and are not used.",
-    "Update Nijimi; until then they stay in the file as they are.",
-)
+def _newer() -> tuple[str, str]:
+    return (
+        tr("This document's control layers were kept by a newer Nijimi and are not used."),
+        tr("Update Nijimi; until then they stay in the file as they are."),
+    )
 
 
 class ControlFlow(QtCore.QObject):
@@ -111,7 +113,7 @@ class ControlFlow(QtCore.QObject):
         self._controls.set_rows(self._controls.rows_of(text))
         self._loading = False
         self._is_newer = self._controls.is_newer(text)
-        self._tell(_NEWER if self._is_newer else ("", ""))
+        self._tell(_newer() if self._is_newer else ("", ""))
         self._leave_out()
         self.followed.emit(document)
 
@@ -142,9 +144,9 @@ class ControlFlow(QtCore.QObject):
             if self._sender.has_new_list:
                 self.list_sent.emit()
         except ProtocolError as error:
-            self._tell((error.sentence, error.action))
+            self._tell((told(error.code, error.sentence), error.action))
             return
-        nothing = _NEWER if self._is_newer else ("", "")
+        nothing = _newer() if self._is_newer else ("", "")
         self._tell(self._sender.problems[0] if self._sender.problems else nothing)
         if self._room.watcher.is_pen_down:
             self._metrics.stall("look", (time.perf_counter() - started) * 1000)
@@ -183,20 +185,27 @@ class ControlFlow(QtCore.QObject):
         """Everybody of an OpenPose file."""
         document = self._room.active_document()
         if document is None:
-            self._tell(("There is no document for the pose.", "Open one, then drop the file."))
+            self._tell(
+                (tr("There is no document for the pose."), tr("Open one, then drop the file."))
+            )
             return
         try:
             text = Path(path).read_text(encoding="utf-8")
             people = openpose_people(text, self._room.document_extent(document))
         except (OSError, ValueError) as error:
-            self._tell((f"{path} cannot be read ({error}).", "Choose an OpenPose file."))
+            self._tell(
+                (
+                    tr("{path} cannot be read ({error}).", path=path, error=error),
+                    tr("Choose an OpenPose file."),
+                )
+            )
         except RejectedChange as error:
-            self._tell((error.sentence, error.action))
+            self._tell((told(error.code, error.sentence), error.action))
         else:
             if people:
                 self._add_people(document, people)
             else:
-                self._tell(("The pose file holds nobody.", "Choose another one."))
+                self._tell((tr("The pose file holds nobody."), tr("Choose another one.")))
 
     def _add_people(self, document: Any, people: tuple[Person, ...]) -> None:
         """Layers are written at rest only: a dab may still be drying."""

@@ -20,6 +20,7 @@ from ..canvas.tile_scan import TileScan
 from ..link.connection import Connection
 from ..model.controls import ControlRow
 from ..model.metrics import Metrics
+from ..texts import tr
 
 __all__ = ["ControlSender"]
 
@@ -76,9 +77,15 @@ class ControlSender:
                 if not is_there:
                     problems.append(
                         (
-                            f"The {row.kind} control's layer {row.node_name!r} cannot be read.",
-                            "Choose a paint or vector layer of an RGB or grey document, in 8 or "
-                            "16 bit, or remove the control.",
+                            tr(
+                                "The layer '{name}' of the control {kind} cannot be read.",
+                                name=row.node_name,
+                                kind=row.kind,
+                            ),
+                            tr(
+                                "Choose a paint or vector layer of an RGB or grey document, in 8 "
+                                "or 16 bit, or remove the control."
+                            ),
                         )
                     )
             if is_there:
@@ -100,8 +107,8 @@ class ControlSender:
         if people is None:
             problems.append(
                 (
-                    f"The pose layer {row.node_name!r} is gone.",
-                    "Bring it back by undo, or remove the control.",
+                    tr("The pose layer '{name}' is gone.", name=row.node_name),
+                    tr("Bring it back by undo, or remove the control."),
                 )
             )
             return False
@@ -109,9 +116,13 @@ class ControlSender:
         if len(people) > most:
             problems.append(
                 (
-                    f"The pose layer {row.node_name!r} holds {len(people)} people; the first "
-                    f"{most} are used.",
-                    "Move some to a layer of their own.",
+                    tr(
+                        "The pose layer '{name}' holds {count} people; the first {most} are used.",
+                        name=row.node_name,
+                        count=len(people),
+                        most=most,
+                    ),
+                    tr("Move some to a layer of their own."),
                 )
             )
             people = people[:most]

@@ -5,20 +5,24 @@ from __future__ import annotations
 from nijimi_protocol.messages import CONTROL_FAILED, ErrorReport, Message, Progress, Status
 
 from ..model.live_state import LiveState
+from ..texts import told, tr
 
-__all__ = ["NOTHING_SELECTED", "layer_covers_nothing", "note_event"]
+__all__ = ["layer_covers_nothing", "note_event", "nothing_selected"]
 
-NOTHING_SELECTED = (
-    "Nothing is selected: live waits.",
-    "Select what is to be repainted, or choose Whole picture.",
-)
+
+def nothing_selected() -> tuple[str, str]:
+    """The selection is gone."""
+    return (
+        tr("Nothing is selected: live waits."),
+        tr("Select what is to be repainted, or choose Whole picture."),
+    )
 
 
 def layer_covers_nothing(name: str) -> tuple[str, str]:
     """The layer that is the mask is empty."""
     return (
-        f"The layer {name!r} covers nothing: live waits.",
-        "Paint into it, or choose another area.",
+        tr("The layer '{name}' covers nothing: live waits.", name=name),
+        tr("Paint into it, or choose another area."),
     )
 
 
@@ -28,13 +32,13 @@ def note_event(live_state: LiveState, event: Message, *, has_document: bool) -> 
         live_state.update(progress=f"{event.label} ({event.done}/{event.total})")
     elif isinstance(event, ErrorReport):
         source = "network" if event.code == CONTROL_FAILED else "backend"
-        live_state.tell(source, event.sentence, event.action)
+        live_state.tell(source, told(event.code, event.sentence), event.action)
     elif not isinstance(event, Status):
         return
     elif event.state == "ready":
         state = "ready" if has_document else "waiting"
         live_state.update(state=state, device=event.device, model=event.model, progress="")
     elif event.state == "failed":
-        live_state.tell("backend", event.text, "Choose another model, or run nijimi doctor.")
+        live_state.tell("backend", event.text, tr("Choose another model, or run nijimi doctor."))
     else:
         live_state.update(state="loading", device=event.device)

@@ -16,6 +16,7 @@ from ..canvas.room import CanvasRoom, ChangeTakenBack, SelectionMask
 from ..model.picture import Picture
 from ..model.settings import SHOW_LAYER, SHOW_NOTHING, Settings
 from ..qt import QtCore, Signal
+from ..texts import tr
 
 __all__ = ["Presenter"]
 
@@ -119,14 +120,14 @@ class Presenter(QtCore.QObject):
         document = self._room.active_document()
         if document is None or self._room.document_id(document) != picture.document_id:
             self.refused.emit(
-                "This picture belongs to another document.",
-                "Bring that one to the front, or paint here with Live on.",
+                tr("This picture belongs to another document."),
+                tr("Bring that one to the front, or paint here with Live on."),
             )
             return
         if self._room.document_extent(document) != picture.canvas:
             self.refused.emit(
-                "The canvas has another size now than in this picture.",
-                "Wait for the next picture; with Live off, switch it on.",
+                tr("The canvas has another size now than in this picture."),
+                tr("Wait for the next picture; with Live off, switch it on."),
             )
             return
         words = " ".join(self._settings.get("prompt").split())[:40] or "picture"
@@ -184,7 +185,7 @@ class Presenter(QtCore.QObject):
         try:
             self._room.preview_layer(document).remove()
         except ChangeTakenBack as error:
-            self.refused.emit(error.sentence, "Remove the layer Nijimi preview by hand.")
+            self.refused.emit(error.sentence, tr("Remove the layer Nijimi preview by hand."))
         return True
 
     def _apply_now(self, document: Any, picture: Picture, name: str) -> bool:

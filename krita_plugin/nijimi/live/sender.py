@@ -26,6 +26,7 @@ from ..link.connection import Connection
 from ..model.history import History
 from ..model.metrics import Metrics
 from ..qt import QtCore, Signal
+from ..texts import told
 
 __all__ = ["MAX_PENDING_BYTES", "CanvasSender"]
 
@@ -129,7 +130,7 @@ class CanvasSender(QtCore.QObject):
         try:
             self._send_canvas(started)
         except ProtocolError as error:
-            self.refused.emit(error.sentence, error.action)
+            self.refused.emit(told(error.code, error.sentence), error.action)
         if self._room.watcher.is_pen_down:
             self._metrics.stall("look", (time.perf_counter() - started) * 1000)
 

@@ -10,6 +10,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from ..texts import tr
+
 __all__ = ["FORMAT", "Config", "Remote", "config_path", "read_config", "user_config_dir"]
 
 FORMAT = 1
@@ -69,7 +71,7 @@ def read_config() -> Config:
         return Config()
     written = value.get("format", FORMAT)
     if not isinstance(written, int) or written > FORMAT:
-        return Config(problem=_NEWER)
+        return Config(problem=(tr(_NEWER[0]), tr(_NEWER[1])))
     command = value.get("backend_command", [])
     if not isinstance(command, list) or not all(isinstance(word, str) for word in command):
         command = []
@@ -85,8 +87,12 @@ def read_config() -> Config:
     except (ValueError, KeyError, TypeError) as error:
         return Config(
             problem=(
-                f"The remote backend in {config_path()} makes no sense ({error}).",
-                "It needs url (wss://name:port/nijimi) and token_file; see docs/remote.md.",
+                tr(
+                    "The remote backend in {path} makes no sense ({error}).",
+                    path=config_path(),
+                    error=error,
+                ),
+                tr("It needs url (wss://name:port/nijimi) and token_file; see docs/remote.md."),
             )
         )
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..qt import QtCore, Signal
+from ..texts import tr
 
 __all__ = ["LiveState", "Problem"]
 
@@ -90,16 +91,16 @@ class LiveState(QtCore.QObject):
         if self._problems:
             return self._newest().line()
         words = {
-            "off": "Live is off.",
-            "starting": "Starting the backend…",
-            "connecting": "Connecting…",
-            "loading": f"Loading the model… {self.progress}".rstrip(),
-            "waiting": "Open a document and paint.",
-            "reconnecting": "The backend ended; starting it again. Nothing is lost.",
+            "off": tr("Live is off."),
+            "starting": tr("Starting the backend…"),
+            "connecting": tr("Connecting…"),
+            "loading": f"{tr('Loading the model…')} {self.progress}".rstrip(),
+            "waiting": tr("Open a document and paint."),
+            "reconnecting": tr("The backend ended; starting it again. Nothing is lost."),
         }
         if self.state in words:
             return words[self.state]
-        parts = [self.device or "ready", self.model]
+        parts = [self.device or tr("ready"), self.model]
         if self.frame_ms:
             parts += [f"{self.frame_ms:.0f} ms", f"{self.fps:.1f} fps"]
         return "  ·  ".join(part for part in parts if part)

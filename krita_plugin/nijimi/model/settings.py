@@ -16,6 +16,7 @@ from nijimi_protocol.inpaint import InitialFill, InpaintMode, InpaintParams
 from nijimi_protocol.params import MAX_SEED, SAMPLERS, RenderMode, RenderParams
 
 from ..qt import QtCore, Signal
+from ..texts import tr
 from .config import user_config_dir
 
 Choice = TypeVar("Choice", bound=Enum)
@@ -168,7 +169,7 @@ class Settings(QtCore.QObject):
             return
         written = kept.get("format", FORMAT)
         if not isinstance(written, int) or written > FORMAT:
-            self.problem = _NEWER
+            self.problem = (tr(_NEWER[0]), tr(_NEWER[1]))
             return
         if kept.get("area") == AREA_LAYER:
             kept["area"] = AREA_SELECTION

@@ -13,6 +13,7 @@ from typing import Any
 
 from ..model.controls import KINDS, MAX_ROWS, ControlRow, Controls
 from ..qt import QtCore, QtWidgets, Signal
+from ..texts import tr
 
 __all__ = ["ControlRows"]
 
@@ -36,20 +37,21 @@ class ControlRows(QtWidgets.QWidget):
         self._layout = QtWidgets.QVBoxLayout(self)
         self._layout.setContentsMargins(0, 0, 0, 0)
         self._layout.setSpacing(2)
-        self._add = QtWidgets.QPushButton("Add control")
+        self._add = QtWidgets.QPushButton(tr("Add control"))
         self._add.setObjectName("nijimi_add_control")
         self._add.setAutoDefault(False)
         self._add.setIcon(icon("list-add"))
-        self._add.setToolTip("Let a pose, lines or another layer lead the picture.")
+        self._add.setToolTip(tr("Let a pose, lines or another layer lead the picture."))
         menu = QtWidgets.QMenu(self._add)
-        people = menu.addMenu("Person")
+        people = menu.addMenu(tr("Person"))
         for name in presets:
-            people.addAction(name.capitalize(), lambda name=name: self.pose_clicked.emit(name))
-        menu.addAction("Pose from an OpenPose file...", self._choose_file)
+            people.addAction(tr(name.capitalize()), lambda name=name: self.pose_clicked.emit(name))
+        menu.addAction(tr("Pose from an OpenPose file..."), self._choose_file)
         menu.addSeparator()
         for kind, title in KINDS:
             menu.addAction(
-                f"{title} from the active layer", lambda kind=kind: self.add_clicked.emit(kind)
+                tr("{kind} from the active layer", kind=tr(title)),
+                lambda kind=kind: self.add_clicked.emit(kind),
             )
         self._add.setMenu(menu)
         self._layout.addWidget(self._add)
@@ -73,7 +75,7 @@ class ControlRows(QtWidgets.QWidget):
 
     def _choose_file(self) -> None:
         path, _ = QtWidgets.QFileDialog.getOpenFileName(
-            self, "Pose from an OpenPose file", "", "OpenPose (*.json)"
+            self, tr("Pose from an OpenPose file"), "", "OpenPose (*.json)"
         )
         if path:
             self.file_chosen.emit(path)
@@ -106,7 +108,7 @@ class _Row(QtWidgets.QWidget):
         self._scale.setObjectName(f"nijimi_control_{row_id}_scale")
         self._scale.setRange(0, 200)
         self._scale.setMinimumWidth(40)
-        self._scale.setToolTip("How strongly it leads: 100 % is as it was trained.")
+        self._scale.setToolTip(tr("How strongly it leads: 100 % is as it was trained."))
         self._scale.valueChanged.connect(lambda value: controls.update(row_id, scale=value / 100))
         self._percent = QtWidgets.QLabel()
         self._percent.setMinimumWidth(self.fontMetrics().horizontalAdvance("200 %"))
@@ -114,10 +116,10 @@ class _Row(QtWidgets.QWidget):
         more.setObjectName(f"nijimi_control_{row_id}_more")
         more.setAutoRaise(True)
         more.setIcon(icon("properties"))
-        more.setToolTip("Steps, how the layer is read, remove")
+        more.setToolTip(tr("Steps, how the layer is read, remove"))
         more.setPopupMode(QtWidgets.QToolButton.ToolButtonPopupMode.InstantPopup)
         menu = QtWidgets.QMenu(more)
-        self._process = menu.addAction("The layer is a picture: find its lines")
+        self._process = menu.addAction(tr("The layer is a picture: find its lines"))
         self._process.setCheckable(True)
         self._process.toggled.connect(lambda on: controls.update(row_id, process=on))
         menu.addSeparator()
@@ -127,14 +129,14 @@ class _Row(QtWidgets.QWidget):
             ("The first half of the steps", 0.0, 0.5),
             ("The last half of the steps", 0.5, 1.0),
         ):
-            action = menu.addAction(text)
+            action = menu.addAction(tr(text))
             action.setCheckable(True)
             action.triggered.connect(
                 lambda _=False, start=start, end=end: controls.update(row_id, start=start, end=end)
             )
             self._ranges[start, end] = action
         menu.addSeparator()
-        menu.addAction(icon("edit-delete"), "Remove", lambda: controls.remove(row_id))
+        menu.addAction(icon("edit-delete"), tr("Remove"), lambda: controls.remove(row_id))
         more.setMenu(menu)
         row.addWidget(self._on, 3)
         row.addWidget(self._scale, 2)
@@ -142,9 +144,15 @@ class _Row(QtWidgets.QWidget):
         row.addWidget(more)
 
     def show_row(self, row: ControlRow) -> None:
-        title = _TITLES.get(row.kind, row.kind)
+        title = tr(_TITLES.get(row.kind, row.kind))
         self._on.setText(f"{title}: {row.node_name}")
-        self._on.setToolTip(f"{title} by the layer {row.node_name}; off keeps its settings.")
+        self._on.setToolTip(
+            tr(
+                "{kind} by the layer {name}; off keeps its settings.",
+                kind=title,
+                name=row.node_name,
+            )
+        )
         self._on.setChecked(row.enabled)
         self._scale.setValue(round(100 * row.scale))
         self._percent.setText(f"{round(100 * row.scale)} %")

@@ -18,6 +18,7 @@ from ..model.models import KnownModels
 from ..model.picture import Picture
 from ..model.settings import SHOW_LAYER, SHOW_NOTHING, SHOW_OVERLAY, Settings
 from ..qt import QtCore, QtGui, QtWidgets, Signal
+from ..texts import tr
 from .control_rows import ControlRows
 from .fields import ChoiceField, NumberField
 from .model_fields import ModelRow, SamplerFields
@@ -103,7 +104,7 @@ class DockerPanel(QtWidgets.QWidget):
     def _text_field(self, name: str, placeholder: str, lines: int) -> Any:
         field = QtWidgets.QPlainTextEdit(self._settings.get(name))
         field.setObjectName(f"nijimi_{name}")
-        field.setPlaceholderText(placeholder)
+        field.setPlaceholderText(tr(placeholder))
         field.setTabChangesFocus(True)
         height = field.fontMetrics().lineSpacing() * lines + 12
         field.setFixedHeight(height)
@@ -122,7 +123,7 @@ class DockerPanel(QtWidgets.QWidget):
         self._strength.setObjectName("nijimi_strength")
         self._strength.setRange(0, 100)
         self._strength.setToolTip(
-            "How far the picture may leave your drawing: 0 % keeps it, 100 % ignores it."
+            tr("How far the picture may leave your drawing: 0 % keeps it, 100 % ignores it.")
         )
         self._strength.setValue(round(100 * self._settings.get("strength")))
         self._strength_label = QtWidgets.QLabel()
@@ -130,7 +131,7 @@ class DockerPanel(QtWidgets.QWidget):
         self._strength.valueChanged.connect(
             lambda value: self._settings.set("strength", value / 100)
         )
-        grid.addWidget(QtWidgets.QLabel("Strength"), 0, 0)
+        grid.addWidget(QtWidgets.QLabel(tr("Strength")), 0, 0)
         grid.addWidget(self._strength, 0, 1)
         grid.addWidget(self._strength_label, 0, 2)
         self._steps = NumberField(
@@ -142,7 +143,7 @@ class DockerPanel(QtWidgets.QWidget):
         row.setSpacing(6)
         row.addWidget(self._steps)
         row.addStretch(1)
-        row.addWidget(QtWidgets.QLabel("Seed"))
+        row.addWidget(QtWidgets.QLabel(tr("Seed")))
         self._seed = QtWidgets.QLineEdit(str(self._settings.get("seed")))
         self._seed.setObjectName("nijimi_seed")
         self._seed.setMaximumWidth(self.fontMetrics().horizontalAdvance("00000000000"))
@@ -160,7 +161,7 @@ class DockerPanel(QtWidgets.QWidget):
         self._lock.setChecked(self._settings.get("seed_locked"))
         self._lock.toggled.connect(lambda on: self._settings.set("seed_locked", on))
         row.addWidget(self._lock)
-        grid.addWidget(QtWidgets.QLabel("Steps"), 1, 0)
+        grid.addWidget(QtWidgets.QLabel(tr("Steps")), 1, 0)
         grid.addLayout(row, 1, 1, 1, 2)
         self._show_strength()
         return grid
@@ -168,7 +169,7 @@ class DockerPanel(QtWidgets.QWidget):
     def _buttons(self) -> Any:
         row = QtWidgets.QHBoxLayout()
         row.setSpacing(6)
-        self._live = QtWidgets.QPushButton("Live")
+        self._live = QtWidgets.QPushButton(tr("Live"))
         self._live.setObjectName("nijimi_live")
         self._live.setCheckable(True)
         # In Krita's dark themes a checked button looks like any other.
@@ -178,14 +179,14 @@ class DockerPanel(QtWidgets.QWidget):
         )
         self._live.setAutoDefault(False)
         self._live.setIcon(self._icon("media-playback-start"))
-        self._live.setToolTip("Turn what you paint into a picture while you paint.")
+        self._live.setToolTip(tr("Turn what you paint into a picture while you paint."))
         self._live.setChecked(self._settings.get("live"))
         self._live.toggled.connect(lambda on: self._settings.set("live", on))
-        self._apply = QtWidgets.QPushButton("Apply")
+        self._apply = QtWidgets.QPushButton(tr("Apply"))
         self._apply.setObjectName("nijimi_apply")
         self._apply.setAutoDefault(False)
         self._apply.setIcon(self._icon("addlayer"))
-        self._apply.setToolTip("Put the picture into a new layer above the active one.")
+        self._apply.setToolTip(tr("Put the picture into a new layer above the active one."))
         self._apply.clicked.connect(self._apply_pressed)
         self._more = self._tool(
             "arrow-down", "Negative prompt, edges of a selection, sampler", checkable=True
@@ -212,7 +213,7 @@ class DockerPanel(QtWidgets.QWidget):
         self._opacity = QtWidgets.QSlider(QtCore.Qt.Orientation.Horizontal)
         self._opacity.setObjectName("nijimi_opacity")
         self._opacity.setRange(5, 100)
-        self._opacity.setToolTip("How much of the picture is seen over your painting.")
+        self._opacity.setToolTip(tr("How much of the picture is seen over your painting."))
         self._opacity.setValue(round(100 * self._settings.get("overlay_opacity")))
         self._opacity.valueChanged.connect(
             lambda value: self._settings.set("overlay_opacity", value / 100)
@@ -229,7 +230,7 @@ class DockerPanel(QtWidgets.QWidget):
         # Long sentences wrap; they never widen the docker.
         policy = QtWidgets.QSizePolicy.Policy
         self._status.setSizePolicy(policy.Ignored, policy.Preferred)
-        self._retry = QtWidgets.QPushButton("Retry")
+        self._retry = QtWidgets.QPushButton(tr("Retry"))
         self._retry.setObjectName("nijimi_retry")
         self._retry.setAutoDefault(False)
         self._retry.clicked.connect(self.retry_clicked)
@@ -240,7 +241,7 @@ class DockerPanel(QtWidgets.QWidget):
     def _tool(self, icon: str, tip: str, *, checkable: bool = False) -> Any:
         button = QtWidgets.QToolButton()
         button.setIcon(self._icon(icon))
-        button.setToolTip(tip)
+        button.setToolTip(tr(tip))
         button.setAutoRaise(True)
         button.setCheckable(checkable)
         return button

@@ -7,11 +7,12 @@ from typing import Any
 
 from ..model.settings import Settings
 from ..qt import QtCore, QtWidgets
+from ..texts import tr
 
 __all__ = ["CheckField", "ChoiceField", "Choices", "DecimalField", "NumberField"]
 
 Choices = tuple[tuple[str, Any, str], ...]
-"""Each with its text, its value and its tip."""
+"""Each with its text, its value and its tip, in English: the fields translate."""
 
 
 def _join(
@@ -44,8 +45,8 @@ class ChoiceField(QtWidgets.QComboBox):
         policy = QtWidgets.QSizePolicy.Policy
         self.setSizePolicy(policy.Expanding, policy.Fixed)
         for text, value, tip in choices:
-            self.addItem(text, value)
-            self.setItemData(self.count() - 1, tip, QtCore.Qt.ItemDataRole.ToolTipRole)
+            self.addItem(tr(text), value)
+            self.setItemData(self.count() - 1, tr(tip), QtCore.Qt.ItemDataRole.ToolTipRole)
 
         def show(value: Any) -> None:
             self.setCurrentIndex(max(0, self.findData(value)))
@@ -63,7 +64,7 @@ class NumberField(QtWidgets.QSpinBox):
         self.setObjectName(f"nijimi_{name}")
         self.setRange(low, high)
         self.setSuffix(suffix)
-        self.setToolTip(tip)
+        self.setToolTip(tr(tip))
 
         _join(settings, name, self.setValue, self.valueChanged)
 
@@ -77,7 +78,7 @@ class DecimalField(QtWidgets.QDoubleSpinBox):
         self.setRange(low, high)
         self.setDecimals(1)
         self.setSingleStep(0.5)
-        self.setToolTip(tip)
+        self.setToolTip(tr(tip))
 
         _join(settings, name, self.setValue, self.valueChanged)
 
@@ -86,10 +87,10 @@ class CheckField(QtWidgets.QCheckBox):
     """On or off."""
 
     def __init__(self, settings: Settings, name: str, text: str, tip: str) -> None:
-        super().__init__(text)
+        super().__init__(tr(text))
         self.setObjectName(f"nijimi_{name}")
         policy = QtWidgets.QSizePolicy.Policy
         self.setSizePolicy(policy.Ignored, policy.Fixed)
-        self.setToolTip(tip)
+        self.setToolTip(tr(tip))
 
         _join(settings, name, self.setChecked, self.toggled)

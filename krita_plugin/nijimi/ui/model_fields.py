@@ -10,11 +10,13 @@ from nijimi_protocol.messages import ModelEntry
 from ..model.models import KnownModels
 from ..model.settings import Settings
 from ..qt import QtCore, QtWidgets
+from ..texts import tr
 from .fields import ChoiceField, Choices, DecimalField, NumberField
 
 __all__ = ["ModelRow", "SamplerFields"]
 
 _FAMILIES = {"sd1": "SD 1", "sd2": "SD 2", "sdxl": "SDXL", "mini": "small"}
+"""Names of families, but for the last."""
 
 _SAMPLERS: Choices = (
     ("As the model wants", "auto", "LCM where it can be, else Euler a."),
@@ -42,7 +44,7 @@ class ModelRow(QtWidgets.QWidget):
         row.setSpacing(6)
         self._choice = QtWidgets.QComboBox()
         self._choice.setObjectName("nijimi_model")
-        self._choice.setToolTip("The model that paints with you.")
+        self._choice.setToolTip(tr("The model that paints with you."))
         policy = QtWidgets.QSizePolicy.Policy
         self._choice.setSizePolicy(policy.Ignored, policy.Fixed)
         self._choice.activated.connect(
@@ -52,7 +54,7 @@ class ModelRow(QtWidgets.QWidget):
         self._add.setObjectName("nijimi_add_adapter")
         self._add.setIcon(icon("list-add"))
         self._add.setAutoRaise(True)
-        self._add.setToolTip("Put a LoRA or an embedding into the prompt.")
+        self._add.setToolTip(tr("Put a LoRA or an embedding into the prompt."))
         self._add.setPopupMode(QtWidgets.QToolButton.ToolButtonPopupMode.InstantPopup)
         self._menu = QtWidgets.QMenu(self._add)
         self._menu.aboutToShow.connect(self._fill_menu)
@@ -68,14 +70,16 @@ class ModelRow(QtWidgets.QWidget):
         chosen = self._models.chosen(name)
         self._choice.clear()
         for entry in self._models.checkpoints():
-            family = _FAMILIES.get(entry.family, entry.family)
+            family = tr(_FAMILIES.get(entry.family, entry.family))
             self._choice.addItem(f"{entry.title} ({family})", entry.name)
-            tip = f"{entry.title}: paints best at {entry.native_px} x {entry.native_px} px."
+            tip = tr(
+                "{title}: paints best at {px} x {px} px.", title=entry.title, px=entry.native_px
+            )
             role = QtCore.Qt.ItemDataRole.ToolTipRole
             self._choice.setItemData(self._choice.count() - 1, tip, role)
         if chosen is None:
             # Kept, not replaced: its file may come back, and the choice is the painter's.
-            text = f"{name} (not found)" if name else "The first model there is"
+            text = tr("{name} (not found)", name=name) if name else tr("The first model there is")
             self._choice.insertItem(0, text, name)
         self._choice.setCurrentIndex(max(0, self._choice.findData(chosen.name if chosen else name)))
 
@@ -86,7 +90,7 @@ class ModelRow(QtWidgets.QWidget):
             action = self._menu.addAction(f"{entry.title} ({entry.kind})")
             action.triggered.connect(lambda _on=False, entry=entry: self._insert(entry))
         if not entries:
-            nothing = self._menu.addAction("No LoRA or embedding for this model was found")
+            nothing = self._menu.addAction(tr("No LoRA or embedding for this model was found"))
             nothing.setEnabled(False)
 
     def _insert(self, entry: ModelEntry) -> None:
@@ -104,16 +108,16 @@ class SamplerFields(QtWidgets.QWidget):
         form = QtWidgets.QFormLayout(self)
         form.setContentsMargins(0, 0, 0, 0)
         form.setSpacing(4)
-        form.addRow("Sampler", ChoiceField(settings, "sampler", _SAMPLERS))
+        form.addRow(tr("Sampler"), ChoiceField(settings, "sampler", _SAMPLERS))
         guidance = DecimalField(
             settings, "guidance_scale", 1.0, 15.0,
             "How closely the words are followed: 1 for LCM and other fast models, 5 to 8 for "
             "others. Above 1 each step takes twice as long.",
         )  # fmt: skip
-        form.addRow("Guidance", guidance)
+        form.addRow(tr("Guidance"), guidance)
         skip = NumberField(
             settings, "clip_skip", 0, 12,
             "Which of the text encoder's layers counts, from the end; 0 is the model's own. "
             "Many drawing models want 2.",
         )  # fmt: skip
-        form.addRow("Clip skip", skip)
+        form.addRow(tr("Clip skip"), skip)

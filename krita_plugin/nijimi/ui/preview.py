@@ -6,6 +6,7 @@ from typing import Any
 
 from ..model.picture import Picture
 from ..qt import QtCore, QtGui, QtWidgets
+from ..texts import tr
 
 __all__ = ["Preview"]
 
@@ -54,7 +55,7 @@ class Preview(QtWidgets.QWidget):
                     QtGui.QPalette.ColorGroup.Disabled, QtGui.QPalette.ColorRole.WindowText
                 )
             )
-            painter.drawText(frame, QtCore.Qt.AlignmentFlag.AlignCenter, _EMPTY)
+            painter.drawText(frame, QtCore.Qt.AlignmentFlag.AlignCenter, tr(_EMPTY))
             return
         size = self._image.size().scaled(self.size(), QtCore.Qt.AspectRatioMode.KeepAspectRatio)
         target = QtCore.QRect(QtCore.QPoint(0, 0), size)

@@ -6,6 +6,7 @@ from nijimi_protocol.inpaint import MAX_REACH_PX
 
 from ..model.settings import AREA_LAYER, AREA_SELECTION, AREA_WHOLE, Settings
 from ..qt import QtWidgets
+from ..texts import tr
 from .fields import CheckField, ChoiceField, NumberField
 
 __all__ = ["EdgeFields", "SelectionRow"]
@@ -54,7 +55,7 @@ class SelectionRow(QtWidgets.QWidget):
 
     def show_layer(self, name: str) -> None:
         """The layer that is the mask; "" for none."""
-        text = f"Layer: {name}" if name else _ACTIVE_LAYER
+        text = tr("Layer: {name}", name=name) if name else tr(_ACTIVE_LAYER)
         self._area.setItemText(self._area.findData(AREA_LAYER), text)
 
 
@@ -76,7 +77,7 @@ class EdgeFields(QtWidgets.QWidget):
         )
         for n, (name, title, tip) in enumerate(lengths):
             field = NumberField(settings, f"inpaint_{name}_px", 0, MAX_REACH_PX, tip, " px")
-            grid.addWidget(QtWidgets.QLabel(title), n // 2, 2 * (n % 2))
+            grid.addWidget(QtWidgets.QLabel(tr(title)), n // 2, 2 * (n % 2))
             grid.addWidget(field, n // 2, 2 * (n % 2) + 1)
         fill = ChoiceField(
             settings,
@@ -98,7 +99,7 @@ class EdgeFields(QtWidgets.QWidget):
             ),
         )
         for column, (title, choice) in enumerate((("Fill", fill), ("Match", match))):
-            grid.addWidget(QtWidgets.QLabel(title), 2, 2 * column)
+            grid.addWidget(QtWidgets.QLabel(tr(title)), 2, 2 * column)
             grid.addWidget(choice, 2, 2 * column + 1)
         self._context = CheckField(
             settings,
@@ -111,4 +112,5 @@ class EdgeFields(QtWidgets.QWidget):
 
     def show_context(self, name: str) -> None:
         """The layer that is the context; "" for none."""
-        self._context.setText(f"{_CONTEXT_LAYER}: {name}" if name else _CONTEXT_LAYER)
+        title = tr(_CONTEXT_LAYER)
+        self._context.setText(f"{title}: {name}" if name else title)
