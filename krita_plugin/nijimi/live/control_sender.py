@@ -12,7 +12,7 @@ from typing import Any
 from nijimi_protocol.client_session import ClientSession
 from nijimi_protocol.geometry import Extent
 from nijimi_protocol.messages import ControlLayer, SetControls, SetPose
-from nijimi_protocol.pixels import Encoding, PixelFormat, pack_tile
+from nijimi_protocol.pixels import PixelFormat
 from nijimi_protocol.pose import Person
 
 from ..canvas.room import CanvasRoom
@@ -21,6 +21,7 @@ from ..link.connection import Connection
 from ..model.controls import ControlRow
 from ..model.metrics import Metrics
 from ..texts import tr
+from .tiles import send_tiles
 
 __all__ = ["ControlSender"]
 
@@ -146,13 +147,8 @@ class ControlSender:
             scan = TileScan(extent)
             self._scans[row.id] = (row.node_id, scan)
         result = scan.scan(reader, _BUDGET_BYTES, _TURN_S)
-        tiles = [
-            pack_tile(area, PixelFormat.BGRA8, pixels, Encoding.RAW)
-            for area, pixels in result.tiles
-        ]
-        for data in session.update_tiles(_plane(row.id), tiles):
-            self._connection.send(data)
-        if tiles:
+        send_tiles(self._connection, session, _plane(row.id), result.tiles)
+        if result.tiles:
             self._metrics.change(session.revision, started)
         return True, result.has_more
 

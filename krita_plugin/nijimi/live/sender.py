@@ -19,7 +19,7 @@ from nijimi_protocol.client_session import ClientSession
 from nijimi_protocol.errors import ProtocolError, RejectedChange
 from nijimi_protocol.geometry import Bounds, Extent
 from nijimi_protocol.messages import CANVAS, MASK
-from nijimi_protocol.pixels import Encoding, PixelFormat, pack_tile
+from nijimi_protocol.pixels import PixelFormat
 
 from ..canvas.room import CanvasRoom, SelectionMask
 from ..link.connection import Connection
@@ -27,6 +27,7 @@ from ..model.history import History
 from ..model.metrics import Metrics
 from ..qt import QtCore, Signal
 from ..texts import told
+from .tiles import send_tiles
 
 __all__ = ["MAX_PENDING_BYTES", "CanvasSender"]
 
@@ -175,12 +176,7 @@ class CanvasSender(QtCore.QObject):
         self.accepted.emit()
         if not result.tiles:
             return
-        tiles = [
-            pack_tile(area, PixelFormat.BGRA8, pixels, Encoding.RAW)
-            for area, pixels in result.tiles
-        ]
-        for data in session.update_tiles(CANVAS, tiles):
-            self._connection.send(data)
+        send_tiles(self._connection, session, CANVAS, result.tiles)
         self._metrics.change(session.revision, seen_s)
 
     def _send_selection(self, session: ClientSession) -> None:
@@ -194,12 +190,7 @@ class CanvasSender(QtCore.QObject):
         else:
             assert self._sent_extent is not None
             self._connection.send(session.set_plane(MASK, self._sent_extent, PixelFormat.GRAY8))
-            tiles = [
-                pack_tile(band, PixelFormat.GRAY8, pixels, Encoding.RAW)
-                for band, pixels in _bands(mask)
-            ]
-            for data in session.update_tiles(MASK, tiles):
-                self._connection.send(data)
+            send_tiles(self._connection, session, MASK, _bands(mask), PixelFormat.GRAY8)
             self._is_mask_sent = True
         self._selections.note(session.revision, mask)
         if had != self._is_mask_sent:
