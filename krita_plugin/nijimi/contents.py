@@ -11,6 +11,7 @@ from .model.controls import Controls
 from .model.live_state import LiveState
 from .model.models import KnownModels
 from .model.settings import Settings, settings_path
+from .model.tags import read_tags, tags_path
 from .ui.docker import DockerPanel
 from .ui.scroll import ScrollPanel
 
@@ -40,7 +41,7 @@ class Contents:
         self.flow = Flow(room, self.connection, self.settings, self.live_state, self.controls)
         self.panel = DockerPanel(
             self.settings, self.live_state, self.controls, room.icon, room.pose_presets,
-            self.models,
+            self.models, read_tags(tags_path()),
         )  # fmt: skip
         self.widget = ScrollPanel(self.panel)
         rows = self.panel.control_rows

@@ -23,6 +23,7 @@ from .control_rows import ControlRows
 from .fields import ChoiceField, NumberField
 from .model_fields import ModelRow, SamplerFields
 from .preview import Preview
+from .prompt_editor import PromptEditor
 from .selection_fields import EdgeFields, SelectionRow
 
 __all__ = ["DockerPanel"]
@@ -44,6 +45,7 @@ class DockerPanel(QtWidgets.QWidget):
         icon: Callable[[str], Any],
         presets: tuple[str, ...] = (),
         models: KnownModels | None = None,
+        tags: tuple[str, ...] = (),
     ) -> None:
         super().__init__()
         self._settings = settings
@@ -52,7 +54,9 @@ class DockerPanel(QtWidgets.QWidget):
         layout = QtWidgets.QVBoxLayout(self)
         layout.setContentsMargins(6, 6, 6, 6)
         layout.setSpacing(6)
-        layout.addWidget(ModelRow(settings, models or KnownModels(self), icon))
+        self._models = models or KnownModels(self)
+        self._tags = tags
+        layout.addWidget(ModelRow(settings, self._models, icon))
         self._prompt = self._text_field("prompt", "What shall it be? e.g. a red house at sunset", 3)
         self._negative = self._text_field("negative_prompt", "What shall not be there", 2)
         layout.addWidget(self._prompt)
@@ -102,10 +106,9 @@ class DockerPanel(QtWidgets.QWidget):
     # Building ------------------------------------------------------------------------------
 
     def _text_field(self, name: str, placeholder: str, lines: int) -> Any:
-        field = QtWidgets.QPlainTextEdit(self._settings.get(name))
+        field = PromptEditor(self._settings.get(name), self._words)
         field.setObjectName(f"nijimi_{name}")
         field.setPlaceholderText(tr(placeholder))
-        field.setTabChangesFocus(True)
         height = field.fontMetrics().lineSpacing() * lines + 12
         field.setFixedHeight(height)
         pause = QtCore.QTimer(field)
@@ -114,6 +117,13 @@ class DockerPanel(QtWidgets.QWidget):
         field.textChanged.connect(pause.start)
         pause.timeout.connect(lambda: self._settings.set(name, field.toPlainText()))
         return field
+
+    def _words(self) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
+        """What a prompt can name: LoRAs and embeddings of the model's family, and tags."""
+        entries = self._models.adapters(self._settings.get("model"))
+        loras = tuple(entry.name for entry in entries if entry.kind == "lora")
+        embeddings = tuple(entry.name for entry in entries if entry.kind == "embedding")
+        return loras, embeddings, self._tags
 
     def _sliders(self) -> Any:
         grid = QtWidgets.QGridLayout()
