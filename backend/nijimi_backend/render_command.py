@@ -14,6 +14,7 @@ from nijimi_protocol.inpaint import InitialFill, InpaintMode, InpaintParams
 from nijimi_protocol.limits import Limits
 from nijimi_protocol.openpose import openpose_people
 from nijimi_protocol.params import SAMPLERS, SCHEDULES, RenderMode, RenderParams
+from nijimi_protocol.picture_info import info_text, params_from_info
 
 from .engine.request import Control, Picture
 from .errors import BadInput
@@ -21,7 +22,6 @@ from .models.catalog import ModelInfo
 from .models.headers import file_sha256
 from .models.library import Library, open_library
 from .picture_files import PictureFile, read_info, read_mask, read_picture, write_picture
-from .picture_info import info_text, params_from_info
 
 __all__ = ["add_arguments", "run"]
 

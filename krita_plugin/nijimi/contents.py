@@ -10,6 +10,7 @@ from .model.config import read_config
 from .model.controls import Controls
 from .model.live_state import LiveState
 from .model.models import KnownModels
+from .model.picture_settings import follow_picture, read_text
 from .model.settings import Settings, settings_path
 from .model.tags import read_tags, tags_path
 from .ui.docker import DockerPanel
@@ -50,6 +51,7 @@ class Contents:
         rows.file_chosen.connect(self.flow.controls.add_file)
         self.panel.apply_clicked.connect(self.flow.apply)
         self.panel.retry_clicked.connect(self.connection.start)
+        self.panel.picture_dropped.connect(self._follow_picture)
         self.flow.picture_changed.connect(self.panel.show_picture)
         self.flow.layers_chosen.connect(self.panel.show_layers)
         # Found by the tests and the demo, which run inside Krita beside it.
@@ -66,6 +68,14 @@ class Contents:
             "nijimi_prompt": self.panel.focus_prompt,
             "nijimi_retry": self.connection.start,
         }[name]()
+
+    def _follow_picture(self, path: str) -> None:
+        known = [entry.name for entry in self.models.checkpoints()]
+        problem = follow_picture(read_text(path), self.settings, known)
+        if problem is None:
+            self.live_state.forget("picture")
+        else:
+            self.live_state.tell("picture", *problem)
 
     def begin(self) -> None:
         self.flow.begin()

@@ -14,6 +14,7 @@ from typing import Any
 from ..model.controls import KINDS, MAX_ROWS, ControlRow, Controls
 from ..qt import QtCore, QtWidgets, Signal
 from ..texts import tr
+from .fields import dropped_file
 
 __all__ = ["ControlRows"]
 
@@ -81,11 +82,11 @@ class ControlRows(QtWidgets.QWidget):
             self.file_chosen.emit(path)
 
     def dragEnterEvent(self, event: Any) -> None:
-        if _dropped_file(event):
+        if dropped_file(event, ".json"):
             event.acceptProposedAction()
 
     def dropEvent(self, event: Any) -> None:
-        if path := _dropped_file(event):
+        if path := dropped_file(event, ".json"):
             self.file_chosen.emit(path)
 
 
@@ -160,11 +161,3 @@ class _Row(QtWidgets.QWidget):
         self._process.setChecked(row.process)
         for known, action in self._ranges.items():
             action.setChecked(known == (row.start, row.end))
-
-
-def _dropped_file(event: Any) -> str:
-    """The first OpenPose file of what is dragged, or ""."""
-    for url in event.mimeData().urls():
-        if url.isLocalFile() and url.toLocalFile().lower().endswith(".json"):
-            return url.toLocalFile()
-    return ""

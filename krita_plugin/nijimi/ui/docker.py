@@ -3,6 +3,7 @@
 Signals:
     apply_clicked()
     retry_clicked()
+    picture_dropped(str)  a picture file whose settings are wanted
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from ..model.settings import SHOW_LAYER, SHOW_NOTHING, SHOW_OVERLAY, Settings
 from ..qt import QtCore, QtGui, QtWidgets, Signal
 from ..texts import tr
 from .control_rows import ControlRows
-from .fields import ChoiceField, NumberField
+from .fields import ChoiceField, NumberField, dropped_file
 from .model_fields import ModelRow, SamplerFields
 from .preview import Preview
 from .prompt_editor import PromptEditor
@@ -36,6 +37,7 @@ class DockerPanel(QtWidgets.QWidget):
 
     apply_clicked = Signal()
     retry_clicked = Signal()
+    picture_dropped = Signal(str)
 
     def __init__(
         self,
@@ -78,7 +80,16 @@ class DockerPanel(QtWidgets.QWidget):
         self._fold_negative(bool(settings.get("negative_prompt")))
         settings.changed.connect(self._setting_changed)
         live_state.changed.connect(self._state_changed)
+        self.setAcceptDrops(True)
         self._state_changed()
+
+    def dragEnterEvent(self, event: Any) -> None:
+        if dropped_file(event, ".png"):
+            event.acceptProposedAction()
+
+    def dropEvent(self, event: Any) -> None:
+        if path := dropped_file(event, ".png"):
+            self.picture_dropped.emit(path)
 
     def show_picture(self, picture: Picture | None) -> None:
         self._preview.set_picture(picture)

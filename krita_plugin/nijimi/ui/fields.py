@@ -9,7 +9,7 @@ from ..model.settings import Settings
 from ..qt import QtCore, QtWidgets
 from ..texts import tr
 
-__all__ = ["CheckField", "ChoiceField", "Choices", "DecimalField", "NumberField"]
+__all__ = ["CheckField", "ChoiceField", "Choices", "DecimalField", "NumberField", "dropped_file"]
 
 Choices = tuple[tuple[str, Any, str], ...]
 """Each with its text, its value and its tip, in English: the fields translate."""
@@ -94,3 +94,11 @@ class CheckField(QtWidgets.QCheckBox):
         self.setToolTip(tr(tip))
 
         _join(settings, name, self.setChecked, self.toggled)
+
+
+def dropped_file(event: Any, ending: str) -> str:
+    """The first file of that ending in what is dragged, or ""."""
+    for url in event.mimeData().urls():
+        if url.isLocalFile() and url.toLocalFile().lower().endswith(ending):
+            return url.toLocalFile()
+    return ""

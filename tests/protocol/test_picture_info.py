@@ -8,9 +8,9 @@ from dataclasses import replace
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from nijimi_backend.picture_info import info_text, params_from_info
 from nijimi_protocol.limits import Limits
 from nijimi_protocol.params import SAMPLERS, RenderParams
+from nijimi_protocol.picture_info import info_text, params_from_info
 
 FROM_A_WEB_UI = """masterpiece, a boat (red:1.2) <lora:ink:0.8>
 second line

@@ -8,10 +8,10 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 
-from nijimi_protocol.errors import RejectedChange
-from nijimi_protocol.limits import Limits
-from nijimi_protocol.params import RenderParams
-from nijimi_protocol.version import VERSION
+from .errors import RejectedChange
+from .limits import Limits
+from .params import RenderParams
+from .version import VERSION
 
 __all__ = ["info_text", "params_from_info"]
 
