@@ -49,6 +49,7 @@ class Contents:
         rows.add_clicked.connect(self.flow.controls.add_active_layer)
         rows.pose_clicked.connect(self.flow.controls.add_person)
         rows.file_chosen.connect(self.flow.controls.add_file)
+        rows.save_chosen.connect(self.flow.controls.save_pose)
         self.panel.apply_clicked.connect(self.flow.apply)
         self.panel.retry_clicked.connect(self.connection.start)
         self.panel.picture_dropped.connect(self._follow_picture)

@@ -190,3 +190,19 @@ def test_a_person_may_be_added_with_live_off_after_a_document_was_closed(world: 
     assert [row.kind for row in world.controls.rows] == ["pose"]
     world.settings.set("live", True)
     assert world.sent(SetPose)[-1].people
+
+
+def test_a_pose_is_saved_as_an_openpose_file_and_read_again(world: World, tmp_path: Path) -> None:
+    world.flow.controls.add_person("standing")
+    path = tmp_path / "pose.json"
+    world.flow.controls.save_pose("c0", str(path))
+    (before,) = world.canvas.people["{pose}"]
+    world.flow.controls.add_file(str(path))
+    after = world.canvas.people["{pose}"][1]
+    for one, two in zip(before.body, after.body, strict=True):
+        assert one == pytest.approx(two, abs=0.01)
+    world.flow.controls.save_pose("c0", str(tmp_path / "no folder" / "pose.json"))
+    assert "cannot be written" in world.state.problem
+    world.canvas.people["{pose}"] = ()
+    world.flow.controls.save_pose("c0", str(path))
+    assert "nobody" in world.state.problem

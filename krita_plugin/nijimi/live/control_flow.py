@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from nijimi_protocol.errors import ProtocolError, RejectedChange
-from nijimi_protocol.openpose import openpose_people
+from nijimi_protocol.openpose import openpose_people, openpose_text
 from nijimi_protocol.pose import Person
 
 from ..canvas.room import CanvasRoom, ChangeTakenBack
@@ -206,6 +206,28 @@ class ControlFlow(QtCore.QObject):
                 self._add_people(document, people)
             else:
                 self._tell((tr("The pose file holds nobody."), tr("Choose another one.")))
+
+    def save_pose(self, row_id: str, path: str) -> None:
+        """Write the people of a pose row to an OpenPose file."""
+        row = next((row for row in self._controls.rows if row.id == row_id), None)
+        document = self._document
+        if row is None or document is None or not self._room.is_open(document):
+            return
+        people = self._room.read_people(document, row.node_id)
+        if not people:
+            self._tell((tr("There is nobody in this pose."), tr("Add a person first.")))
+            return
+        try:
+            Path(path).write_text(
+                openpose_text(people, self._room.document_extent(document)), encoding="utf-8"
+            )
+        except OSError as error:
+            self._tell(
+                (
+                    tr("{path} cannot be written ({error}).", path=path, error=error.strerror),
+                    tr("Choose another folder."),
+                )
+            )
 
     def _add_people(self, document: Any, people: tuple[Person, ...]) -> None:
         """Layers are written at rest only: a dab may still be drying."""

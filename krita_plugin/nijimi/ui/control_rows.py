@@ -4,6 +4,7 @@ Signals:
     add_clicked(str)   the active layer is to become a control of that kind
     pose_clicked(str)  a person of that preset is wanted, in the pose layer or in a new one
     file_chosen(str)   an OpenPose file is to be read
+    save_chosen(str, str)  the people of that row are to be written to an OpenPose file
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ class ControlRows(QtWidgets.QWidget):
     add_clicked = Signal(str)
     pose_clicked = Signal(str)
     file_chosen = Signal(str)
+    save_chosen = Signal(str, str)
 
     def __init__(
         self, controls: Controls, icon: Callable[[str], Any], presets: tuple[str, ...]
@@ -69,7 +71,7 @@ class ControlRows(QtWidgets.QWidget):
             widget.deleteLater()
         for n, row in enumerate(rows):
             if row.id not in self._rows:
-                self._rows[row.id] = _Row(row.id, self._controls, self._icon)
+                self._rows[row.id] = _Row(row.id, self._controls, self._icon, self._save)
                 self._layout.insertWidget(n, self._rows[row.id])
             self._rows[row.id].show_row(row)
         self._add.setEnabled(len(rows) < MAX_ROWS)
@@ -80,6 +82,13 @@ class ControlRows(QtWidgets.QWidget):
         )
         if path:
             self.file_chosen.emit(path)
+
+    def _save(self, row_id: str) -> None:
+        path, _ = QtWidgets.QFileDialog.getSaveFileName(
+            self, tr("Save as an OpenPose file"), "pose.json", "OpenPose (*.json)"
+        )
+        if path:
+            self.save_chosen.emit(row_id, path)
 
     def dragEnterEvent(self, event: Any) -> None:
         if dropped_file(event, ".json"):
@@ -93,7 +102,13 @@ class ControlRows(QtWidgets.QWidget):
 class _Row(QtWidgets.QWidget):
     """One control."""
 
-    def __init__(self, row_id: str, controls: Controls, icon: Callable[[str], Any]) -> None:
+    def __init__(
+        self,
+        row_id: str,
+        controls: Controls,
+        icon: Callable[[str], Any],
+        save: Callable[[str], None],
+    ) -> None:
         super().__init__()
         self.setObjectName(f"nijimi_control_{row_id}")
         row = QtWidgets.QHBoxLayout(self)
@@ -123,6 +138,7 @@ class _Row(QtWidgets.QWidget):
         self._process = menu.addAction(tr("The layer is a picture: find its lines"))
         self._process.setCheckable(True)
         self._process.toggled.connect(lambda on: controls.update(row_id, process=on))
+        self._save = menu.addAction(tr("Save as an OpenPose file..."), lambda: save(row_id))
         menu.addSeparator()
         self._ranges: dict[tuple[float, float], Any] = {}
         for text, start, end in (
@@ -159,5 +175,6 @@ class _Row(QtWidgets.QWidget):
         self._percent.setText(f"{round(100 * row.scale)} %")
         self._process.setVisible(row.kind not in ("pose", "depth", "normal", "seg", "tile"))
         self._process.setChecked(row.process)
+        self._save.setVisible(row.kind == "pose")
         for known, action in self._ranges.items():
             action.setChecked(known == (row.start, row.end))
