@@ -26,6 +26,7 @@ STEP_MS = 2
 PATIENCE_S = 20.0
 MOST_LAYERS = 9
 OUR_NAME = "Nijimi"
+KEEPS_REDO = ("undo", "redo", "live", "setting", "kill_backend")
 
 
 def begin(plan, out, with_nijimi):
@@ -50,7 +51,7 @@ class Run:
         self.out = Path(out)
         self.out.write_text("", encoding="utf-8")
         self.done, self.over, self.error = 0, False, ""
-        self.applied = 0
+        self.applied = self.undone = 0
         self.history = history_view()
         self.ours_at = {}
         self.base = {}
@@ -101,6 +102,10 @@ class Run:
             self.base[self.key()] = self.undo_state()[1]
         for n, operation in enumerate(self.plan):
             self.done, self.started_s = n, time.monotonic()
+            if operation["do"] not in KEEPS_REDO:
+                # An apply forgets what was undone, as anything new does; so here all of it does,
+                # whether or not it left a step.
+                self.undone = 0
             yield from getattr(self, "do_" + operation["do"])(operation)
             yield from self.rest()
             self.write(n, operation)
@@ -278,9 +283,13 @@ class Run:
                 return
             yield from self.step("edit_undo")
             if index not in ours:
+                self.undone += 1
                 return
 
     def do_redo(self, operation):
+        if not self.undone:
+            return
+        self.undone -= 1
         while True:
             count, index = self.undo_state()
             if index + 1 >= count:
