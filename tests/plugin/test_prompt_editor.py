@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from nijimi.model.settings import Settings
 from nijimi.model.tags import read_tags
 from nijimi.qt import QtCore, QtGui, QtWidgets
 from nijimi.ui.prompt_editor import PromptEditor
@@ -21,9 +22,12 @@ def editor(application: Any) -> PromptEditor:
     return editor
 
 
-def _press(editor: Any, key: int, text: str = "", *, control: bool = False) -> None:
+def _press(
+    editor: Any, key: int, text: str = "", *, control: bool = False, alt: bool = False
+) -> None:
     modifiers = QtCore.Qt.KeyboardModifier
     held = modifiers.ControlModifier if control else modifiers.NoModifier
+    held = modifiers.AltModifier if alt else held
     for kind in (QtCore.QEvent.Type.KeyPress, QtCore.QEvent.Type.KeyRelease):
         QtWidgets.QApplication.sendEvent(editor, QtGui.QKeyEvent(kind, key, held, text))
 
@@ -94,3 +98,41 @@ def test_tags_come_from_a_list_the_most_used_first(tmp_path: Path) -> None:
     assert read_tags(tmp_path / "none.csv") == ()
     path.write_bytes(b"\xff\xfe,0,1\n")
     assert len(read_tags(path)) == 1
+
+
+def test_prompts_that_were_used_come_back_and_so_does_what_was_being_written(editor: Any) -> None:
+    editor.history = lambda: ["newest", "older"]
+    _type(editor, "mine")
+    _press(editor, KEYS.Key_Up, alt=True)
+    assert editor.toPlainText() == "newest"
+    for _ in range(3):
+        _press(editor, KEYS.Key_Up, alt=True)
+    assert editor.toPlainText() == "older"
+    for _ in range(4):
+        _press(editor, KEYS.Key_Down, alt=True)
+    assert editor.toPlainText() == "mine"
+    _press(editor, KEYS.Key_Up, alt=True)
+    _type(editor, "!")
+    _press(editor, KEYS.Key_Up, alt=True)
+    assert editor.toPlainText() == "newest", "what was written since is kept below it"
+    _press(editor, KEYS.Key_Down, alt=True)
+    assert editor.toPlainText() == "newest!"
+
+
+def test_used_prompts_are_kept_the_newest_first(tmp_path: Path) -> None:
+    path = tmp_path / "docker.json"
+    settings = Settings(path)
+    for prompt in ("sea", "  ", "hills", "sea"):
+        settings.set("prompt", prompt)
+        settings.note_prompt()
+    assert settings.get("prompt_history") == ["sea", "hills"]
+    settings.save()
+    assert Settings(path).get("prompt_history") == ["sea", "hills"]
+    path.write_text('{"prompt_history": ["sea", 3]}')
+    assert Settings(path).get("prompt_history") == []
+    path.write_text('{"prompt_history": "sea"}')
+    assert Settings(path).get("prompt_history") == []
+    for n in range(50):
+        settings.set("prompt", f"prompt {n}")
+        settings.note_prompt()
+    assert len(settings.get("prompt_history")) == 30

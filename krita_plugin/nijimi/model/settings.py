@@ -69,6 +69,7 @@ DEFAULTS: dict[str, Any] = {
     "inpaint_blend_px": 8,
     "inpaint_context_px": 0,
     "inpaint_context_layer": False,
+    "prompt_history": [],
 }
 
 FORMAT = 1
@@ -78,6 +79,8 @@ _NEWER = (
     "The docker's values were kept by a newer Nijimi and are not used.",
     "Update Nijimi; until then they stay on disk as they are.",
 )
+
+_MOST_PROMPTS = 30
 
 _NOT_KEPT = ("live", "inpaint_context_layer")
 """Krita starts quietly: live mode is switched on by the painter, or by the installer's word. What
@@ -110,6 +113,13 @@ class Settings(QtCore.QObject):
             return
         self._values[name] = value
         self.changed.emit(name)
+
+    def note_prompt(self) -> None:
+        """Remember the prompt as one that was used, the newest first."""
+        prompt = self.get("prompt").strip()
+        if prompt:
+            others = [each for each in self.get("prompt_history") if each != prompt]
+            self.set("prompt_history", [prompt, *others][:_MOST_PROMPTS])
 
     def new_seed(self) -> None:
         self.set("seed", random.randint(0, MAX_SEED))
@@ -173,6 +183,9 @@ class Settings(QtCore.QObject):
             return
         if kept.get("area") == AREA_LAYER:
             kept["area"] = AREA_SELECTION
+        history = kept.get("prompt_history")
+        if not isinstance(history, list) or not all(isinstance(prompt, str) for prompt in history):
+            kept["prompt_history"] = []
         for name, default in DEFAULTS.items():
             value = kept.get(name, default)
             if name not in _NOT_KEPT and type(value) is type(default):

@@ -61,6 +61,7 @@ class DockerPanel(QtWidgets.QWidget):
         layout.addWidget(ModelRow(settings, self._models, icon))
         self._prompt = self._text_field("prompt", "What shall it be? e.g. a red house at sunset", 3)
         self._negative = self._text_field("negative_prompt", "What shall not be there", 2)
+        self._prompt.history = lambda: self._settings.get("prompt_history")
         layout.addWidget(self._prompt)
         layout.addWidget(self._negative)
         self._edges = EdgeFields(settings)
@@ -271,6 +272,7 @@ class DockerPanel(QtWidgets.QWidget):
 
     def _apply_pressed(self) -> None:
         self.apply_clicked.emit()
+        self._settings.note_prompt()
         if not self._settings.get("seed_locked"):
             self._settings.new_seed()
 

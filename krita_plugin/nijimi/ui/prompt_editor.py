@@ -59,6 +59,10 @@ class PromptEditor(QtWidgets.QPlainTextEdit):
         self._words = words
         self._colours = _Colours(self)
         self._found: list[Completion] = []
+        self.history: Callable[[], list[str]] = list
+        """Prompts that were used before, the newest first: Alt+Up goes back through them."""
+        self._back = -1
+        self._own = ""
         self._popup = QtWidgets.QListWidget(self)
         self._popup.setObjectName("nijimi_completions")
         self._popup.setWindowFlags(QtCore.Qt.WindowType.ToolTip)
@@ -67,7 +71,12 @@ class PromptEditor(QtWidgets.QPlainTextEdit):
         self._popup.setHorizontalScrollBarPolicy(QtCore.Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self._popup.itemClicked.connect(lambda _item: self._take())
         self.setTabChangesFocus(True)
-        self.setToolTip(tr("Ctrl+Up and Ctrl+Down weigh what is selected; < lists your LoRAs."))
+        self.setToolTip(
+            tr(
+                "Ctrl+Up and Ctrl+Down weigh what is selected, Alt+Up brings back what you used "
+                "before; < lists your LoRAs."
+            )
+        )
 
     @property
     def completions(self) -> list[Completion]:
@@ -86,9 +95,13 @@ class PromptEditor(QtWidgets.QPlainTextEdit):
         key = event.key()
         if self._popup.isVisible() and self._steer(key):
             return
+        if _is_with(event, QtCore.Qt.KeyboardModifier.AltModifier):
+            self.go_back(1 if key == keys.Key_Up else -1)
+            return
         if _is_weighing(event):
             self.weigh(1 if key == keys.Key_Up else -1)
             return
+        self._back = -1
         super().keyPressEvent(event)
         if event.text() and event.text().isprintable():
             self._offer()
@@ -98,6 +111,16 @@ class PromptEditor(QtWidgets.QPlainTextEdit):
     def focusOutEvent(self, event: Any) -> None:
         self._popup.hide()
         super().focusOutEvent(event)
+
+    def go_back(self, steps: int) -> None:
+        """To a prompt that was used before; and at last to what was being written."""
+        if self._back < 0:
+            self._own = self.toPlainText()
+        there = [self._own, *(each for each in self.history() if each != self._own.strip())]
+        self._back = min(len(there) - 1, max(0, max(self._back, 0) + steps))
+        cursor = self.textCursor()
+        cursor.select(QtGui.QTextCursor.SelectionType.Document)
+        cursor.insertText(there[self._back])
 
     def weigh(self, steps: int) -> None:
         """One step of undo, and what was weighed stays selected."""
@@ -153,6 +176,10 @@ class PromptEditor(QtWidgets.QPlainTextEdit):
 
 
 def _is_weighing(event: Any) -> bool:
+    return _is_with(event, QtCore.Qt.KeyboardModifier.ControlModifier)
+
+
+def _is_with(event: Any, modifier: Any) -> bool:
+    """Up or Down with that key held."""
     keys = QtCore.Qt.Key
-    is_control = event.modifiers() & QtCore.Qt.KeyboardModifier.ControlModifier
-    return bool(is_control) and event.key() in (keys.Key_Up, keys.Key_Down)
+    return bool(event.modifiers() & modifier) and event.key() in (keys.Key_Up, keys.Key_Down)
