@@ -41,8 +41,19 @@ def screen() -> Iterator[VirtualScreen]:
 
 @pytest.fixture(scope="session")
 def profile(tmp_path_factory: pytest.TempPathFactory) -> KritaProfile:
+    """The profile of the Krita that most tests share."""
+    return _profile(tmp_path_factory.mktemp("krita"))
+
+
+@pytest.fixture(scope="module")
+def own_profile(tmp_path_factory: pytest.TempPathFactory) -> KritaProfile:
+    """One for tests that start a Krita of their own: the shared one may be running beside it."""
+    return _profile(tmp_path_factory.mktemp("own-krita"))
+
+
+def _profile(root: Path) -> KritaProfile:
     """A profile with plugin and driver, configured to start the tests' own backend."""
-    profile = KritaProfile(root=tmp_path_factory.mktemp("krita"))
+    profile = KritaProfile(root=root)
     profile.write(("nijimi", "nijimi_driver"))
     archive = profile.root / "nijimi.zip"
     build_archive(archive)

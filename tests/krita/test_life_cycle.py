@@ -28,9 +28,9 @@ def _wait_for_death(pid: int, timeout_s: float = 8.0) -> bool:
 
 
 def test_krita_ends_cleanly_and_takes_the_backend_along(
-    profile: KritaProfile, screen: VirtualScreen
+    own_profile: KritaProfile, screen: VirtualScreen
 ) -> None:
-    with KritaProcess(profile, screen.display) as krita:
+    with KritaProcess(own_profile, screen.display) as krita:
         session = Session(krita)
         session.reset()
         session.go_live()
@@ -43,9 +43,9 @@ def test_krita_ends_cleanly_and_takes_the_backend_along(
 
 
 def test_the_backend_ends_when_krita_is_killed(
-    profile: KritaProfile, screen: VirtualScreen
+    own_profile: KritaProfile, screen: VirtualScreen
 ) -> None:
-    with KritaProcess(profile, screen.display) as krita:
+    with KritaProcess(own_profile, screen.display) as krita:
         session = Session(krita)
         session.reset()
         session.go_live()
@@ -55,12 +55,12 @@ def test_the_backend_ends_when_krita_is_killed(
 
 
 def test_the_same_stroke_without_the_plugin_leaves_the_same_ink(
-    profile: KritaProfile, screen: VirtualScreen
+    own_profile: KritaProfile, screen: VirtualScreen
 ) -> None:
     inked: dict[bool, object] = {}
     for with_plugin in (False, True):
-        profile.write(("nijimi", "nijimi_driver") if with_plugin else ("nijimi_driver",))
-        with KritaProcess(profile, screen.display) as krita:
+        own_profile.write(("nijimi", "nijimi_driver") if with_plugin else ("nijimi_driver",))
+        with KritaProcess(own_profile, screen.display) as krita:
             session = Session(krita)
             session.step("fill_screen")
             session.step("new_document")

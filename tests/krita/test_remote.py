@@ -21,7 +21,7 @@ TOKEN = "a-token-that-was-agreed-on-beforehand-0123456789"
 
 
 @pytest.fixture
-def far(profile: KritaProfile, tmp_path: Path) -> Iterator[Path]:
+def far(own_profile: KritaProfile, tmp_path: Path) -> Iterator[Path]:
     """A backend with TLS that the profile names; its authority's certificate leaves."""
     authority = trustme.CA()
     own = authority.issue_cert("127.0.0.1")
@@ -39,25 +39,25 @@ def far(profile: KritaProfile, tmp_path: Path) -> Iterator[Path]:
     )  # fmt: skip
     assert process.stdout is not None
     port = json.loads(process.stdout.readline())["port"]
-    before = profile.nijimi_config.read_text()
+    before = own_profile.nijimi_config.read_text()
     remote = {
         "url": f"wss://127.0.0.1:{port}/nijimi",
         "token_file": str(token),
         "ca_file": str(tmp_path / "ca.pem"),
     }
-    profile.nijimi_config.write_text(json.dumps({**json.loads(before), "remote": remote}))
+    own_profile.nijimi_config.write_text(json.dumps({**json.loads(before), "remote": remote}))
     yield tmp_path / "ca.pem"
-    profile.nijimi_config.write_text(before)
+    own_profile.nijimi_config.write_text(before)
     process.terminate()
     process.wait(10)
     process.stdout.close()
 
 
 def test_a_backend_elsewhere_paints_along(
-    far: Path, profile: KritaProfile, screen: VirtualScreen
+    far: Path, own_profile: KritaProfile, screen: VirtualScreen
 ) -> None:
-    profile.write(("nijimi", "nijimi_driver"))
-    with KritaProcess(profile, screen.display) as krita:
+    own_profile.write(("nijimi", "nijimi_driver"))
+    with KritaProcess(own_profile, screen.display) as krita:
         session = Session(krita)
         session.step("fill_screen")
         session.reset()
@@ -71,11 +71,11 @@ def test_a_backend_elsewhere_paints_along(
 
 
 def test_one_that_cannot_prove_itself_is_said(
-    far: Path, profile: KritaProfile, screen: VirtualScreen
+    far: Path, own_profile: KritaProfile, screen: VirtualScreen
 ) -> None:
     trustme.CA().cert_pem.write_to_path(str(far))
-    profile.write(("nijimi", "nijimi_driver"))
-    with KritaProcess(profile, screen.display) as krita:
+    own_profile.write(("nijimi", "nijimi_driver"))
+    with KritaProcess(own_profile, screen.display) as krita:
         session = Session(krita)
         session.reset()
         session.nijimi("set_values", live=True)
