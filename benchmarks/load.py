@@ -36,11 +36,15 @@ __all__ = ["LoadReport", "load_table", "measure"]
 CANVAS_PX = 256
 LARGE_PX = 1536
 SAMPLE_S = 1.0
-WARM_UP_PART = 0.25
-"""Memory is judged after this part of the time: pools and caches are full by then."""
+ROUNDS = 8
+"""All clients leave and come back so often: what is held then, while nobody is there, is what
+would have to grow. While they are there it comes and goes by whole canvases."""
+
+WARM_UP_ROUNDS = 2
+REST_S = 1.5
+NOTABLE_PART = 0.05
 
 WAITING_MESSAGES = 4
-_BLOCKS = 8
 
 
 @dataclass(kw_only=True)
@@ -57,8 +61,8 @@ class _Painter:
 @dataclass(frozen=True, kw_only=True)
 class LoadReport:
     """``unfair``: how far the painter with the fewest or most frames is from the mean. ``slope``:
-    MiB an hour that memory grew after the warm-up, by least squares; ``noise`` is three times
-    that slope's standard error."""
+    MiB an hour that memory at rest grew after the first rounds, by least squares; ``noise`` is
+    three times that slope's standard error. ``rest_mib``: memory after each round."""
 
     clients: int
     seconds: float
@@ -73,12 +77,13 @@ class LoadReport:
     bound_mib: float
     slope_mib_h: float
     noise_mib_h: float
-    samples_mib: list[float] = field(default_factory=list[float])
+    rest_mib: list[float] = field(default_factory=list[float])
 
     @property
     def grows(self) -> bool:
-        """More than noise, and more than a MiB an hour."""
-        return self.slope_mib_h > max(self.noise_mib_h, 1.0)
+        """By more than noise, and by a part of what is held that is worth a word."""
+        grown_mib = self.slope_mib_h * self.seconds / 3600
+        return self.slope_mib_h > self.noise_mib_h and grown_mib > NOTABLE_PART * self.rss_most_mib
 
 
 def measure(clients: int, seconds: float, pace_s: float = 0.0) -> LoadReport:
@@ -102,21 +107,24 @@ async def _measure(
     backend: BackendProcess, clients: int, seconds: float, pace_s: float
 ) -> LoadReport:
     roles = _roles(clients)
-    start_mib = rss_mib(backend.process.pid)
+    start_mib = most_mib = rss_mib(backend.process.pid)
     started = time.monotonic()
     painters = [_Painter(kind=kind, pace_s=pace_s) for kind in roles]
-    tasks = [
-        asyncio.create_task(_ROLES[painter.kind](backend, painter, started + seconds, n))
-        for n, painter in enumerate(painters)
-    ]
-    samples: list[tuple[float, float]] = []
-    while time.monotonic() < started + seconds:
-        await asyncio.sleep(SAMPLE_S)
-        assert backend.process.poll() is None, "the backend ended under load"
-        samples.append((time.monotonic() - started, rss_mib(backend.process.pid)))
-    await asyncio.gather(*tasks)
-    steady = [(at, mib) for at, mib in samples if at > seconds * WARM_UP_PART]
-    slope, noise = _slope(steady)
+    at_rest: list[tuple[float, float]] = []
+    for number in range(1, ROUNDS + 1):
+        end_s = started + seconds * number / ROUNDS - REST_S
+        tasks = [
+            asyncio.create_task(_ROLES[painter.kind](backend, painter, end_s, 1000 * number + n))
+            for n, painter in enumerate(painters)
+        ]
+        while time.monotonic() < end_s:
+            await asyncio.sleep(SAMPLE_S)
+            assert backend.process.poll() is None, "the backend ended under load"
+            most_mib = max(most_mib, rss_mib(backend.process.pid))
+        await asyncio.gather(*tasks)
+        await asyncio.sleep(REST_S)
+        at_rest.append((time.monotonic() - started, rss_mib(backend.process.pid)))
+    slope, noise = _slope(at_rest[WARM_UP_ROUNDS:])
     counts = [painter.frames for painter in painters if painter.kind == "paints"]
     mean = statistics.mean(counts)
     large = roles.count("holds a large canvas")
@@ -131,11 +139,11 @@ async def _measure(
         slowest_s=round(max(painter.slowest_s for painter in painters), 2),
         lost_connections=sum(painter.lost for painter in painters),
         rss_start_mib=round(start_mib, 1),
-        rss_most_mib=round(max(mib for _, mib in samples), 1),
+        rss_most_mib=round(most_mib, 1),
         bound_mib=round(start_mib + bound_mib(clients, planes), 1),
         slope_mib_h=round(slope, 2),
         noise_mib_h=round(noise, 2),
-        samples_mib=[round(mib, 1) for _, mib in samples[:: max(1, len(samples) // 120)]],
+        rest_mib=[round(mib, 1) for _, mib in at_rest],
     )
 
 
@@ -304,24 +312,12 @@ def rss_mib(pid: int) -> float:
 
 
 def _slope(samples: list[tuple[float, float]]) -> tuple[float, float]:
-    """MiB an hour by least squares, and three standard errors of it.
-
-    Memory comes and goes in steps that last for minutes, so neighbouring samples say the same:
-    the means of ``_BLOCKS`` stretches stand for them, which are nearly independent.
-    """
-    size = len(samples) // _BLOCKS
-    if size < 1:
-        return 0.0, float("inf")
-    blocks = [samples[n * size : (n + 1) * size] for n in range(_BLOCKS)]
-    points = [
-        (statistics.mean(at for at, _ in block), statistics.mean(mib for _, mib in block))
-        for block in blocks
-    ]
-    times, values = zip(*points, strict=True)
+    """MiB an hour by least squares, and three standard errors of it."""
+    times, values = zip(*samples, strict=True)
     slope, offset = statistics.linear_regression(times, values)
-    left = [mib - (offset + slope * at) for at, mib in points]
+    left = [mib - (offset + slope * at) for at, mib in samples]
     spread = statistics.pvariance(times) * len(times)
-    error = (sum(value**2 for value in left) / (len(points) - 2) / spread) ** 0.5
+    error = (sum(value**2 for value in left) / (len(samples) - 2) / spread) ** 0.5
     return 3600 * slope, 3 * 3600 * error
 
 
@@ -337,6 +333,7 @@ def load_table(report: LoadReport) -> str:
             f"lost connections  {report.lost_connections}",
             f"memory, MiB       {report.rss_start_mib} at first, {report.rss_most_mib} at most, "
             f"{report.bound_mib} by the formula",
+            f"at rest, MiB      {', '.join(str(mib) for mib in report.rest_mib)}",
             f"slope             {report.slope_mib_h} MiB an hour, noise {report.noise_mib_h}: "
             f"{verdict}",
         ]

@@ -43,6 +43,7 @@ from .errors import PortTaken
 from .session.budget import PlaneBudget
 from .session.frames import Finished, FrameMaker
 from .session.mailbox import Mailbox
+from .session.memory import give_memory_back
 from .session.worker import RenderClient, Worker
 
 __all__ = ["CLOSE_CODES", "HELLO_TIMEOUT_S", "NijimiServer"]
@@ -117,6 +118,9 @@ class _Connection:
             self._worker.remove(self._client)
             if sender is not None:
                 sender.cancel()
+            self._finished.take()
+            self._last_sent = None
+            self._frames.forget()
 
     def _receive(self, data: str | bytes) -> None:
         if isinstance(data, str):
@@ -287,6 +291,7 @@ class NijimiServer:
             await connection.run()
         finally:
             self._connections.discard(connection)
+            give_memory_back()
 
     async def _watch_models(self) -> None:
         """Tell every client when a model came or went; while there is none, look at nothing."""

@@ -81,3 +81,14 @@ def test_a_client_that_leaves_gives_everything_back() -> None:
     for state in states:
         state.close()
     assert budget.held_bytes == 0
+
+
+def test_a_client_that_leaves_holds_no_pixels_even_while_somebody_holds_it() -> None:
+    """Connections are parts of cycles: Python may find them minutes later."""
+    state = CanvasState()
+    state.apply(_open(1, 512))
+    assert state.snapshot().canvas is not None
+    state.close()
+    assert state.snapshot().canvas is None
+    assert not state._planes  # pyright: ignore[reportPrivateUsage]
+    assert not state._copies  # pyright: ignore[reportPrivateUsage]

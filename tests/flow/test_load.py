@@ -37,15 +37,16 @@ def test_a_crowd_is_served_fairly_within_bounded_memory(
 
 def _report(slope: float, noise: float) -> LoadReport:
     return LoadReport(
-        clients=1, seconds=1.0, kinds={}, frames=1, frames_a_second=1.0, unfair=0.0, slowest_s=0.0,
-        lost_connections=0, rss_start_mib=1.0, rss_most_mib=1.0, bound_mib=1.0,
+        clients=1, seconds=3600.0, kinds={}, frames=1, frames_a_second=1.0, unfair=0.0,
+        slowest_s=0.0,
+        lost_connections=0, rss_start_mib=1.0, rss_most_mib=100.0, bound_mib=1.0,
         slope_mib_h=slope, noise_mib_h=noise,
     )  # fmt: skip
 
 
-def test_growth_is_what_is_more_than_noise() -> None:
-    assert not _report(0.5, 0.1).grows
+def test_growth_is_what_is_more_than_noise_and_worth_a_word() -> None:
     assert not _report(40.0, 60.0).grows
+    assert not _report(3.0, 0.1).grows, "of 100 MiB, within an hour"
     assert _report(40.0, 10.0).grows
 
 
@@ -54,12 +55,13 @@ def test_the_formula_counts_planes_and_clients() -> None:
     assert bound_mib(10, 0) == pytest.approx(10 * bound_mib(1, 0))
 
 
-def test_memory_that_comes_and_goes_in_steps_is_no_growth_and_a_leak_is() -> None:
+def test_a_leak_is_told_from_memory_that_comes_and_goes() -> None:
     from benchmarks import load
 
-    steps = [(float(n), 300.0 + 8 * ((n // 50) % 2)) for n in range(450)]
+    steps = [(75.0 * n, 300.0 + (n * 7) % 5) for n in range(3, 9)]
     slope, noise = load._slope(steps)  # pyright: ignore[reportPrivateUsage]
     assert abs(slope) < noise
-    leak = [(at, mib + at * 100 / 3600) for at, mib in steps]
-    slope, _ = load._slope(leak)  # pyright: ignore[reportPrivateUsage]
-    assert slope == pytest.approx(100, abs=noise)
+    leak = [(at, mib + at * 400 / 3600) for at, mib in steps]
+    found, noise = load._slope(leak)  # pyright: ignore[reportPrivateUsage]
+    assert found - slope == pytest.approx(400)
+    assert found > noise

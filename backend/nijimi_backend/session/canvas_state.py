@@ -144,9 +144,12 @@ class CanvasState:
         return not (isinstance(event, UpdateTiles) and event.more)
 
     def close(self) -> None:
-        """The client is gone: what it held is free."""
-        if self._budget is not None:
-            self._budget.give_back(id(self))
+        """The client is gone: what it held is free at once, not when Python looks for cycles."""
+        with self._lock:
+            self._planes.clear()
+            self._copies.clear()
+            if self._budget is not None:
+                self._budget.give_back(id(self))
 
     def snapshot(self) -> Snapshot:
         """The newest state; planes are copied only if they changed since the last snapshot."""

@@ -94,6 +94,10 @@ class FrameMaker:
             timings_ms={name: round(value, 3) for name, value in timings.items()},
         )
 
+    def forget(self) -> None:
+        """The client is gone."""
+        self._sent = self._shown = None
+
     def acknowledged(self, frame_id: int) -> None:
         """The client shows this frame; 0 means that it shows none of ours."""
         self._shown = self._sent if self._sent and self._sent[0] == frame_id else None

@@ -132,6 +132,7 @@ class Worker:
                 self._clients.remove(client)
             client.pace.live = False
             self._changed.notify_all()
+        client.last = None
         client.state.close()
 
     def changed(self, client: RenderClient, *, of_controls: bool = False) -> None:
