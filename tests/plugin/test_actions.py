@@ -69,6 +69,7 @@ def test_every_action_does_something(
     assert [row.kind for row in contents.controls.rows] == ["pose"]
     assert "failed" in states, "retry starts it, and nothing is installed"
     contents.end()
+    contents.widget.deleteLater()
 
 
 def test_apply_by_shortcut_is_as_by_its_button(world: World) -> None:

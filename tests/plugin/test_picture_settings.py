@@ -98,6 +98,7 @@ def contents(
     )
     yield contents
     contents.end()
+    contents.widget.deleteLater()
 
 
 def _drop(widget: Any, path: Path) -> None:

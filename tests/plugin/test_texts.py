@@ -54,6 +54,7 @@ def contents(
     contents = Contents(Canvas().room())
     yield contents
     contents.end()
+    contents.widget.deleteLater()
 
 
 def _constants() -> set[str]:

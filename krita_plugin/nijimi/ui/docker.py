@@ -29,8 +29,6 @@ from .selection_fields import EdgeFields, SelectionRow
 
 __all__ = ["DockerPanel"]
 
-_TYPING_PAUSE_MS = 150
-
 
 class DockerPanel(QtWidgets.QWidget):
     """Prompt, strength, steps, seed, live, preview, Apply and a status line."""
@@ -123,11 +121,7 @@ class DockerPanel(QtWidgets.QWidget):
         field.setPlaceholderText(tr(placeholder))
         height = field.fontMetrics().lineSpacing() * lines + 12
         field.setFixedHeight(height)
-        pause = QtCore.QTimer(field)
-        pause.setSingleShot(True)
-        pause.setInterval(_TYPING_PAUSE_MS)
-        field.textChanged.connect(pause.start)
-        pause.timeout.connect(lambda: self._settings.set(name, field.toPlainText()))
+        field.rested.connect(lambda text: self._settings.set(name, text))
         return field
 
     def _words(self) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]:

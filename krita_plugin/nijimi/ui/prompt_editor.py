@@ -6,13 +6,15 @@ from collections.abc import Callable
 from typing import Any
 
 from ..model.prompt_text import Completion, adjust_weight, complete, started_word
-from ..qt import QtCore, QtGui, QtWidgets
+from ..qt import QtCore, QtGui, QtWidgets, Signal
 from ..texts import tr
 
 __all__ = ["PromptEditor"]
 
 Words = Callable[[], tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]]
 """LoRAs, embeddings and tags that there are now."""
+
+_TYPING_PAUSE_MS = 150
 
 _PATTERNS = (
     (r"<[^<>\n]*>", "link"),
@@ -54,9 +56,18 @@ class _Colours(QtGui.QSyntaxHighlighter):
 class PromptEditor(QtWidgets.QPlainTextEdit):
     """Ctrl+Up and Ctrl+Down weigh words; what was begun is completed by Tab or Return."""
 
+    rested = Signal(str)
+    """The text, a moment after its last change."""
+
     def __init__(self, text: str, words: Words) -> None:
         super().__init__(text)
         self._words = words
+        # A method of its own, not a function that outlives the widget: Qt drops it with the widget.
+        self._pause = QtCore.QTimer(self)
+        self._pause.setSingleShot(True)
+        self._pause.setInterval(_TYPING_PAUSE_MS)
+        self._pause.timeout.connect(self._rest)
+        self.textChanged.connect(self._pause.start)
         self._colours = _Colours(self)
         self._found: list[Completion] = []
         self.history: Callable[[], list[str]] = list
@@ -77,6 +88,9 @@ class PromptEditor(QtWidgets.QPlainTextEdit):
                 "before; < lists your LoRAs."
             )
         )
+
+    def _rest(self) -> None:
+        self.rested.emit(self.toPlainText())
 
     @property
     def completions(self) -> list[Completion]:
