@@ -12,7 +12,7 @@ import contextlib
 import random
 import statistics
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncGenerator, Callable, Coroutine
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -174,6 +174,14 @@ class _Link:
         assert isinstance(data, bytes)
         return self.session.receive(data)
 
+    async def next_frame(self) -> int:
+        """The revision of the next frame, which is acknowledged; other messages are passed over."""
+        while True:
+            event = await self.receive()
+            if isinstance(event, Frame):
+                await self.socket.send(self.session.ack(event.frame_id))
+                return event.revision
+
     async def paint(self, chance: random.Random, side_px: int = CANVAS_PX) -> None:
         at = chance.randrange(side_px - 64), chance.randrange(side_px - 64)
         area = Bounds(*at, 64, 64)
@@ -183,115 +191,91 @@ class _Link:
             await self.socket.send(data)
 
 
-def _connect(backend: BackendProcess) -> connect:
-    return connect(
-        f"ws://127.0.0.1:{backend.port}/nijimi",
-        subprotocols=[SUBPROTOCOL],  # type: ignore[list-item]
-        compression=None,
-        max_size=None,
-        open_timeout=30,
-    )
+@contextlib.asynccontextmanager
+async def _session(
+    backend: BackendProcess, painter: _Painter, side_px: int = CANVAS_PX
+) -> AsyncGenerator[_Link]:
+    """A session with a canvas of its own; that it was lost is counted, and ends it."""
+    try:
+        async with connect(
+            f"ws://127.0.0.1:{backend.port}/nijimi",
+            subprotocols=[SUBPROTOCOL],  # type: ignore[list-item]
+            compression=None,
+            max_size=None,
+            open_timeout=30,
+        ) as socket:
+            link = _Link(socket, backend.token)
+            await link.open(side_px)
+            yield link
+    except (ConnectionClosed, OSError):
+        painter.lost += 1
 
 
 async def _paint(backend: BackendProcess, painter: _Painter, end_s: float, seed: int) -> None:
     """Paint, wait for the frame that shows it, paint again."""
     chance = random.Random(seed)
-    try:
-        async with _connect(backend) as socket:
-            link = _Link(socket, backend.token)
-            await link.open(CANVAS_PX)
-            while time.monotonic() < end_s:
-                await link.paint(chance)
-                wanted, asked = link.session.revision, time.monotonic()
-                while True:
-                    event = await link.receive()
-                    if isinstance(event, Frame):
-                        await socket.send(link.session.ack(event.frame_id))
-                        if event.revision >= wanted:
-                            break
-                painter.frames += 1
-                painter.slowest_s = max(painter.slowest_s, time.monotonic() - asked)
-                await asyncio.sleep(min(painter.pace_s, max(0.0, end_s - time.monotonic())))
-    except (ConnectionClosed, OSError):
-        painter.lost += 1
+    async with _session(backend, painter) as link:
+        while time.monotonic() < end_s:
+            await link.paint(chance)
+            wanted, asked = link.session.revision, time.monotonic()
+            while await link.next_frame() < wanted:
+                pass
+            painter.frames += 1
+            painter.slowest_s = max(painter.slowest_s, time.monotonic() - asked)
+            await asyncio.sleep(min(painter.pace_s, max(0.0, end_s - time.monotonic())))
 
 
 async def _flood(backend: BackendProcess, painter: _Painter, end_s: float, seed: int) -> None:
     """Change after change, as fast as the socket takes them; frames are acknowledged."""
     chance = random.Random(seed)
-
-    async def read(link: _Link) -> None:
-        while True:
-            event = await link.receive()
-            if isinstance(event, Frame):
-                painter.frames += 1
-                await link.socket.send(link.session.ack(event.frame_id))
-
-    try:
-        async with _connect(backend) as socket:
-            link = _Link(socket, backend.token)
-            await link.open(CANVAS_PX)
-            reader = asyncio.create_task(read(link))
-            while time.monotonic() < end_s:
-                await link.paint(chance)
-                await asyncio.sleep(painter.pace_s / 20)
-            reader.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await reader
-    except (ConnectionClosed, OSError):
-        painter.lost += 1
+    async with _session(backend, painter) as link:
+        reader = asyncio.create_task(_count_frames(link, painter))
+        while time.monotonic() < end_s:
+            await link.paint(chance)
+            await asyncio.sleep(painter.pace_s / 20)
+        reader.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await reader
 
 
 async def _read_slowly(backend: BackendProcess, painter: _Painter, end_s: float, seed: int) -> None:
     """Go on painting, but take a message only every other second, and acknowledge nothing."""
     chance = random.Random(seed)
-    try:
-        async with _connect(backend) as socket:
-            link = _Link(socket, backend.token)
-            await link.open(CANVAS_PX)
-            while time.monotonic() < end_s:
-                await link.paint(chance)
-                await asyncio.sleep(min(2.0, max(0.0, end_s - time.monotonic())))
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(link.receive(), 0.05)
-    except (ConnectionClosed, OSError):
-        painter.lost += 1
+    async with _session(backend, painter) as link:
+        while time.monotonic() < end_s:
+            await link.paint(chance)
+            await asyncio.sleep(min(2.0, max(0.0, end_s - time.monotonic())))
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(link.receive(), 0.05)
 
 
 async def _come_and_go(backend: BackendProcess, painter: _Painter, end_s: float, seed: int) -> None:
     """A new session every second; half of them end without a goodbye."""
     chance = random.Random(seed)
     while time.monotonic() < end_s:
-        try:
-            async with _connect(backend) as socket:
-                link = _Link(socket, backend.token)
-                await link.open(CANVAS_PX)
-                await link.paint(chance)
-                await asyncio.sleep(min(1.0, max(0.0, end_s - time.monotonic())))
-                if chance.random() < 0.5:
-                    socket.transport.abort()
-        except (ConnectionClosed, OSError):
-            painter.lost += 1
+        async with _session(backend, painter) as link:
+            await link.paint(chance)
+            await asyncio.sleep(min(1.0, max(0.0, end_s - time.monotonic())))
+            if chance.random() < 0.5:
+                link.socket.transport.abort()
 
 
 async def _hold_much(backend: BackendProcess, painter: _Painter, end_s: float, seed: int) -> None:
     """A large canvas, a small change now and then."""
     chance = random.Random(seed)
-    try:
-        async with _connect(backend) as socket:
-            link = _Link(socket, backend.token)
-            await link.open(LARGE_PX)
-            while time.monotonic() < end_s:
-                await link.paint(chance, LARGE_PX)
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(1.0):
-                        while True:
-                            event = await link.receive()
-                            if isinstance(event, Frame):
-                                painter.frames += 1
-                                await socket.send(link.session.ack(event.frame_id))
-    except (ConnectionClosed, OSError):
-        painter.lost += 1
+    async with _session(backend, painter, LARGE_PX) as link:
+        while time.monotonic() < end_s:
+            await link.paint(chance, LARGE_PX)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(1.0):
+                    await _count_frames(link, painter)
+
+
+async def _count_frames(link: _Link, painter: _Painter) -> None:
+    """Until somebody ends it."""
+    while True:
+        await link.next_frame()
+        painter.frames += 1
 
 
 _Role = Callable[[BackendProcess, _Painter, float, int], Coroutine[Any, Any, None]]

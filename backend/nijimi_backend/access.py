@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import http
 import ipaddress
+import os
 import ssl
 import stat
 from collections.abc import Sequence
@@ -106,7 +107,8 @@ def read_token_file(path: Path) -> str:
         token = path.read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
         raise BadInput(f"{path} cannot be read ({error}).", "Name another --token-from.") from error
-    if hasattr(stat, "S_IRWXG") and mode & (stat.S_IRWXG | stat.S_IRWXO) and path.drive == "":
+    # Elsewhere the mode says nothing of who may read it.
+    if os.name == "posix" and mode & (stat.S_IRWXG | stat.S_IRWXO):
         raise BadInput(f"Others may read {path}.", f"Run: chmod 600 {path}")
     if len(token) < _SHORTEST_TOKEN:
         raise BadInput(

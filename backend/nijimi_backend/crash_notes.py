@@ -11,13 +11,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import TextIO
 
-from nijimi_protocol.logbook import QuietLines, log_dir, open_logbook
+from nijimi_protocol.logbook import QuietLines, log_dir, newest_files, open_logbook
 
 __all__ = ["CrashNotes", "newest_crash"]
 
 log = logging.getLogger(__name__)
 
 _KEPT = 5
+_NOTES = "crash-*.txt"
 
 
 class CrashNotes:
@@ -34,7 +35,7 @@ class CrashNotes:
         self.file: TextIO | None = None
         try:
             log_dir().mkdir(parents=True, exist_ok=True)
-            for old in sorted(log_dir().glob("crash-*.txt"), reverse=True)[_KEPT - 1 :]:
+            for old in newest_files(_NOTES)[_KEPT - 1 :]:
                 old.unlink(missing_ok=True)
             self.file = self._path.open("w", encoding="utf-8")
             # In C, so it works when Python does not any more: a segmentation fault, an abort.
@@ -61,8 +62,7 @@ class CrashNotes:
 def newest_crash() -> Path | None:
     """The newest note that says something."""
     try:
-        notes = sorted(log_dir().glob("crash-*.txt"), reverse=True)
-        return next((note for note in notes if note.stat().st_size), None)
+        return next((note for note in newest_files(_NOTES) if note.stat().st_size), None)
     except OSError:
         return None
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 from .canvas.room import CanvasRoom
 from .flow import Flow
 from .link.connection import Connection
@@ -40,9 +42,11 @@ class Contents:
         self.models = KnownModels()
         self.connection.received.connect(self.models.take)
         self.flow = Flow(room, self.connection, self.settings, self.live_state, self.controls)
+        # A long list is read when the first word is completed, not while Krita starts.
+        tags = functools.cache(lambda: read_tags(tags_path()))
         self.panel = DockerPanel(
             self.settings, self.live_state, self.controls, room.icon, room.pose_presets,
-            self.models, read_tags(tags_path()),
+            self.models, tags,
         )  # fmt: skip
         self.widget = ScrollPanel(self.panel)
         rows = self.panel.control_rows

@@ -17,7 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-__all__ = ["JsonLines", "QuietLines", "log_dir", "newest_logs", "open_logbook"]
+__all__ = ["JsonLines", "QuietLines", "log_dir", "newest_files", "newest_logs", "open_logbook"]
 
 _MAX_BYTES = 1_000_000
 _BACKUPS = 1
@@ -109,7 +109,12 @@ def open_logbook(kind: str, *, with_words: bool = False) -> logging.Handler:
 
 def newest_logs(kind: str) -> list[Path]:
     """The log files of that kind, the newest first."""
+    return newest_files(f"{kind}-*.log")
+
+
+def newest_files(pattern: str) -> list[Path]:
+    """Files of the folder of logs whose names, which hold their time, match; the newest first."""
     try:
-        return sorted(log_dir().glob(f"{kind}-*.log"), key=lambda path: path.name, reverse=True)
+        return sorted(log_dir().glob(pattern), key=lambda path: path.name, reverse=True)
     except OSError:
         return []

@@ -20,6 +20,7 @@ from websockets.exceptions import InvalidStatus
 
 from tests.support.backend_process import BackendProcess
 from tests.support.live_client import LiveClient
+from tests.support.processes import is_alive
 
 ROOT = Path(__file__).resolve().parents[2]
 SECRET = "a wish that nobody else may read"
@@ -175,17 +176,9 @@ def test_the_backend_dies_with_a_parent_that_was_killed(logs: Path, state: str) 
     parent.wait()
     parent.stdout.close()
     end = time.monotonic() + 5.0
-    while _is_alive(pid):
+    while is_alive(pid):
         assert time.monotonic() < end, "an orphan"
         time.sleep(0.05)
-
-
-def _is_alive(pid: int) -> bool:
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
-    except FileNotFoundError:
-        return False
-    return stat.rsplit(")", 1)[1].split()[0] != "Z"
 
 
 STANDSTILL = """

@@ -9,22 +9,16 @@ from nijimi_installer.desktop.krita_process import KritaProcess
 from nijimi_installer.desktop.profile import KritaProfile
 from nijimi_installer.desktop.xvfb import VirtualScreen
 
+from tests.support.processes import is_alive
+
 from .session import STROKE, Session
-
-
-def _is_alive(pid: int) -> bool:
-    try:
-        with open(f"/proc/{pid}/stat", encoding="utf-8") as file:
-            return file.read().rsplit(")", 1)[1].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
 
 
 def _wait_for_death(pid: int, timeout_s: float = 8.0) -> bool:
     end = time.monotonic() + timeout_s
-    while _is_alive(pid) and time.monotonic() < end:
+    while is_alive(pid) and time.monotonic() < end:
         time.sleep(0.1)
-    return not _is_alive(pid)
+    return not is_alive(pid)
 
 
 def test_krita_ends_cleanly_and_takes_the_backend_along(
@@ -36,7 +30,7 @@ def test_krita_ends_cleanly_and_takes_the_backend_along(
         session.go_live()
         session.stroke()
         backend = session.nijimi("backend_pid")
-        assert _is_alive(backend)
+        assert is_alive(backend)
         assert krita.quit() == 0
         assert "Traceback" not in krita.log_path.read_text(errors="replace")
     assert _wait_for_death(backend)

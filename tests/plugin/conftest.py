@@ -54,3 +54,27 @@ def world(application: Any) -> Any:
     from .flow_world import World
 
     return World()
+
+
+@pytest.fixture
+def make_contents(
+    application: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Callable[[], Any]]:
+    """Makes a docker's contents over stand-in documents, with nothing installed; ended after the
+    test."""
+    from nijimi.contents import Contents
+
+    from .flow_world import Canvas
+
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    monkeypatch.setenv("NIJIMI_CONFIG", str(tmp_path / "none.json"))
+    made: list[Contents] = []
+
+    def make() -> Contents:
+        made.append(Contents(Canvas().room()))
+        return made[-1]
+
+    yield make
+    for contents in made:
+        contents.end()
+        contents.widget.deleteLater()

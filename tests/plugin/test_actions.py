@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import xml.etree.ElementTree as ElementTree
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from nijimi.contents import Contents
 from nijimi.model.actions import ACTIONS, SETTING_ACTIONS
 from nijimi.model.settings import SHOW_NOTHING, SHOW_OVERLAY, Settings
 
-from .flow_world import Canvas, World
+from .flow_world import World
 
 ACTION_FILE = Path(__file__).resolve().parents[2] / "krita_plugin" / "nijimi.action"
 
@@ -55,12 +56,8 @@ def test_an_action_changes_its_value_within_bounds(
     assert type(settings.get(setting)) is type(start)
 
 
-def test_every_action_does_something(
-    application: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
-    monkeypatch.setenv("NIJIMI_CONFIG", str(tmp_path / "none.json"))
-    contents = Contents(Canvas().room())
+def test_every_action_does_something(make_contents: Callable[[], Contents]) -> None:
+    contents = make_contents()
     states: list[str] = []
     contents.connection.state_changed.connect(states.append)
     for action in ACTIONS:
@@ -68,8 +65,6 @@ def test_every_action_does_something(
             contents.act(action.name)
     assert [row.kind for row in contents.controls.rows] == ["pose"]
     assert "failed" in states, "retry starts it, and nothing is installed"
-    contents.end()
-    contents.widget.deleteLater()
 
 
 def test_apply_by_shortcut_is_as_by_its_button(world: World) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,6 @@ from nijimi.model.settings import Settings
 from nijimi.qt import QtCore, QtGui, QtWidgets
 from nijimi_protocol.messages import ModelEntry, Models
 from PIL import Image, PngImagePlugin
-
-from .flow_world import Canvas
 
 TEXT = (
     "a boat (red:1.2)\nNegative prompt: fog\nSteps: 7, Sampler: Euler a, CFG scale: 6.5, "
@@ -87,18 +85,12 @@ def test_a_picture_without_settings_changes_nothing() -> None:
 
 
 @pytest.fixture
-def contents(
-    application: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Contents]:
-    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
-    monkeypatch.setenv("NIJIMI_CONFIG", str(tmp_path / "none.json"))
-    contents = Contents(Canvas().room())
+def contents(make_contents: Callable[[], Contents]) -> Contents:
+    contents = make_contents()
     contents.models.take(
         Models(models=(ModelEntry(name="seaside", title="S", family="sd1", native_px=512),))
     )
-    yield contents
-    contents.end()
-    contents.widget.deleteLater()
+    return contents
 
 
 def _drop(widget: Any, path: Path) -> None:

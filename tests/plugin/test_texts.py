@@ -6,7 +6,7 @@ import ast
 import json
 import re
 import string
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -46,15 +46,9 @@ def language(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) ->
 
 
 @pytest.fixture
-def contents(
-    application: Any, language: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Contents]:
-    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
-    monkeypatch.setenv("NIJIMI_CONFIG", str(tmp_path / "none.json"))
-    contents = Contents(Canvas().room())
-    yield contents
-    contents.end()
-    contents.widget.deleteLater()
+def contents(language: str, make_contents: Callable[[], Contents]) -> Contents:
+    """Made after the language was chosen: texts are read once."""
+    return make_contents()
 
 
 def _constants() -> set[str]:

@@ -149,6 +149,9 @@ def _matches(begun: str, names: Iterable[str]) -> list[str]:
         low = name.lower()
         if low.startswith(wanted):
             first.append(name)
-        elif wanted and wanted in low:
+            if len(first) == _MOST_FOUND:
+                # At every letter typed: a list of tags may have a hundred thousand.
+                break
+        elif wanted and len(rest) < _MOST_FOUND and wanted in low:
             rest.append(name)
     return (first + rest)[:_MOST_FOUND]

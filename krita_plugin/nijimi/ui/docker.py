@@ -45,7 +45,7 @@ class DockerPanel(QtWidgets.QWidget):
         icon: Callable[[str], Any],
         presets: tuple[str, ...] = (),
         models: KnownModels | None = None,
-        tags: tuple[str, ...] = (),
+        tags: Callable[[], tuple[str, ...]] = tuple,
     ) -> None:
         super().__init__()
         self._settings = settings
@@ -129,7 +129,7 @@ class DockerPanel(QtWidgets.QWidget):
         entries = self._models.adapters(self._settings.get("model"))
         loras = tuple(entry.name for entry in entries if entry.kind == "lora")
         embeddings = tuple(entry.name for entry in entries if entry.kind == "embedding")
-        return loras, embeddings, self._tags
+        return loras, embeddings, self._tags()
 
     def _sliders(self) -> Any:
         grid = QtWidgets.QGridLayout()
