@@ -36,7 +36,8 @@ from .server import (
     new_token,
     write_token_file,
 )
-from .session.worker import EngineLike, EngineOpener, Worker
+from .session.jobs import EngineLike, EngineOpener
+from .session.worker import Worker
 
 __all__ = ["add_arguments", "run"]
 

@@ -4,7 +4,8 @@ A request with an Origin header (a web page) or a foreign Host (DNS rebinding) i
 handshake; the token is asked in the first message.
 
 Memory is bounded: planes by their budget, and of ``max_clients`` clients each by ``_MAX_QUEUED``
-messages that wait to be read, two frames, and ``MAX_TOLD`` states that wait to be sent.
+messages that wait to be read, two frames, one picture of a batch, and ``MAX_TOLD`` states that wait
+to be sent. What batches keep of a canvas comes out of the same budget.
 """
 
 from __future__ import annotations
@@ -22,12 +23,17 @@ from nijimi_protocol.errors import MalformedMessage, RejectedChange, RemoteProto
 from nijimi_protocol.limits import Limits
 from nijimi_protocol.messages import (
     Ack,
+    BatchPhase,
+    BatchState,
     Cancel,
+    CancelBatch,
     ErrorReport,
+    Generate,
     Hello,
     Message,
     ModelEntry,
     Models,
+    OrderBatches,
     Progress,
     SetControls,
     Status,
@@ -41,10 +47,12 @@ from websockets.http11 import Request, Response
 from .access import Access
 from .errors import PortTaken
 from .session.budget import PlaneBudget
-from .session.frames import Finished, FrameMaker
+from .session.frames import Finished, FrameMaker, Made, made_messages
+from .session.jobs import RenderClient
 from .session.mailbox import Mailbox
 from .session.memory import give_memory_back
-from .session.worker import RenderClient, Worker
+from .session.outbox import Outbox
+from .session.worker import Worker
 
 __all__ = ["CLOSE_CODES", "HELLO_TIMEOUT_S", "NijimiServer"]
 
@@ -93,7 +101,8 @@ class _Connection:
         self._frames = FrameMaker()
         self._last_sent: Finished | None = None
         self._wake = asyncio.Event()
-        self._client = RenderClient(self._deliver, self.tell, budget)
+        self._batches = Outbox()
+        self._client = RenderClient(self._deliver, self.tell, budget, self._deliver_made)
 
     async def run(self) -> None:
         """Serve until either end closes. A fatal error is told before the connection ends."""
@@ -120,6 +129,7 @@ class _Connection:
                 sender.cancel()
             self._finished.take()
             self._last_sent = None
+            self._batches.clear()
             self._frames.forget()
 
     def _receive(self, data: str | bytes) -> None:
@@ -129,7 +139,12 @@ class _Connection:
             event = self._session.receive(data)
             if isinstance(event, Hello):
                 return
-            self._apply(event)
+            try:
+                self._apply(event)
+            except RejectedChange as error:
+                if not isinstance(event, Generate):
+                    raise
+                self.tell(_refused(event, error))
         except RejectedChange as error:
             self.tell(
                 ErrorReport(
@@ -148,6 +163,12 @@ class _Connection:
             self._wake.set()
         elif isinstance(event, Cancel):
             self._worker.cancel(self._client)
+        elif isinstance(event, Generate):
+            self._worker.generate(self._client, event.batch_id, event.params, event.count)
+        elif isinstance(event, CancelBatch):
+            self._worker.cancel_batch(self._client, event.batch_id)
+        elif isinstance(event, OrderBatches):
+            self._worker.order_batches(self._client, event.batch_ids)
         elif self._client.state.apply(event):
             self._worker.changed(self._client, of_controls=isinstance(event, SetControls))
 
@@ -163,10 +184,17 @@ class _Connection:
         self._finished.put(finished)
         self._notify()
 
-    def tell(self, message: Models | Status | Progress | ErrorReport) -> None:
+    def _deliver_made(self, made: Made) -> None:
+        """Called by the worker's thread, never before the last one was sent."""
+        self._batches.put(made)
+        self._notify()
+
+    def tell(self, message: Models | Status | Progress | ErrorReport | BatchState) -> None:
         """Called by the worker's thread, too; a deque's append is atomic."""
         if isinstance(message, Progress):
             self._progress.append(message)
+        elif isinstance(message, BatchState):
+            self._batches.put(message)
         else:
             self._told.append(message)
         self._notify()
@@ -177,6 +205,17 @@ class _Connection:
         except RuntimeError:
             log.debug("the server ended while a picture was on its way")
 
+    async def _send_batches(self) -> None:
+        """A large picture takes as many messages as it needs."""
+        while item := self._batches.take():
+            if isinstance(item, BatchState):
+                await self._socket.send(self._session.send(item))
+                continue
+            limit_bytes = self._session.max_message_bytes
+            for part in made_messages(item, self._session.encodings, limit_bytes):
+                await self._socket.send(self._session.send(part))
+            self._worker.made_sent(self._client)
+
     async def _send_all(self) -> None:
         """Send what waits; a frame only when the client has acknowledged the last one."""
         try:
@@ -186,6 +225,7 @@ class _Connection:
                 while self._progress or self._told:
                     waiting = self._progress or self._told
                     await self._socket.send(self._session.send(waiting.popleft()))
+                await self._send_batches()
                 if self._session.ready_for_frame and (finished := self._finished.take()):
                     self._last_sent = finished
                     frame = self._frames.make(finished, self._session.encodings)
@@ -196,6 +236,15 @@ class _Connection:
             # A client that hears nothing more must not be left waiting: it connects anew.
             log.exception("sending failed")
             await self._socket.close(1011, "internal")
+
+
+def _refused(event: Generate, error: RejectedChange) -> BatchState:
+    return BatchState(
+        batch_id=event.batch_id,
+        state=BatchPhase.FAILED,
+        sentence=error.sentence,
+        action=error.action,
+    )
 
 
 class NijimiServer:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from .codec import decode, encode
 from .errors import (
     LocalProtocolError,
@@ -10,16 +12,21 @@ from .errors import (
     RemoteProtocolError,
 )
 from .geometry import Extent
-from .limits import Limits
+from .limits import MAX_BATCH_PICTURES, Limits
 from .messages import (
     Ack,
+    BatchPicture,
+    BatchState,
     Cancel,
+    CancelBatch,
     DropPlane,
     ErrorReport,
     Frame,
+    Generate,
     Hello,
     Message,
     Models,
+    OrderBatches,
     Progress,
     SetControls,
     SetParams,
@@ -29,6 +36,7 @@ from .messages import (
     UpdateTiles,
     Welcome,
 )
+from .params import RenderParams
 from .pixels import Encoding, PixelFormat, Tile, check_tiles, paste, unpack_tile
 from .session_state import SessionState
 from .version import MIN_PROTOCOL, PROTOCOL
@@ -71,6 +79,9 @@ class ClientSession:
         self._frame_id = 0
         self._picture = bytearray()
         self._picture_extent = Extent(0, 0)
+        self._batch_id = 0
+        self._batches: dict[int, int] = {}
+        self._made: _Made | None = None
 
     @property
     def picture(self) -> tuple[bytearray, Extent]:
@@ -175,6 +186,33 @@ class ClientSession:
         self._require_open()
         return encode(SetPose(revision=self._next(), id=message.id, people=message.people))
 
+    def generate(self, params: RenderParams, count: int) -> tuple[int, bytes]:
+        """Ask for a batch of the state as it is now: its number, and what to send."""
+        self._require_open()
+        params.checked(self.limits)
+        if not 1 <= count <= MAX_BATCH_PICTURES:
+            raise LocalProtocolError(f"A batch has 1 to {MAX_BATCH_PICTURES} pictures.")
+        self._batch_id += 1
+        self._batches[self._batch_id] = count
+        message = Generate(batch_id=self._batch_id, count=count, params=params)
+        return self._batch_id, encode(message)
+
+    def cancel_batch(self, batch_id: int) -> bytes:
+        self._require_open()
+        return encode(CancelBatch(batch_id=batch_id))
+
+    def order_batches(self, batch_ids: tuple[int, ...]) -> bytes:
+        self._require_open()
+        return encode(OrderBatches(batch_ids=batch_ids))
+
+    def take_made(self) -> bytearray:
+        """Pixels (BGRA8) of the batch's picture whose last part was just received; once."""
+        made = self._made
+        if made is None or made.missing:
+            raise LocalProtocolError("No picture of a batch is whole now.")
+        self._made = None
+        return made.pixels
+
     def _next(self) -> int:
         self.revision += 1
         return self.revision
@@ -198,6 +236,12 @@ class ClientSession:
             return
         if isinstance(message, Frame):
             self._paste(message)
+        elif isinstance(message, BatchState):
+            self._check_batch(message.batch_id)
+            if message.state.is_over:
+                del self._batches[message.batch_id]
+        elif isinstance(message, BatchPicture):
+            self._assemble(message)
         elif not isinstance(message, (Models, Status, Progress)):
             raise OutOfOrder("A server must not send that message now.")
 
@@ -212,9 +256,41 @@ class ClientSession:
         whole = frame.base_frame_id == 0
         if not whole and extent != self._picture_extent:
             raise MalformedMessage("A frame's size differs from the one it is based on.")
-        check_tiles(frame.tiles, extent)
+        pixels = self._unpack(frame.tiles, extent)
+        if whole:
+            if sum(tile.bounds.extent.pixels for tile in frame.tiles) != extent.pixels:
+                raise MalformedMessage("A whole frame does not cover its own size.")
+            self._picture, self._picture_extent = bytearray(extent.pixels * 4), extent
+        for tile, data in pixels:
+            paste(self._picture, extent, tile.bounds, data, PixelFormat.BGRA8)
+        self._frame_id = frame.frame_id
+
+    def _check_batch(self, batch_id: int) -> int:
+        count = self._batches.get(batch_id)
+        if count is None:
+            raise OutOfOrder("Something came of a batch that was never asked for.")
+        return count
+
+    def _assemble(self, part: BatchPicture) -> None:
+        """A picture of a batch comes in as many messages as it takes."""
+        extent, made = part.extent, self._made
+        if part.index >= self._check_batch(part.batch_id):
+            raise OutOfOrder("A batch has more pictures than were asked for.")
+        name = (part.batch_id, part.index, extent)
+        if made is None or made.name != name or not made.missing:
+            if extent.width < 1 or extent.height < 1 or extent.pixels > self._own_limits.max_pixels:
+                raise MalformedMessage("A picture has no size, or one beyond the agreed bound.")
+            made = self._made = _Made(name, bytearray(extent.pixels * 4), extent.pixels)
+        for tile, data in self._unpack(part.tiles, extent):
+            paste(made.pixels, extent, tile.bounds, data, PixelFormat.BGRA8)
+            made.missing -= tile.bounds.extent.pixels
+        if made.missing < 0 or bool(made.missing) != part.more:
+            raise MalformedMessage("The parts of a picture do not cover it once.")
+
+    def _unpack(self, tiles: tuple[Tile, ...], extent: Extent) -> list[tuple[Tile, bytes]]:
+        check_tiles(tiles, extent)
         pixels: list[tuple[Tile, bytes]] = []
-        for tile in frame.tiles:
+        for tile in tiles:
             if not extent.bounds.contains(tile.bounds) or tile.format is not PixelFormat.BGRA8:
                 raise MalformedMessage("A tile does not fit its frame.")
             if tile.encoding is not Encoding.RAW and tile.encoding not in self.encodings:
@@ -225,10 +301,13 @@ class ClientSession:
                 pixels.append((tile, self._jpeg.decode(tile)))
             else:
                 pixels.append((tile, unpack_tile(tile)))
-        if whole:
-            if sum(tile.bounds.extent.pixels for tile in frame.tiles) != extent.pixels:
-                raise MalformedMessage("A whole frame does not cover its own size.")
-            self._picture, self._picture_extent = bytearray(extent.pixels * 4), extent
-        for tile, data in pixels:
-            paste(self._picture, extent, tile.bounds, data, PixelFormat.BGRA8)
-        self._frame_id = frame.frame_id
+        return pixels
+
+
+@dataclass
+class _Made:
+    """A picture of a batch while its parts come."""
+
+    name: tuple[int, int, Extent]
+    pixels: bytearray
+    missing: int

@@ -5,7 +5,8 @@ One WebSocket binary message holds one message of ours:
     magic 2 | type 1 | flags 1 | meta_bytes u32 | meta (UTF-8 JSON) | tiles ...
     tile:  x i32 | y i32 | width u16 | height u16 | format u8 | encoding u8 | zero u16 | bytes u32
 
-All numbers are little-endian. Flag bit 0 of UpdateTiles says that the same change goes on.
+All numbers are little-endian. Flag bit 0 of UpdateTiles and
+BatchPicture says that the same change or picture goes on.
 Pixels are not unpacked here: what they would unpack to is bounded by the session first.
 """
 
@@ -16,22 +17,33 @@ import struct
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from .errors import MalformedMessage, OversizedMessage, RejectedChange
+from .batch_codec import (
+    read_batch_picture,
+    read_batch_state,
+    read_cancel_batch,
+    read_generate,
+    read_order_batches,
+)
+from .errors import MalformedMessage, OversizedMessage
 from .fields import MAX_COUNTER, Fields, parse_object
 from .geometry import Bounds
-from .inpaint import InitialFill, InpaintMode, InpaintParams
 from .limits import Limits
 from .messages import (
     Ack,
+    BatchPicture,
+    BatchState,
     Cancel,
+    CancelBatch,
     ControlLayer,
     DropPlane,
     ErrorReport,
     Frame,
+    Generate,
     Hello,
     Message,
     ModelEntry,
     Models,
+    OrderBatches,
     Progress,
     SetControls,
     SetParams,
@@ -41,7 +53,7 @@ from .messages import (
     UpdateTiles,
     Welcome,
 )
-from .params import RenderMode, RenderParams
+from .params_codec import params_from_json, params_to_json
 from .pixels import Encoding, PixelFormat, Tile
 from .pose import person_from_json, person_to_json
 from .version import MAGIC
@@ -62,20 +74,28 @@ _TYPES: Mapping[type[object], int] = {
     SetParams: 7,
     Ack: 8,
     Cancel: 9,
+    Generate: 10,
+    CancelBatch: 11,
+    OrderBatches: 12,
     Welcome: 64,
     Status: 65,
     Frame: 66,
     Progress: 67,
     ErrorReport: 68,
     Models: 69,
+    BatchState: 70,
+    BatchPicture: 71,
 }
+
+
+_IN_PARTS = (_TYPES[UpdateTiles], _TYPES[BatchPicture])
 
 
 def encode(message: Message) -> bytes:
     """The bytes of one message."""
     tiles: tuple[Tile, ...] = ()
     flags = 0
-    if isinstance(message, UpdateTiles):
+    if isinstance(message, (UpdateTiles, BatchPicture)):
         tiles, flags = message.tiles, _MORE if message.more else 0
     elif isinstance(message, Frame):
         tiles = message.tiles
@@ -116,10 +136,10 @@ def decode(data: bytes | bytearray | memoryview, limits: Limits) -> Message:
     if reader is None:
         raise MalformedMessage(f"A message has the unknown type {kind}.")
     fields = parse_object(bytes(view[_HEADER.size : start]))
-    carries_tiles = kind in (_TYPES[UpdateTiles], _TYPES[Frame])
+    carries_tiles = kind in (_TYPES[UpdateTiles], _TYPES[Frame], _TYPES[BatchPicture])
     if not carries_tiles and start != len(view):
         raise MalformedMessage("A message has bytes behind its end.")
-    if flags & ~_MORE or (flags and kind != _TYPES[UpdateTiles]):
+    if flags & ~_MORE or (flags and kind not in _IN_PARTS):
         raise MalformedMessage("A message has unknown flags.")
     tiles = tuple(_read_tiles(view[start:], limits)) if carries_tiles else ()
     return reader(fields, tiles, bool(flags & _MORE), limits)
@@ -168,22 +188,16 @@ def _meta_of(message: Message) -> dict[str, Any]:
         meta = dict(vars(message), controls=[vars(control) for control in message.controls])
     elif isinstance(message, SetPose):
         meta = dict(vars(message), people=[person_to_json(person) for person in message.people])
-    elif isinstance(message, SetParams):
-        params = message.params
-        inpaint = dict(
-            vars(params.inpaint),
-            mode=params.inpaint.mode.value,
-            initial_fill=params.inpaint.initial_fill.value,
-        )
-        meta = dict(
-            vars(message), params=dict(vars(params), mode=params.mode.value, inpaint=inpaint)
-        )
+    elif isinstance(message, (SetParams, Generate)):
+        meta = dict(vars(message), params=params_to_json(message.params))
     else:
         meta = dict(vars(message))
         meta.pop("tiles", None)
         meta.pop("more", None)
         if isinstance(message, Frame):
             meta["timings_ms"] = dict(message.timings_ms)
+        elif isinstance(message, BatchState):
+            meta["state"] = message.state.value
     return meta
 
 
@@ -255,46 +269,7 @@ def _read_set_pose(f: Fields, _t: tuple[Tile, ...], _m: bool, _l: Limits) -> Mes
 
 def _read_set_params(f: Fields, _t: tuple[Tile, ...], _m: bool, limits: Limits) -> Message:
     revision = f.integer("revision", 1)
-    p = f.part("params")
-    i = p.part("inpaint")
-    try:
-        mode = RenderMode(p.text("mode", 32))
-        inpaint = InpaintParams(
-            mode=InpaintMode(i.text("mode", 32)),
-            initial_fill=InitialFill(i.text("initial_fill", 32)),
-            grow_px=i.integer("grow_px"),
-            feather_px=i.integer("feather_px"),
-            blend_px=i.integer("blend_px"),
-            context_px=i.integer("context_px"),
-            context=i.optional_bounds("context"),
-            match_colours=i.flag("match_colours"),
-            poisson=i.flag("poisson"),
-        )
-    except ValueError:
-        raise RejectedChange(
-            "params", "This backend does not know that mode.", "Update the backend.", revision
-        ) from None
-    params = RenderParams(
-        prompt=p.text("prompt", limits.max_meta_bytes),
-        negative_prompt=p.text("negative_prompt", limits.max_meta_bytes),
-        strength=p.number("strength"),
-        num_inference_steps=p.integer("num_inference_steps"),
-        guidance_scale=p.number("guidance_scale"),
-        seed=p.integer("seed"),
-        mode=mode,
-        model=p.text("model", 1024),
-        live=p.flag("live"),
-        refine=p.flag("refine"),
-        sampler=p.text("sampler", 64),
-        schedule=p.text("schedule", 64),
-        eta=p.number("eta"),
-        guidance_rescale=p.number("guidance_rescale"),
-        clip_skip=p.integer("clip_skip"),
-        second_prompt=p.text("second_prompt", limits.max_meta_bytes),
-        prompt_blend=p.number("prompt_blend"),
-        inpaint=inpaint,
-    )
-    return SetParams(revision=revision, params=params.checked(limits, revision))
+    return SetParams(revision=revision, params=params_from_json(f.part("params"), limits, revision))
 
 
 def _read_ack(f: Fields, _t: tuple[Tile, ...], _m: bool, _l: Limits) -> Message:
@@ -382,10 +357,15 @@ _READERS: Mapping[int, _Reader] = {
     _TYPES[SetParams]: _read_set_params,
     _TYPES[Ack]: _read_ack,
     _TYPES[Cancel]: _read_cancel,
+    _TYPES[Generate]: read_generate,
+    _TYPES[CancelBatch]: read_cancel_batch,
+    _TYPES[OrderBatches]: read_order_batches,
     _TYPES[Welcome]: _read_welcome,
     _TYPES[Models]: _read_models,
     _TYPES[Status]: _read_status,
     _TYPES[Frame]: _read_frame,
     _TYPES[Progress]: _read_progress,
     _TYPES[ErrorReport]: _read_error,
+    _TYPES[BatchState]: read_batch_state,
+    _TYPES[BatchPicture]: read_batch_picture,
 }

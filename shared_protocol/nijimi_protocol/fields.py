@@ -80,6 +80,18 @@ class Fields:
             raise MalformedMessage(f"The field {name} must be a list of at most {max_items}.")
         return cast("list[object]", value)
 
+    def counters(self, name: str, max_items: int) -> tuple[int, ...]:
+        """Whole numbers from 1."""
+        found = self.items(name, max_items)
+        whole = [
+            value
+            for value in found
+            if isinstance(value, int) and not isinstance(value, bool) and 0 < value <= MAX_COUNTER
+        ]
+        if len(whole) != len(found):
+            raise MalformedMessage(f"The field {name} must hold whole numbers from 1.")
+        return tuple(whole)
+
     def part(self, name: str) -> Fields:
         return Fields(self._value.get(name))
 

@@ -7,7 +7,13 @@ from dataclasses import dataclass
 from .errors import RejectedChange
 from .geometry import Extent
 
-__all__ = ["Limits"]
+__all__ = ["MAX_BATCHES", "MAX_BATCH_PICTURES", "Limits"]
+
+MAX_BATCHES = 16
+"""Batches that one client may have waiting or running."""
+
+MAX_BATCH_PICTURES = 16
+"""Pictures of one batch."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,7 +9,9 @@
 | SetPose | the people of a pose layer |
 | SetParams | prompt, strength, steps, seed, live on or off |
 | Ack | this frame is shown (0: I lost it, send a whole one) |
-| Cancel | stop what is being rendered, until something changes |
+| Cancel | stop what is being rendered live, until something changes |
+| Generate | make pictures of the state as it is now, beside what is live |
+| CancelBatch / OrderBatches | give some of those up, or make them in another order |
 
 | from the server | meaning |
 |---|---|
@@ -18,6 +20,7 @@
 | Status | device, model and state in words |
 | Frame | a picture, as the tiles that changed since the last acknowledged one |
 | Progress | how far a long work is |
+| BatchState / BatchPicture | how far a batch is, and each of its pictures |
 | ErrorReport | code, sentence, and what to do |
 
 ``revision`` counts the client's changes. A frame carries the newest revision that it shows.
@@ -25,6 +28,7 @@
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Union
@@ -40,16 +44,22 @@ __all__ = [
     "CONTROL_FAILED",
     "MASK",
     "Ack",
+    "BatchPhase",
+    "BatchPicture",
+    "BatchState",
     "Cancel",
+    "CancelBatch",
     "ClientMessage",
     "ControlLayer",
     "DropPlane",
     "ErrorReport",
     "Frame",
+    "Generate",
     "Hello",
     "Message",
     "ModelEntry",
     "Models",
+    "OrderBatches",
     "Progress",
     "ServerMessage",
     "SetControls",
@@ -173,6 +183,33 @@ class Cancel:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Generate:
+    """Make ``count`` pictures of the planes, controls and poses as they are now.
+
+    ``params`` are these pictures' own; the picture ``n`` has the seed ``params.seed + n``, counted
+    modulo 2**32. ``batch_id`` rises from one batch to the next.
+    """
+
+    batch_id: int
+    count: int
+    params: RenderParams
+
+
+@dataclass(frozen=True, kw_only=True)
+class CancelBatch:
+    """Give a batch up; pictures of it that are made already stay made."""
+
+    batch_id: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class OrderBatches:
+    """The order of batches that wait; one that runs goes on, those not named come last."""
+
+    batch_ids: tuple[int, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
 class ModelEntry:
     """One thing that the backend can load. ``kind``: "checkpoint", "lora" or "embedding"."""
 
@@ -236,6 +273,56 @@ class Frame:
     timings_ms: Mapping[str, float] = field(default_factory=dict[str, float])
 
 
+class BatchPhase(str, enum.Enum):
+    """Where a batch is."""
+
+    WAITING = "waiting"
+    RUNNING = "running"
+    DONE = "done"
+    CANCELLED = "cancelled"
+    FAILED = "failed"
+
+    @property
+    def is_over(self) -> bool:
+        return self in (BatchPhase.DONE, BatchPhase.CANCELLED, BatchPhase.FAILED)
+
+
+@dataclass(frozen=True, kw_only=True)
+class BatchState:
+    """How far a batch is: ``done`` pictures, and ``step`` of ``steps`` of the next one.
+
+    ``left_s`` is a guess at the seconds to its end, 0 where nothing is known. A batch that failed
+    says why.
+    """
+
+    batch_id: int
+    state: BatchPhase
+    done: int = 0
+    step: int = 0
+    steps: int = 0
+    left_s: float = 0.0
+    sentence: str = ""
+    action: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BatchPicture:
+    """A picture of a batch, of ``extent`` pixels over ``area`` of the canvas.
+
+    With ``more`` the rest of its tiles comes in the next message.
+    """
+
+    batch_id: int
+    index: int
+    extent: Extent
+    area: Bounds
+    tiles: tuple[Tile, ...]
+    seed: int
+    num_inference_steps: int = 0
+    sampler: str = ""
+    more: bool = False
+
+
 @dataclass(frozen=True, kw_only=True)
 class Progress:
     """``done`` of ``total`` parts of a long work, e.g. loading a model."""
@@ -257,7 +344,20 @@ class ErrorReport:
 
 
 ClientMessage = Union[
-    Hello, SetPlane, DropPlane, UpdateTiles, SetControls, SetPose, SetParams, Ack, Cancel
+    Hello,
+    SetPlane,
+    DropPlane,
+    UpdateTiles,
+    SetControls,
+    SetPose,
+    SetParams,
+    Ack,
+    Cancel,
+    Generate,
+    CancelBatch,
+    OrderBatches,
 ]
-ServerMessage = Union[Welcome, Models, Status, Frame, Progress, ErrorReport]
+ServerMessage = Union[
+    Welcome, Models, Status, Frame, Progress, ErrorReport, BatchState, BatchPicture
+]
 Message = Union[ClientMessage, ServerMessage]

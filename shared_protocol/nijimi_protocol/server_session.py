@@ -20,14 +20,19 @@ from .messages import (
     CANVAS,
     MASK,
     Ack,
+    BatchPicture,
+    BatchState,
     Cancel,
+    CancelBatch,
     DropPlane,
     ErrorReport,
     Frame,
+    Generate,
     Hello,
     Message,
     ModelEntry,
     Models,
+    OrderBatches,
     Progress,
     SetControls,
     SetParams,
@@ -53,7 +58,7 @@ class ServerSession:
         token: str,
         device: str,
         models: tuple[ModelEntry, ...],
-        capabilities: tuple[str, ...] = ("img2img", "txt2img", "inpaint"),
+        capabilities: tuple[str, ...] = ("img2img", "txt2img", "inpaint", "generate"),
         limits: Limits | None = None,
         encodings: tuple[Encoding, ...] = (Encoding.RAW, Encoding.ZLIB, Encoding.JPEG),
     ) -> None:
@@ -66,9 +71,12 @@ class ServerSession:
         self._planes: dict[str, tuple[Extent, PixelFormat]] = {}
         self._poses: set[str] = set()
         self._awaiting_ack = 0
+        self._batch_id = 0
         self.state = SessionState.HANDSHAKE
         self.encodings: tuple[Encoding, ...] = ()
         self.client = ""
+        self.max_message_bytes = self._limits.max_message_bytes
+        """What both ends take."""
         self.revision = 0
         self.acked_frame_id = 0
 
@@ -127,7 +135,10 @@ class ServerSession:
         self._awaiting_ack = frame.frame_id
         return encode(frame)
 
-    def send(self, message: Models | Status | Progress | ErrorReport) -> bytes:
+    def send(
+        self,
+        message: Models | Status | Progress | ErrorReport | BatchState | BatchPicture,
+    ) -> bytes:
         """The bytes of a message that needs no state."""
         self._require_open()
         return encode(message)
@@ -168,6 +179,7 @@ class ServerSession:
         common = tuple(e for e in self._offered if e in message.encodings)
         self.encodings = common or (Encoding.RAW,)
         self.client = message.client
+        self.max_message_bytes = min(message.max_message_bytes, self._limits.max_message_bytes)
         self.state = SessionState.OPEN
 
     def _check(self, message: Message) -> None:
@@ -177,7 +189,12 @@ class ServerSession:
             self._awaiting_ack = 0
             self.acked_frame_id = message.frame_id
             return
-        if isinstance(message, Cancel):
+        if isinstance(message, (Cancel, CancelBatch, OrderBatches)):
+            return
+        if isinstance(message, Generate):
+            if message.batch_id <= self._batch_id:
+                raise OutOfOrder("The numbers of the batches do not rise.")
+            self._batch_id = message.batch_id
             return
         if not isinstance(
             message, (SetPlane, DropPlane, UpdateTiles, SetControls, SetPose, SetParams)

@@ -3,6 +3,7 @@
 # pyright: reportPrivateUsage=false
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,12 +11,16 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 from nijimi_backend.engine.request import FrameRequest, Picture
-from nijimi_backend.errors import ModelCorrupt
-from nijimi_backend.session import refusals
-from nijimi_backend.session.frames import Finished
+from nijimi_backend.errors import ModelCorrupt, RenderCancelled
+from nijimi_backend.session import batches, refusals
+from nijimi_backend.session.batches import Batch
+from nijimi_backend.session.canvas_state import CanvasState
+from nijimi_backend.session.frames import Finished, Made
+from nijimi_backend.session.jobs import RenderClient, Told
 from nijimi_backend.session.refusals import RETRY_S, Refusals
-from nijimi_backend.session.worker import RenderClient, Worker
-from nijimi_protocol.messages import ErrorReport, Progress, SetParams, Status
+from nijimi_backend.session.worker import Worker
+from nijimi_protocol.errors import RejectedChange
+from nijimi_protocol.messages import BatchPhase, BatchState, ErrorReport, SetParams, Status
 from nijimi_protocol.params import RenderMode, RenderParams
 
 
@@ -29,6 +34,9 @@ class Engine:
 
     def __init__(self, name: str) -> None:
         self.model = Model(name)
+        self.requests: list[FrameRequest] = []
+        self.may_go_on = threading.Event()
+        self.may_go_on.set()
 
     def render(
         self,
@@ -36,6 +44,13 @@ class Engine:
         should_stop: Callable[[], bool] = lambda: False,
         on_step: Callable[[int, int], None] = lambda _done, _total: None,
     ) -> Picture:
+        self.requests.append(request)
+        steps = request.params.num_inference_steps
+        for step in range(steps):
+            self.may_go_on.wait(10)
+            if should_stop():
+                raise RenderCancelled
+            on_step(step + 1, steps)
         return Picture(
             pixels=np.zeros((8, 8, 4), dtype=np.uint8),
             area=request.extent.bounds,
@@ -53,9 +68,12 @@ class Bench:
         self.broken = set(broken)
         self.opened: list[str] = []
         self.finished: list[Finished] = []
-        self.told: list[Status | Progress | ErrorReport] = []
+        self.told: list[Told] = []
         self.worker = Worker(self._open, default)
-        self.client = RenderClient(self.finished.append, self.told.append)
+        self.made: list[Made] = []
+        self.client = RenderClient(
+            self.finished.append, self.told.append, deliver_made=self.made.append
+        )
         self._revision = 0
         self.worker.add(self.client)
         self.worker.start()
@@ -64,7 +82,8 @@ class Bench:
         self.opened.append(name)
         if name in self.broken:
             raise ModelCorrupt(f"{name} is damaged.", "Copy it again.")
-        return Engine(name)
+        self.engine = Engine(name)
+        return self.engine
 
     def want(self, model: str) -> None:
         self._revision += 1
@@ -73,6 +92,21 @@ class Bench:
         )
         assert self.client.state.apply(SetParams(revision=self._revision, params=params))
         self.worker.changed(self.client)
+
+    def generate(self, batch_id: int, count: int = 1, **params: object) -> None:
+        wish = RenderParams(**{"mode": RenderMode.TXT2IMG, **params})  # type: ignore[arg-type]
+        self.worker.generate(self.client, batch_id, wish, count)
+
+    def batch_states(self, batch_id: int) -> list[BatchState]:
+        return [
+            event
+            for event in tuple(self.told)
+            if isinstance(event, BatchState) and event.batch_id == batch_id
+        ]
+
+    def end_of(self, batch_id: int) -> BatchState:
+        _until(lambda: any(state.state.is_over for state in self.batch_states(batch_id)))
+        return self.batch_states(batch_id)[-1]
 
     def errors(self) -> list[str]:
         return [event.sentence for event in self.told if isinstance(event, ErrorReport)]
@@ -153,3 +187,112 @@ def test_a_refusal_is_remembered_for_a_while() -> None:
     assert known.may_try("b", 10.0)
     known.forget("a")
     assert known.report("a") is None
+
+
+def test_a_batch_has_a_seed_for_each_picture_and_waits_until_one_is_sent() -> None:
+    bench = Bench()
+    bench.generate(1, count=3, seed=2**32 - 2, num_inference_steps=2)
+    _until(lambda: len(bench.made) == 1)
+    time.sleep(0.05)
+    assert len(bench.made) == 1, "the next one was made before the last was sent"
+    for count in (2, 3):
+        bench.worker.made_sent(bench.client)
+        _until(lambda count=count: len(bench.made) == count)
+    assert bench.end_of(1).done == 3
+    assert [made.picture.seed for made in bench.made] == [2**32 - 2, 2**32 - 1, 0]
+    assert [made.index for made in bench.made] == [0, 1, 2]
+    assert all(request.exact for request in bench.engine.requests)
+    bench.worker.stop()
+
+
+def test_live_goes_before_a_batch_but_not_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batches, "PATIENCE_S", 0.3)
+    bench = Bench()
+    _until(lambda: "ready" in bench.states())
+    bench.engine.may_go_on.clear()
+    bench.want("")
+    _until(lambda: len(bench.engine.requests) == 1)
+    bench.generate(1)
+    bench.want("")
+    bench.engine.may_go_on.set()
+    _until(lambda: len(bench.made) == 1)
+    assert [request.exact for request in bench.engine.requests[:2]] == [False, False]
+    bench.worker.made_sent(bench.client)
+    bench.generate(2)
+    ends = time.monotonic() + 10
+    while len(bench.made) < 2:
+        bench.want("")
+        time.sleep(0.002)
+        assert time.monotonic() < ends, "live pictures starved the batch"
+    bench.worker.stop()
+
+
+def test_a_batch_is_cancelled_while_it_waits_and_while_it_runs() -> None:
+    bench = Bench()
+    _until(lambda: "ready" in bench.states())
+    bench.engine.may_go_on.clear()
+    bench.generate(1, count=4)
+    _until(lambda: len(bench.engine.requests) == 1)
+    bench.generate(2)
+    bench.worker.cancel_batch(bench.client, 2)
+    assert bench.end_of(2).state is BatchPhase.CANCELLED
+    bench.worker.cancel_batch(bench.client, 1)
+    bench.engine.may_go_on.set()
+    assert bench.end_of(1).state is BatchPhase.CANCELLED
+    assert bench.made == []
+    bench.generate(3)
+    _until(lambda: len(bench.made) == 1)
+    assert bench.end_of(3).state is BatchPhase.DONE
+    bench.worker.stop()
+
+
+def test_batches_that_wait_run_in_the_order_that_is_wished() -> None:
+    bench = Bench()
+    _until(lambda: "ready" in bench.states())
+    bench.engine.may_go_on.clear()
+    for batch_id in (1, 2, 3, 4):
+        bench.generate(batch_id)
+        _until(lambda: len(bench.engine.requests) == 1)
+    bench.worker.order_batches(bench.client, (4, 2, 99))
+    bench.engine.may_go_on.set()
+    for count in (1, 2, 3, 4):
+        _until(lambda count=count: len(bench.made) == count)
+        bench.worker.made_sent(bench.client)
+    assert [made.batch_id for made in bench.made] == [1, 4, 2, 3]
+    bench.worker.stop()
+
+
+def test_a_batch_that_cannot_be_says_why_and_the_next_one_runs() -> None:
+    bench = Bench("bad")
+    _until(lambda: "ready" in bench.states())
+    bench.generate(1, model="bad")
+    bench.generate(2, mode=RenderMode.IMG2IMG)
+    bench.generate(3)
+    assert bench.end_of(1).sentence == "bad is damaged."
+    assert "no picture to start from" in bench.end_of(2).sentence
+    assert bench.end_of(3).state is BatchPhase.DONE
+    bench.worker.stop()
+
+
+def test_more_batches_than_agreed_are_refused() -> None:
+    bench = Bench()
+    _until(lambda: "ready" in bench.states())
+    bench.engine.may_go_on.clear()
+    for batch_id in range(1, 17):
+        bench.generate(batch_id)
+    with pytest.raises(RejectedChange, match="16 batches"):
+        bench.generate(17)
+    bench.worker.remove(bench.client)
+    bench.engine.may_go_on.set()
+    bench.worker.stop()
+
+
+def test_how_far_a_batch_is_and_how_long_it_takes_is_told() -> None:
+    batch = Batch(id=1, snapshot=CanvasState().snapshot(), count=4)
+    assert batch.state(BatchPhase.RUNNING).left_s == 0.0
+    batch.step, batch.steps = 1, 4
+    # A quarter of the first took 2 s: 8 s a picture, 32 in all.
+    assert batch.state(BatchPhase.RUNNING, 2.0).left_s == 30.0
+    batch.done, batch.spent_s, batch.step = 2, 20.0, 0
+    assert batch.state(BatchPhase.RUNNING).left_s == 20.0
+    assert batch.state(BatchPhase.DONE).left_s == 0.0

@@ -7,15 +7,27 @@ import shutil
 import signal
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from nijimi_protocol.codec import encode
 from nijimi_protocol.geometry import Bounds, Extent
-from nijimi_protocol.messages import CANVAS, Frame, Hello, Models, SetParams, SetPlane
-from nijimi_protocol.params import RenderParams
-from nijimi_protocol.pixels import PixelFormat
+from nijimi_protocol.limits import Limits
+from nijimi_protocol.messages import (
+    CANVAS,
+    MASK,
+    BatchPhase,
+    BatchPicture,
+    Frame,
+    Hello,
+    Models,
+    SetParams,
+    SetPlane,
+)
+from nijimi_protocol.params import RenderMode, RenderParams
+from nijimi_protocol.pixels import Encoding, PixelFormat, pack_tile
 from nijimi_protocol.version import SUBPROTOCOL
 from safetensors.torch import save_file
 from websockets.exceptions import ConnectionClosed, InvalidStatus
@@ -71,6 +83,68 @@ def test_the_newest_of_many_strokes_is_shown_and_then_refined(client: LiveClient
     revisions = [event.revision for event in client.seen if isinstance(event, Frame)]
     assert revisions == sorted(revisions), "an older picture followed a newer one"
     assert len(revisions) < 40, "every stroke was rendered, instead of the newest"
+
+
+def test_a_batch_shows_the_canvas_as_it_was_when_it_was_asked_for(client: LiveClient) -> None:
+    params = RenderParams(prompt="a house", seed=5, strength=0.4, num_inference_steps=2)
+    alone = _batch_pixels(client, params)
+    assert len(set(alone)) == 3, "three seeds gave pictures that are alike"
+    # The same again, with the painter and live pictures going on meanwhile.
+    client.paint(Bounds(0, 0, 512, 512), 90)
+    batch_id = client.generate(params, 3)
+    client.set(replace(params, live=True, seed=77))
+    for n in range(10):
+        client.paint(Bounds(30 * n, 0, 200, 400), 20 * n)
+    state, made = client.wait_for_batch(batch_id)
+    assert (state.state, state.done) == (BatchPhase.DONE, 3)
+    assert [pixels for _, pixels in made] == alone
+    assert [picture.seed for picture, _ in made] == [5, 6, 7]
+    assert {picture.num_inference_steps for picture, _ in made} == {2}
+    client.wait_for_frame(client.session.revision, final=True)
+
+
+def _batch_pixels(client: LiveClient, params: RenderParams) -> list[bytes]:
+    client.open_canvas(Extent(512, 512))
+    client.paint(Bounds(0, 0, 512, 512), 90)
+    _, made = client.wait_for_batch(client.generate(params, 3))
+    return [pixels for _, pixels in made]
+
+
+def test_a_large_picture_of_a_batch_comes_in_parts_that_the_client_takes(
+    backend: BackendProcess,
+) -> None:
+    limits = Limits(max_message_bytes=65536)
+    params = RenderParams(
+        prompt="sea", mode=RenderMode.INPAINT, num_inference_steps=1, strength=0.5
+    )
+    with LiveClient(backend.port, backend.token, limits=limits) as client:
+        client.wait_for_state("ready")
+        client.open_canvas(Extent(300, 200))
+        client.paint(Bounds(0, 0, 300, 50), 90)
+        client.socket.send(client.session.set_plane(MASK, Extent(300, 200), PixelFormat.GRAY8))
+        whole = pack_tile(Bounds(0, 0, 300, 200), PixelFormat.GRAY8, b"\xff" * 60000, Encoding.ZLIB)
+        for data in client.session.update_tiles(MASK, [whole]):
+            client.socket.send(data)
+        _, made = client.wait_for_batch(client.generate(params, 1))
+        parts = [event for event in client.seen if isinstance(event, BatchPicture)]
+    assert [part.more for part in parts] == [True] * (len(parts) - 1) + [False]
+    assert len(parts) == 5
+    assert [part.extent for part in parts] == [Extent(300, 200)] * 5
+    assert len(made[0][1]) == 300 * 200 * 4
+
+
+def test_a_client_that_leaves_takes_its_batches_along(backend: BackendProcess) -> None:
+    params = RenderParams(prompt="sea", num_inference_steps=50, mode=RenderMode.TXT2IMG)
+    with LiveClient(backend.port, backend.token) as client:
+        client.wait_for_state("ready")
+        for _ in range(5):
+            client.generate(params, 16)
+        client.receive()
+    with LiveClient(backend.port, backend.token) as client:
+        client.wait_for_state("ready")
+        quick = replace(params, num_inference_steps=1)
+        state, made = client.wait_for_batch(client.generate(quick, 1))
+    assert (state.state, len(made)) == (BatchPhase.DONE, 1)
 
 
 def test_a_change_that_alters_no_pixel_is_still_shown_as_newest(client: LiveClient) -> None:

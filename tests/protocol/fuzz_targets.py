@@ -15,9 +15,15 @@ from nijimi_protocol.geometry import Bounds, Extent
 from nijimi_protocol.limits import Limits
 from nijimi_protocol.messages import (
     CANVAS,
+    BatchPhase,
+    BatchPicture,
+    BatchState,
+    CancelBatch,
     Frame,
+    Generate,
     Message,
     Models,
+    OrderBatches,
     Progress,
     SetControls,
     SetParams,
@@ -109,6 +115,7 @@ def client_end(data: bytes) -> None:
     if data[:1] != b"\0":
         client.receive(_WELCOME)
         client.set_plane(CANVAS, Extent(8, 8), PixelFormat.BGRA8)
+        client.generate(RenderParams(), 2)
     for part in _split(data[1:]):
         try:
             event = client.receive(part)
@@ -117,6 +124,8 @@ def client_end(data: bytes) -> None:
             return
         pixels, extent = client.picture
         assert len(pixels) == extent.pixels * 4 <= LIMITS.max_pixels * 4
+        if isinstance(event, BatchPicture) and not event.more:
+            assert len(client.take_made()) == event.extent.pixels * 4 <= LIMITS.max_pixels * 4
         if isinstance(event, Frame):
             try:
                 client.ack(event.frame_id)
@@ -151,6 +160,9 @@ def first_inputs(target: str) -> list[bytes]:
         SetParams(revision=3, params=RenderParams(prompt="sea")),
         SetControls(revision=4, controls=()),
         SetPose(revision=5, id="c0", people=()),
+        Generate(batch_id=1, count=2, params=RenderParams(prompt="sea")),
+        OrderBatches(batch_ids=(1,)),
+        CancelBatch(batch_id=1),
     ]
     ours: list[Message] = [
         Status(state="ready", device="d", model="m"),
@@ -160,6 +172,9 @@ def first_inputs(target: str) -> list[bytes]:
             frame_id=1, base_frame_id=0, revision=1, extent=extent, area=extent.bounds,
             tiles=(tile,),
         ),
+        BatchState(batch_id=1, state=BatchPhase.RUNNING, steps=4),
+        BatchPicture(batch_id=1, index=0, extent=extent, area=extent.bounds, tiles=(tile,), seed=1),
+        BatchState(batch_id=1, state=BatchPhase.DONE, done=1),
     ]  # fmt: skip
     if target == "codec":
         return [encode(message) for message in (*theirs, *ours)]

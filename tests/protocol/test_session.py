@@ -22,9 +22,13 @@ from nijimi_protocol.limits import Limits
 from nijimi_protocol.messages import (
     CANVAS,
     Ack,
+    BatchPhase,
+    BatchPicture,
+    BatchState,
     ControlLayer,
     ErrorReport,
     Frame,
+    Generate,
     Hello,
     Message,
     ModelEntry,
@@ -254,6 +258,81 @@ def test_a_frame_that_cannot_be_is_refused_by_the_client(frame: Frame) -> None:
     with pytest.raises(RemoteProtocolError):
         client.receive(encode(frame))
     assert client.state is SessionState.CLOSED
+
+
+def _bands(batch_id: int, index: int = 0) -> list[BatchPicture]:
+    """A picture of 8 x 8 in two parts."""
+    extent = Extent(8, 8)
+    return [
+        BatchPicture(
+            batch_id=batch_id, index=index, extent=extent, area=extent.bounds, seed=1,
+            tiles=(_tile(Bounds(0, y, 8, 4), 1 + y),), more=y == 0,
+        )
+        for y in (0, 4)
+    ]  # fmt: skip
+
+
+def test_a_picture_of_a_batch_is_assembled_from_its_parts_once() -> None:
+    client, server = _pair()
+    batch_id, data = client.generate(RenderParams(prompt="sea", seed=7), 2)
+    asked = server.receive(data)
+    assert asked == Generate(batch_id=batch_id, count=2, params=RenderParams(prompt="sea", seed=7))
+    first, second = _bands(batch_id)
+    client.receive(server.send(first))
+    with pytest.raises(LocalProtocolError):
+        client.take_made()
+    client.receive(server.send(second))
+    assert client.take_made() == bytes([1] * 128 + [5] * 128)
+    with pytest.raises(LocalProtocolError):
+        client.take_made()
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        _bands(2)[:1],
+        _bands(1, index=2)[:1],
+        [replace(_bands(1)[0], more=False)],
+        [_bands(1)[0], _bands(1)[0]],
+        [_bands(1)[0], replace(_bands(1)[1], more=True)],
+        [replace(_bands(1)[0], extent=Extent(0, 8))],
+        [replace(_bands(1)[0], extent=Extent(2**30, 2**30))],
+        [replace(_bands(1)[0], extent=Extent(4, 4))],
+    ],
+    ids=["never asked", "too many", "too few tiles", "twice", "ends twice", "no size", "too large",
+         "beside it"],
+)  # fmt: skip
+def test_a_picture_of_a_batch_that_cannot_be_is_refused(parts: list[BatchPicture]) -> None:
+    client, _ = _pair()
+    client.generate(RenderParams(), 2)
+    for part in parts[:-1]:
+        client.receive(encode(part))
+    with pytest.raises(RemoteProtocolError):
+        client.receive(encode(parts[-1]))
+    assert client.state is SessionState.CLOSED
+
+
+def test_nothing_comes_of_a_batch_that_is_over() -> None:
+    client, server = _pair()
+    batch_id, _ = client.generate(RenderParams(), 1)
+    client.receive(server.send(BatchState(batch_id=batch_id, state=BatchPhase.CANCELLED)))
+    with pytest.raises(OutOfOrder):
+        client.receive(server.send(_bands(batch_id)[0]))
+
+
+@pytest.mark.parametrize("count", [0, 17])
+def test_a_batch_of_no_or_too_many_pictures_is_not_asked_for(count: int) -> None:
+    client, _ = _pair()
+    with pytest.raises(LocalProtocolError):
+        client.generate(RenderParams(), count)
+
+
+def test_the_numbers_of_batches_rise() -> None:
+    client, server = _pair()
+    _, data = client.generate(RenderParams(), 1)
+    server.receive(data)
+    with pytest.raises(OutOfOrder):
+        server.receive(data)
 
 
 def test_a_client_reads_an_error_before_the_handshake_is_done() -> None:

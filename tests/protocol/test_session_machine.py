@@ -15,9 +15,13 @@ from nijimi_protocol.limits import Limits
 from nijimi_protocol.messages import (
     CANVAS,
     MASK,
+    BatchPhase,
+    BatchPicture,
+    BatchState,
     ControlLayer,
     DropPlane,
     Frame,
+    Generate,
     Message,
     Progress,
     SetControls,
@@ -57,6 +61,9 @@ class BothEnds(RuleBasedStateMachine):
         self.params = self.known_params = RenderParams()
         self.frame_id = 0
         self.shown = bytearray()
+        self.asked: list[int] = []
+        self.open: dict[int, int] = {}
+        self.made: deque[bytes] = deque()
 
     # The painter ---------------------------------------------------------------------------
 
@@ -122,6 +129,19 @@ class BothEnds(RuleBasedStateMachine):
     def cancel(self) -> None:
         self.to_server.append(self.client.cancel())
 
+    @rule(count=st.integers(1, 3))
+    def generate(self, count: int) -> None:
+        batch_id, data = self.client.generate(self.params, count)
+        self.to_server.append(data)
+        self.asked.append(batch_id)
+
+    @precondition(lambda self: self.asked)
+    @rule(data=st.data())
+    def change_batches(self, data: st.DataObject) -> None:
+        some = data.draw(st.sampled_from(self.asked))
+        self.to_server.append(self.client.cancel_batch(some))
+        self.to_server.append(self.client.order_batches((some,)))
+
     # What travels --------------------------------------------------------------------------
 
     @precondition(lambda self: self.to_server)
@@ -148,6 +168,9 @@ class BothEnds(RuleBasedStateMachine):
             self.known_params = event.params
         elif isinstance(event, DropPlane):
             del self.mirror[event.plane]
+        elif isinstance(event, Generate):
+            assert event.params == self.known_params
+            self.open[event.batch_id] = 0
 
     @precondition(lambda self: self.to_client)
     @rule()
@@ -157,6 +180,9 @@ class BothEnds(RuleBasedStateMachine):
             assert bytes(self.client.picture[0]) == bytes(self.shown)
             assert event.revision <= self.client.revision
             self.to_server.append(self.client.ack(event.frame_id))
+
+        elif isinstance(event, BatchPicture) and not event.more:
+            assert bytes(self.client.take_made()) == self.made.popleft()
 
     # The backend ---------------------------------------------------------------------------
 
@@ -186,6 +212,31 @@ class BothEnds(RuleBasedStateMachine):
             self.shown = bytearray(raw)
         else:
             paste(self.shown, extent, area, raw, PixelFormat.BGRA8)
+
+    @precondition(lambda self: self.open)
+    @rule(data=st.data(), side=st.integers(1, 20), rows=st.integers(1, 20))
+    def make_picture(self, data: st.DataObject, side: int, rows: int) -> None:
+        batch_id = data.draw(st.sampled_from(sorted(self.open)))
+        extent = Extent(side, side)
+        raw = data.draw(st.binary(min_size=side * 4, max_size=side * 4)) * side
+        for y in range(0, side, rows):
+            band = Bounds(0, y, side, min(rows, side - y))
+            pixels = raw[y * side * 4 : band.bottom * side * 4]
+            part = BatchPicture(
+                batch_id=batch_id, index=0, extent=extent, area=extent.bounds, seed=1,
+                tiles=(pack_tile(band, PixelFormat.BGRA8, pixels, Encoding.ZLIB),),
+                more=band.bottom < side,
+            )  # fmt: skip
+            self.to_client.append(self.server.send(part))
+        self.made.append(raw)
+
+    @precondition(lambda self: self.open)
+    @rule(data=st.data(), state=st.sampled_from(BatchPhase))
+    def tell_of_batch(self, data: st.DataObject, state: BatchPhase) -> None:
+        batch_id = data.draw(st.sampled_from(sorted(self.open)))
+        self.to_client.append(self.server.send(BatchState(batch_id=batch_id, state=state)))
+        if state.is_over:
+            del self.open[batch_id]
 
     @rule(done=st.integers(0, 9))
     def tell(self, done: int) -> None:

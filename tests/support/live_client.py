@@ -3,7 +3,17 @@
 from __future__ import annotations
 
 from nijimi_protocol.geometry import Bounds, Extent
-from nijimi_protocol.messages import CANVAS, ErrorReport, Frame, Message, SetParams, Status
+from nijimi_protocol.limits import Limits
+from nijimi_protocol.messages import (
+    CANVAS,
+    BatchPicture,
+    BatchState,
+    ErrorReport,
+    Frame,
+    Message,
+    SetParams,
+    Status,
+)
 from nijimi_protocol.params import RenderParams
 from nijimi_protocol.pixels import Encoding, PixelFormat, pack_tile
 from nijimi_protocol.session import ClientSession
@@ -16,7 +26,9 @@ __all__ = ["LiveClient"]
 class LiveClient:
     """What the plugin does, without Qt: blocking, with a time-out on everything."""
 
-    def __init__(self, port: int, token: str, first_revision: int = 0) -> None:
+    def __init__(
+        self, port: int, token: str, first_revision: int = 0, limits: Limits | None = None
+    ) -> None:
         self.socket: ClientConnection = connect(
             f"ws://127.0.0.1:{port}/nijimi",
             subprotocols=[SUBPROTOCOL],  # type: ignore[list-item]
@@ -24,7 +36,9 @@ class LiveClient:
             max_size=None,
             open_timeout=10,
         )
-        self.session = ClientSession(token=token, client="tests", first_revision=first_revision)
+        self.session = ClientSession(
+            token=token, client="tests", first_revision=first_revision, limits=limits
+        )
         self.socket.send(self.session.hello())
         self.seen: list[Message] = []
 
@@ -56,6 +70,23 @@ class LiveClient:
             event = self.receive()
             if isinstance(event, ErrorReport):
                 return event
+
+    def generate(self, params: RenderParams, count: int) -> int:
+        batch_id, data = self.session.generate(params, count)
+        self.socket.send(data)
+        return batch_id
+
+    def wait_for_batch(self, batch_id: int) -> tuple[BatchState, list[tuple[BatchPicture, bytes]]]:
+        """The batch's end, and its pictures with their pixels."""
+        made: list[tuple[BatchPicture, bytes]] = []
+        while True:
+            event = self.receive()
+            if isinstance(event, BatchPicture) and event.batch_id == batch_id and not event.more:
+                made.append((event, bytes(self.session.take_made())))
+            if not isinstance(event, BatchState) or event.batch_id != batch_id:
+                continue
+            if event.state.is_over:
+                return event, made
 
     def open_canvas(self, extent: Extent) -> None:
         self.socket.send(self.session.set_plane(CANVAS, extent, PixelFormat.BGRA8))

@@ -20,7 +20,7 @@ import numpy as np
 from nijimi_backend import serve_command
 from nijimi_backend.engine.request import FrameRequest, Picture
 from nijimi_backend.errors import DeviceLost, DiskFull, OutOfMemory, RenderCancelled
-from nijimi_backend.session.worker import EngineLike
+from nijimi_backend.session.jobs import EngineLike
 
 __all__ = ["FAULTS", "QuickEngine", "open_quick"]
 

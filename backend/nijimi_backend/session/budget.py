@@ -26,13 +26,15 @@ class PlaneBudget:
         with self._lock:
             return sum(self._held.values())
 
-    def take(self, client: int, plane: str, plane_bytes: int, revision: int) -> None:
+    def take(
+        self, client: int, plane: str, plane_bytes: int, revision: int, copies: int = COPIES
+    ) -> None:
         """Hold a plane of that size, in place of an earlier one of that name.
 
         Raises ``RejectedChange`` where it does not fit; the earlier one is let go all the same, as
         the client has begun a new one.
         """
-        wanted = COPIES * plane_bytes
+        wanted = copies * plane_bytes
         with self._lock:
             self._held.pop((client, plane), None)
             if sum(self._held.values()) + wanted > self.most_bytes:

@@ -6,7 +6,8 @@ import io
 import math
 import secrets
 import threading
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import numpy as np
 from nijimi_protocol.errors import MalformedMessage
@@ -154,32 +155,58 @@ class CanvasState:
     def snapshot(self) -> Snapshot:
         """The newest state; planes are copied only if they changed since the last snapshot."""
         with self._lock:
-            canvas = self._copy(CANVAS)
-            extent = Extent(0, 0)
-            if canvas is not None:
-                extent = Extent(canvas.shape[1], canvas.shape[0])
-            return Snapshot(
-                revision=self._revision,
-                params=self._params,
-                extent=extent,
-                canvas=canvas,
-                canvas_version=self._versions.get(CANVAS, 0),
-                canvas_changes=self._changes(CANVAS),
-                mask=self._copy(MASK),
-                mask_version=self._versions.get(MASK, 0),
-                controls=tuple(self._control(layer) for layer in self._controls if layer.enabled),
-            )
+            return self._assembled(self._params, self._copy)
 
-    def _control(self, layer: ControlLayer) -> Control:
-        return Control(
-            kind=layer.kind,
-            pixels=self._copy(layer.plane) if layer.plane else None,
-            version=self._versions.get(layer.plane, 0) if layer.plane else 0,
-            people=self._poses.get(layer.id, ()),
-            process=layer.process,
-            scale=layer.control_scale,
-            start=layer.start,
-            end=layer.end,
+    def keep(self, name: str, params: RenderParams) -> Snapshot:
+        """The newest state with other settings, in copies of its own, until ``let_go``.
+
+        Raises ``RejectedChange`` where the budget has no room for them.
+        """
+        with self._lock:
+            # Not those that take turns: the worker may be reading them for longer than this.
+            planes = {CANVAS, MASK, *(c.plane for c in self._controls)} & set(self._planes)
+            if self._budget is not None:
+                held = sum(self._planes[plane].nbytes for plane in planes)
+                # Once as it is kept, and once for a picture on its way.
+                self._budget.take(id(self), name, held, 0, copies=2)
+            own = {plane: self._planes[plane].copy() for plane in planes}
+            return replace(self._assembled(params, own.get), canvas_changes=None)
+
+    def let_go(self, name: str) -> None:
+        """What was kept by that name is not needed any more."""
+        if self._budget is not None:
+            self._budget.give_back(id(self), name)
+
+    def _assembled(
+        self, params: RenderParams, pixels_of: Callable[[str], Pixels | None]
+    ) -> Snapshot:
+        canvas = pixels_of(CANVAS)
+        extent = Extent(0, 0)
+        if canvas is not None:
+            extent = Extent(canvas.shape[1], canvas.shape[0])
+        return Snapshot(
+            revision=self._revision,
+            params=params,
+            extent=extent,
+            canvas=canvas,
+            canvas_version=self._versions.get(CANVAS, 0),
+            canvas_changes=self._changes(CANVAS),
+            mask=pixels_of(MASK),
+            mask_version=self._versions.get(MASK, 0),
+            controls=tuple(
+                Control(
+                    kind=layer.kind,
+                    pixels=pixels_of(layer.plane) if layer.plane else None,
+                    version=self._versions.get(layer.plane, 0) if layer.plane else 0,
+                    people=self._poses.get(layer.id, ()),
+                    process=layer.process,
+                    scale=layer.control_scale,
+                    start=layer.start,
+                    end=layer.end,
+                )
+                for layer in self._controls
+                if layer.enabled
+            ),
         )
 
     def _open(self, event: SetPlane) -> None:

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import io
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 from nijimi_protocol.geometry import TILE_PX, Bounds, Extent, merge_tiles
-from nijimi_protocol.messages import Frame
+from nijimi_protocol.messages import BatchPicture, Frame
 from nijimi_protocol.pixels import Encoding, PixelFormat, Tile, pack_tile
 from PIL import Image
 
 from ..engine.request import Picture, Pixels
 
-__all__ = ["MAX_FRAME_PIXELS", "Finished", "FrameMaker", "changed_areas"]
+__all__ = ["MAX_FRAME_PIXELS", "Finished", "FrameMaker", "Made", "changed_areas", "made_messages"]
+
+_ROOM_BYTES = 8192
+"""What a message takes beside its pixels, at most."""
 
 MAX_FRAME_PIXELS = 1_500_000
 """A larger picture is scaled down on its way: raw it would not fit into one message."""
@@ -30,6 +33,39 @@ class Finished:
     revision: int
     final: bool
     timings_ms: Mapping[str, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Made:
+    """A picture of a batch, on its way to a client."""
+
+    picture: Picture
+    batch_id: int
+    index: int
+
+
+def made_messages(
+    made: Made, encodings: tuple[Encoding, ...], max_bytes: int
+) -> Iterator[BatchPicture]:
+    """A picture of a batch in full size, in bands that each fit into a message."""
+    picture = made.picture
+    height, width = picture.pixels.shape[:2]
+    # Without loss, whatever live frames do: these are for keeps.
+    lossless = tuple(each for each in encodings if each is not Encoding.JPEG) or (Encoding.RAW,)
+    rows = max(1, (max_bytes - _ROOM_BYTES) // (width * 4))
+    for y in range(0, height, rows):
+        band = Bounds(0, y, width, min(rows, height - y))
+        yield BatchPicture(
+            batch_id=made.batch_id,
+            index=made.index,
+            extent=Extent(width, height),
+            area=picture.area,
+            tiles=(_pack(picture.pixels, band, lossless),),
+            seed=picture.seed,
+            num_inference_steps=picture.num_inference_steps,
+            sampler=picture.sampler,
+            more=band.bottom < height,
+        )
 
 
 def changed_areas(before: Pixels, after: Pixels) -> list[Bounds]:

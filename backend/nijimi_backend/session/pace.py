@@ -30,6 +30,7 @@ class Work(enum.Enum):
 
     LIVE = enum.auto()
     REFINE = enum.auto()
+    BATCH = enum.auto()
 
 
 @dataclass(kw_only=True)

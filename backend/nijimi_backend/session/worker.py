@@ -9,78 +9,40 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import replace
 
-from nijimi_protocol.messages import CONTROL_FAILED, ErrorReport, Progress, Status
+from nijimi_protocol.errors import RejectedChange
+from nijimi_protocol.limits import MAX_BATCHES
+from nijimi_protocol.messages import (
+    BatchPhase,
+    BatchState,
+    ErrorReport,
+    Progress,
+    Status,
+)
+from nijimi_protocol.params import RenderParams
 
-from ..engine.request import FrameRequest, Picture
+from ..engine.request import FrameRequest
 from ..errors import DeviceLost, NijimiError, RenderCancelled
-from .budget import PlaneBudget
-from .canvas_state import CanvasState, Snapshot
-from .frames import Finished
-from .pace import Pace, Work
+from .batches import Batch
+from .frames import Finished, Made
+from .jobs import EngineLike, EngineOpener, Job, RenderClient
+from .pace import Work
 from .refusals import Refusals
 from .stage_times import StageTimes
 
-__all__ = ["EngineLike", "EngineOpener", "RenderClient", "Worker"]
+__all__ = ["Worker"]
 
 log = logging.getLogger(__name__)
 
+_BATCH_TOLD_S = 0.2
+"""Between two reports of how far a batch is."""
 
-class ModelLike(Protocol):
-    """What the worker reads of a model."""
-
-    @property
-    def name(self) -> str: ...
-
-
-class EngineLike(Protocol):
-    """What the worker needs of an engine."""
-
-    @property
-    def device(self) -> str: ...
-
-    @property
-    def model(self) -> ModelLike: ...
-
-    def render(
-        self,
-        request: FrameRequest,
-        should_stop: Callable[[], bool] = ...,
-        on_step: Callable[[int, int], None] = ...,
-    ) -> Picture: ...
-
-
-EngineOpener = Callable[[str, Callable[[str, int, int], None]], EngineLike]
-"""Model name ("" for the default) and a progress callback in, a warm engine out."""
-
-
-class RenderClient:
-    """One connected client as the worker sees it. ``deliver`` and ``tell`` must not block."""
-
-    def __init__(
-        self,
-        deliver: Callable[[Finished], None],
-        tell: Callable[[Status | Progress | ErrorReport], None],
-        budget: PlaneBudget | None = None,
-    ) -> None:
-        self.state = CanvasState(budget)
-        self.pace = Pace()
-        self.deliver = deliver
-        self.tell = tell
-        self.last: tuple[tuple[object, ...], bool, Picture] | None = None
-        self.told: frozenset[str] = frozenset()
-
-
-@dataclass(kw_only=True)
-class _Job:
-    client: RenderClient
-    work: Work
-    snapshot: Snapshot
-    started_with: int
-    changed_at_s: float
-    done_part: float = 0.0
+_NOTHING_THERE = ErrorReport(
+    code="nothing_to_render",
+    sentence="There is no picture to start from, or nothing is selected.",
+    action="Open a document, or select what is to be repainted.",
+)
 
 
 class Worker:
@@ -131,6 +93,7 @@ class Worker:
             if client in self._clients:
                 self._clients.remove(client)
             client.pace.live = False
+            client.batches.clear()
             self._changed.notify_all()
         client.last = None
         client.state.close()
@@ -153,6 +116,44 @@ class Worker:
     def cancel(self, client: RenderClient) -> None:
         with self._changed:
             client.pace.cancel()
+
+    def generate(
+        self, client: RenderClient, batch_id: int, params: RenderParams, count: int
+    ) -> None:
+        """Queue a batch of the client's state as it is now.
+
+        Raises ``RejectedChange`` where there is no memory to keep that state.
+        """
+        if client.batches.is_full:
+            raise RejectedChange(
+                "too_many_batches",
+                f"{MAX_BATCHES} batches are waiting already.",
+                "Wait for one to end, or cancel one.",
+            )
+        snapshot = client.state.keep(_kept_as(batch_id), params)
+        batch = Batch(id=batch_id, snapshot=snapshot, count=count)
+        with self._changed:
+            client.batches.add(batch)
+            client.tell(batch.state(BatchPhase.WAITING))
+            self._changed.notify_all()
+
+    def cancel_batch(self, client: RenderClient, batch_id: int) -> None:
+        with self._changed:
+            batch = client.batches.cancel(batch_id)
+            self._changed.notify_all()
+        if batch is not None:
+            client.state.let_go(_kept_as(batch.id))
+            client.tell(batch.state(BatchPhase.CANCELLED))
+
+    def order_batches(self, client: RenderClient, batch_ids: tuple[int, ...]) -> None:
+        with self._changed:
+            client.batches.order(batch_ids)
+
+    def made_sent(self, client: RenderClient) -> None:
+        """A picture of a batch is on its way: the next one may be made."""
+        with self._changed:
+            client.batches.unsent -= 1
+            self._changed.notify_all()
 
     def _run(self) -> None:
         while not self._stopping:
@@ -183,50 +184,61 @@ class Worker:
                 return name
         return None
 
-    def _wait_for_job(self) -> _Job | None:
+    def _wait_for_job(self) -> Job | None:
         with self._changed:
             if self._stopping:
                 return None
             now = time.monotonic()
             for n, client in enumerate(self._clients):
-                work = client.pace.next_work(now)
+                work = client.next_work(now)
                 if work is None:
                     continue
                 # The one that was served goes to the end: everybody gets a turn.
                 self._clients.append(self._clients.pop(n))
-                return _Job(
+                batch = client.batches.take() if work is Work.BATCH else None
+                return Job(
                     client=client,
                     work=work,
-                    snapshot=client.state.snapshot(),
+                    snapshot=batch.snapshot if batch is not None else client.state.snapshot(),
                     started_with=client.pace.changes,
                     changed_at_s=client.pace.changed_at_s,
+                    batch=batch,
+                    began_s=now,
                 )
             waits = [client.pace.wake_in_s(now) for client in self._clients]
             timed = [wait for wait in waits if wait is not None]
             self._changed.wait(min(timed) if timed else None)
             return None
 
-    def _serve(self, job: _Job) -> None:
+    def _serve(self, job: Job) -> None:
         client, snapshot = job.client, job.snapshot
         wanted = snapshot.params.model or self._wanted
         engine = self._engine
         if engine is not None and wanted and wanted != engine.model.name:
-            if not self._refusals.may_try(wanted, time.monotonic()):
-                self._rest(job)
-                if report := self._refusals.report(wanted):
+            is_known = not self._refusals.may_try(wanted, time.monotonic())
+            if is_known or not self._load(wanted):
+                report = self._refusals.report(wanted)
+                self._rest(job, report)
+                if is_known and report is not None and job.batch is None:
                     client.tell(report)
                 return
-            if not self._load(wanted):
-                self._rest(job)
-                return
             engine = self._engine
-        request = snapshot.request(full_quality=job.work is Work.REFINE)
+        if job.batch is not None:
+            request = job.batch.request
+        else:
+            request = snapshot.request(full_quality=job.work is Work.REFINE)
         if engine is None or request is None:
-            self._rest(job)
+            self._rest(job, _NOTHING_THERE)
             return
         try:
-            self._render(job, engine, request)
+            if job.batch is not None:
+                self._make(job, job.batch, engine, request)
+            else:
+                self._render(job, engine, request)
         except RenderCancelled:
+            if job.batch is not None:
+                self._end_batch(job, job.batch.state(BatchPhase.CANCELLED))
+                return
             with self._changed:
                 client.pace.gave_up(job.work)
         except NijimiError as error:
@@ -244,7 +256,7 @@ class Worker:
                 "Change something to try again; the backend's log says more.",
             )
 
-    def _render(self, job: _Job, engine: EngineLike, request: FrameRequest) -> None:
+    def _render(self, job: Job, engine: EngineLike, request: FrameRequest) -> None:
         client, snapshot = job.client, job.snapshot
         queue_ms = (time.monotonic() - job.changed_at_s) * 1000
         refine = job.work is Work.REFINE
@@ -258,7 +270,7 @@ class Worker:
             )
             is_refined = refine
             client.last = (snapshot.key, refine, picture)
-        self._tell_failures(client, picture, snapshot.revision)
+        client.tell_failures(picture, snapshot.revision)
         with self._changed:
             client.pace.finished(job.work, job.started_with)
             if is_refined:
@@ -273,22 +285,41 @@ class Worker:
         if summary := self._times.note(timings_ms, time.monotonic()):
             log.info("frames", extra={"data": summary})
 
-    @staticmethod
-    def _tell_failures(client: RenderClient, picture: Picture, revision: int) -> None:
-        """What a picture had to do without: once, not with every frame."""
-        for error in picture.failures:
-            if error.sentence not in client.told:
-                client.tell(
-                    ErrorReport(
-                        code=CONTROL_FAILED,
-                        sentence=error.sentence,
-                        action=error.action,
-                        revision=revision,
-                    )
-                )
-        client.told = frozenset(error.sentence for error in picture.failures)
+    def _make(self, job: Job, batch: Batch, engine: EngineLike, request: FrameRequest) -> None:
+        """One picture of a batch, which is told between steps how far it is."""
+        client = job.client
 
-    def _should_stop(self, job: _Job) -> bool:
+        def note(done: int, total: int) -> None:
+            batch.step, batch.steps = done, total
+            now = time.monotonic()
+            if now - job.told_s >= _BATCH_TOLD_S:
+                job.told_s = now
+                client.tell(batch.state(BatchPhase.RUNNING, now - job.began_s))
+
+        batch.step = 0
+        client.tell(batch.state(BatchPhase.RUNNING))
+        picture = engine.render(request, lambda: self._stopping or batch.is_cancelled, note)
+        if batch.is_cancelled:
+            raise RenderCancelled
+        batch.spent_s += time.monotonic() - job.began_s
+        client.tell_failures(picture, batch.snapshot.revision)
+        with self._changed:
+            client.batches.unsent += 1
+        client.deliver_made(Made(picture=picture, batch_id=batch.id, index=batch.done))
+        batch.done += 1
+        batch.step = 0
+        if batch.done == batch.count:
+            self._end_batch(job, batch.state(BatchPhase.DONE))
+        else:
+            client.tell(batch.state(BatchPhase.RUNNING))
+
+    def _end_batch(self, job: Job, state: BatchState) -> None:
+        with self._changed:
+            job.client.batches.over()
+        job.client.state.let_go(_kept_as(state.batch_id))
+        job.client.tell(state)
+
+    def _should_stop(self, job: Job) -> bool:
         if self._stopping:
             return True
         return job.client.pace.should_give_up(job.work, job.started_with, job.done_part)
@@ -328,14 +359,23 @@ class Worker:
         else:
             self._say(Status(state="ready", device=engine.device, model=engine.model.name))
 
-    def _rest(self, job: _Job) -> None:
+    def _rest(self, job: Job, why: ErrorReport | None = None) -> None:
+        """The job cannot be done; live work waits for a change, a batch ends and says why."""
+        if job.batch is not None:
+            why = why or _NOTHING_THERE
+            state = job.batch.state(BatchPhase.FAILED)
+            self._end_batch(job, replace(state, sentence=why.sentence, action=why.action))
+            return
         with self._changed:
             job.client.pace.failed(job.started_with)
 
-    def _fail(self, job: _Job, code: str, sentence: str, action: str) -> None:
-        self._rest(job)
-        revision = job.snapshot.revision
-        job.client.tell(ErrorReport(code=code, sentence=sentence, action=action, revision=revision))
+    def _fail(self, job: Job, code: str, sentence: str, action: str) -> None:
+        report = ErrorReport(
+            code=code, sentence=sentence, action=action, revision=job.snapshot.revision
+        )
+        self._rest(job, report)
+        if job.batch is None:
+            job.client.tell(report)
 
     def _progress(self, label: str, done: int, total: int) -> None:
         self._tell_all(Progress(label=label, done=done, total=total))
@@ -351,5 +391,9 @@ class Worker:
                 client.tell(message)
 
 
-def _note(job: _Job, done: int, total: int) -> None:
+def _kept_as(batch_id: int) -> str:
+    return f"batch:{batch_id}"
+
+
+def _note(job: Job, done: int, total: int) -> None:
     job.done_part = done / max(1, total)

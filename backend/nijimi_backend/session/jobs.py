@@ -1,0 +1,103 @@
+"""A connected client, and one piece of work for it, as the worker sees them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from nijimi_protocol.messages import CONTROL_FAILED, BatchState, ErrorReport, Progress, Status
+
+from ..engine.request import FrameRequest, Picture
+from .batches import Batch, Batches
+from .budget import PlaneBudget
+from .canvas_state import CanvasState, Snapshot
+from .frames import Finished, Made
+from .pace import Pace, Work
+
+__all__ = ["EngineLike", "EngineOpener", "Job", "RenderClient", "Told"]
+
+
+class ModelLike(Protocol):
+    """What the worker reads of a model."""
+
+    @property
+    def name(self) -> str: ...
+
+
+class EngineLike(Protocol):
+    """What the worker needs of an engine."""
+
+    @property
+    def device(self) -> str: ...
+
+    @property
+    def model(self) -> ModelLike: ...
+
+    def render(
+        self,
+        request: FrameRequest,
+        should_stop: Callable[[], bool] = ...,
+        on_step: Callable[[int, int], None] = ...,
+    ) -> Picture: ...
+
+
+EngineOpener = Callable[[str, Callable[[str, int, int], None]], EngineLike]
+"""Model name ("" for the default) and a progress callback in, a warm engine out."""
+
+
+Told = Status | Progress | ErrorReport | BatchState
+
+
+class RenderClient:
+    """One connected client as the worker sees it. What it is given to call must not block."""
+
+    def __init__(
+        self,
+        deliver: Callable[[Finished], None],
+        tell: Callable[[Told], None],
+        budget: PlaneBudget | None = None,
+        deliver_made: Callable[[Made], None] = lambda made: None,
+    ) -> None:
+        self.state = CanvasState(budget)
+        self.pace = Pace()
+        self.batches = Batches()
+        self.deliver = deliver
+        self.deliver_made = deliver_made
+        self.tell = tell
+        self.last: tuple[tuple[object, ...], bool, Picture] | None = None
+        self.told: frozenset[str] = frozenset()
+
+    def tell_failures(self, picture: Picture, revision: int) -> None:
+        """What a picture had to do without: once, not with every frame."""
+        for error in picture.failures:
+            if error.sentence not in self.told:
+                self.tell(
+                    ErrorReport(
+                        code=CONTROL_FAILED,
+                        sentence=error.sentence,
+                        action=error.action,
+                        revision=revision,
+                    )
+                )
+        self.told = frozenset(error.sentence for error in picture.failures)
+
+    def next_work(self, now_s: float) -> Work | None:
+        """Live pictures first, then those of a batch, then the refining of a rested one."""
+        work = self.pace.next_work(now_s)
+        if self.batches.is_due(now_s) or (work is not Work.LIVE and self.batches.has_work()):
+            return Work.BATCH
+        return work
+
+
+@dataclass(kw_only=True)
+class Job:
+    client: RenderClient
+    work: Work
+    snapshot: Snapshot
+    started_with: int
+    changed_at_s: float
+    done_part: float = 0.0
+    batch: Batch | None = None
+    began_s: float = 0.0
+    told_s: float = 0.0
