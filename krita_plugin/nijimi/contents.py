@@ -44,9 +44,10 @@ class Contents:
         self.flow = Flow(room, self.connection, self.settings, self.live_state, self.controls)
         # A long list is read when the first word is completed, not while Krita starts.
         tags = functools.cache(lambda: read_tags(tags_path()))
+        generator = self.flow.generator
         self.panel = DockerPanel(
             self.settings, self.live_state, self.controls, room.icon, room.pose_presets,
-            self.models, tags,
+            self.models, generator.queue, generator.results, tags,
         )  # fmt: skip
         self.widget = ScrollPanel(self.panel)
         rows = self.panel.control_rows
@@ -54,6 +55,13 @@ class Contents:
         rows.pose_clicked.connect(self.flow.controls.add_person)
         rows.file_chosen.connect(self.flow.controls.add_file)
         rows.save_chosen.connect(self.flow.controls.save_pose)
+        row = self.panel.generate_row
+        row.generate_clicked.connect(self.flow.generate)
+        row.cancel_clicked.connect(generator.cancel)
+        row.batch_cancelled.connect(generator.cancel_batch)
+        row.batch_first.connect(generator.first)
+        self.panel.results_strip.applied.connect(self.flow.apply_result)
+        self.panel.results_strip.settings_taken.connect(self._use_settings_of)
         self.panel.apply_clicked.connect(self.flow.apply)
         self.panel.retry_clicked.connect(self.connection.start)
         self.panel.picture_dropped.connect(self._follow_picture)
@@ -69,14 +77,27 @@ class Contents:
             return
         {
             "nijimi_apply": self.panel.apply,
+            "nijimi_generate": self.panel.generate_row.generate,
+            "nijimi_cancel": self.flow.generator.cancel,
             "nijimi_person": lambda: self.flow.controls.add_person("standing"),
             "nijimi_prompt": self.panel.focus_prompt,
             "nijimi_retry": self.connection.start,
         }[name]()
 
+    def _use_settings_of(self, result_id: int) -> None:
+        for result in self.flow.generator.results.entries:
+            if result.id == result_id:
+                live_steps = self.settings.get("num_inference_steps")
+                self._follow_text(result.info())
+                self.settings.set("num_inference_steps", live_steps)
+                self.settings.set("final_steps", result.params.num_inference_steps)
+
     def _follow_picture(self, path: str) -> None:
+        self._follow_text(read_text(path))
+
+    def _follow_text(self, text: str) -> None:
         known = [entry.name for entry in self.models.checkpoints()]
-        problem = follow_picture(read_text(path), self.settings, known)
+        problem = follow_picture(text, self.settings, known)
         if problem is None:
             self.live_state.forget("picture")
         else:

@@ -22,14 +22,14 @@ from .canvas.room import CanvasRoom
 from .link.connection import Connection
 from .live.chosen_layers import ChosenLayers
 from .live.control_flow import ControlFlow
+from .live.generator import Generator, Mirror
 from .live.notes import layer_covers_nothing, note_event, nothing_selected
+from .live.places import Places
 from .live.presenter import Presenter
 from .live.sender import CanvasSender
 from .model.controls import Controls
-from .model.history import History
 from .model.live_state import LiveState
 from .model.metrics import Metrics
-from .model.picture import Picture
 from .model.settings import AREA_LAYER, Settings
 from .qt import QtCore, Signal
 from .texts import told
@@ -69,15 +69,20 @@ class Flow(QtCore.QObject):
         self._sender.read_mask = self._chosen.mask
         self._presenter = Presenter(room, settings, self)
         self.controls = ControlFlow(room, connection, controls, self.metrics, self)
+        self._places = Places(self._sender)
+        mirror = Mirror(self._hold_mirror, self._is_mirrored, self._params, self._places)
+        self.generator = Generator(room, connection, settings, mirror, self)
+        self.generator.refused.connect(lambda what, do: live_state.tell("generate", what, do))
+        self.generator.results.chosen_changed.connect(self._look_at_chosen)
         self.controls.told.connect(self._control_told)
         self.controls.left_out.connect(self._leave_out)
         self.controls.followed.connect(self._presenter.tidy)
+        self.controls.followed.connect(self._follow_results)
         self.controls.list_sent.connect(lambda: live_state.forget("network"))
         self._document: Any = None
         self._document_id = ""
         self._first_revision_of_document = 0
         self._accepted: RenderParams | None = None
-        self._modes: History[RenderMode] = History(RenderMode.IMG2IMG)
         self._was_selected = False
         room.overlay.on_paint = self._painted
         room.watcher.changed.connect(self._canvas_changed)
@@ -103,6 +108,7 @@ class Flow(QtCore.QObject):
         self._room.watcher.stop()
         self._sender.stop()
         self.controls.end()
+        self.generator.end()
         self._presenter.end()
         self._connection.stop()
         if path := os.environ.get("NIJIMI_METRICS"):
@@ -136,6 +142,54 @@ class Flow(QtCore.QObject):
         """Put the newest picture into a layer of its own, as soon as Krita is at rest."""
         self._live_state.forget("apply")
         self._presenter.apply()
+
+    def generate(self) -> None:
+        """Make finished pictures of the canvas as it is."""
+        self._live_state.forget("generate")
+        self.generator.generate()
+
+    def apply_result(self, result_id: int) -> None:
+        """Put one of them into a layer of its own."""
+        self._live_state.forget("apply")
+        for result in self.generator.results.entries:
+            if result.id == result_id:
+                self._presenter.apply(result.picture, result.params.prompt)
+
+    # Generating ----------------------------------------------------------------------------
+
+    def _hold_mirror(self, is_wanted: bool) -> None:
+        """With live off the canvas is sent only while a batch waits for it."""
+        if self._settings.get("live"):
+            return
+        if not is_wanted:
+            self._sender.stop()
+            self.controls.stop()
+            return
+        self._sender.is_on = True
+        self.controls.start()
+        self._document_changed()
+        if self._connection.is_open:
+            self._sender.look()
+            self.controls.look()
+        else:
+            self._connection.start()
+
+    def _is_mirrored(self) -> bool:
+        is_waiting = self._sender.is_waiting or self.controls.is_waiting
+        return self._accepted is not None and not is_waiting and not self._room.watcher.is_pen_down
+
+    def _follow_results(self, document: Any) -> None:
+        identity = self._room.document_id(document) if document is not None else ""
+        self.generator.results.set_document(identity)
+
+    def _look_at_chosen(self) -> None:
+        """A result that is chosen is seen in place of the newest live picture."""
+        chosen = self.generator.results.chosen
+        picture = chosen.picture if chosen is not None else None
+        self._presenter.look_at(picture)
+        shown = picture or self._presenter.picture
+        self.picture_changed.emit(shown)
+        self._live_state.update(has_picture=shown is not None)
 
     # The painter ---------------------------------------------------------------------------
 
@@ -285,7 +339,7 @@ class Flow(QtCore.QObject):
             self._live_state.forget("params")
             self._live_state.forget("backend")
         self._accepted = params
-        self._modes.note(session.revision, params.mode)
+        self._places.note(session.revision, params.mode)
         self._connection.send(data)
 
     def _params(self) -> RenderParams:
@@ -343,27 +397,14 @@ class Flow(QtCore.QObject):
         self._connection.send(session.ack(frame.frame_id))
         self._connection.note_success()
         is_stale = frame.revision < self._first_revision_of_document
-        canvas = self._sender.extent_at(frame.revision)
-        if is_stale or canvas is None or not self._settings.get("live"):
-            # It shows a document that is no longer in front.
+        place = self._places.at(frame.revision, self._document_id)
+        if is_stale or place is None or not self._settings.get("live"):
+            # It shows a document that is no longer in front, or what is no longer selected.
             return
-        selection = None
-        if self._modes.at(frame.revision) is RenderMode.INPAINT:
-            selection = self._sender.selection_at(frame.revision)
-            if selection is None:
-                return
         pixels, extent = session.picture
-        picture = Picture(
-            # A copy: the session pastes the next frame into the same buffer.
-            pixels=bytes(pixels),
-            extent=extent,
-            area=frame.area,
-            canvas=canvas,
-            document_id=self._document_id,
-            revision=frame.revision,
-            is_final=frame.final,
-            selected=selection.bounds if selection is not None else None,
-            selection=selection.pixels if selection is not None else b"",
+        # A copy: the session pastes the next frame into the same buffer.
+        picture = place.picture(
+            bytes(pixels), extent, frame.area, frame.revision, is_final=frame.final
         )
         self._presenter.show(picture)
         self.picture_changed.emit(picture)

@@ -36,6 +36,7 @@ class Presenter(QtCore.QObject):
         super().__init__(parent)
         self.is_on = False
         self.picture: Picture | None = None
+        self._looked_at: Picture | None = None
         self._room = room
         self._settings = settings
         self._document: Any = None
@@ -57,7 +58,7 @@ class Presenter(QtCore.QObject):
         self._give_back = None
         self._leave()
         self._document = document
-        self.picture = None
+        self.picture = self._looked_at = None
         self._room.overlay.clear()
 
     def tidy(self, document: Any | None) -> None:
@@ -112,9 +113,17 @@ class Presenter(QtCore.QObject):
         else:
             self._leave()
 
-    def apply(self) -> None:
-        """Put the newest picture into a layer of its own, as soon as Krita is at rest."""
-        picture = self.picture
+    def look_at(self, picture: Picture | None) -> None:
+        """Show that one over the canvas, with live off, too, until None says to go on."""
+        self._looked_at = picture
+        self._show_on_canvas()
+
+    def apply(self, picture: Picture | None = None, prompt: str | None = None) -> None:
+        """Put the newest picture into a layer of its own, as soon as Krita is at rest.
+
+        Or another one, which is named by its ``prompt``.
+        """
+        picture = picture or self._looked_at or self.picture
         if picture is None:
             return
         document = self._room.active_document()
@@ -130,7 +139,8 @@ class Presenter(QtCore.QObject):
                 tr("Wait for the next picture; with Live off, switch it on."),
             )
             return
-        words = " ".join(self._settings.get("prompt").split())[:40] or "picture"
+        text: str = self._settings.get("prompt") if prompt is None else prompt
+        words = " ".join(text.split())[:40] or "picture"
         self._to_apply = (document, picture, f"Nijimi: {words}")
         self._rest_turn()
 
@@ -143,10 +153,11 @@ class Presenter(QtCore.QObject):
         self._rest_turn()
 
     def _show_on_canvas(self) -> None:
-        overlay, picture = self._room.overlay, self.picture
+        overlay, picture = self._room.overlay, self._looked_at or self.picture
         how = self._settings.get("show_on_canvas")
-        hidden = how == SHOW_NOTHING or (how == SHOW_LAYER and not self._room.watcher.is_pen_down)
-        if picture is None or not self.is_on or hidden:
+        is_in_layer = how == SHOW_LAYER and not self._room.watcher.is_pen_down
+        hidden = not self.is_on or how == SHOW_NOTHING or is_in_layer
+        if picture is None or (hidden and self._looked_at is None):
             overlay.clear()
         else:
             overlay.show_picture(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import random
+from dataclasses import replace
 from enum import Enum
 from pathlib import Path
 from typing import Any, TypeVar
@@ -70,6 +71,8 @@ DEFAULTS: dict[str, Any] = {
     "inpaint_context_px": 0,
     "inpaint_context_layer": False,
     "prompt_history": [],
+    "batch_count": 2,
+    "final_steps": 8,
 }
 
 FORMAT = 1
@@ -151,6 +154,12 @@ class Settings(QtCore.QObject):
                 match_colours=v["inpaint_match"] != MATCH_OFF,
                 poisson=v["inpaint_match"] == MATCH_EDGE,
             ),
+        )
+
+    def final_params(self, live: RenderParams) -> RenderParams:
+        """What a finished picture is made with, where ``live`` says what a live one is."""
+        return replace(
+            live, live=False, refine=False, num_inference_steps=self._values["final_steps"]
         )
 
     def save(self) -> None:

@@ -13,18 +13,22 @@ from typing import Any
 
 from nijimi_protocol.params import MAX_SEED
 
+from ..model.batches import BatchQueue
 from ..model.controls import Controls
 from ..model.live_state import LiveState
 from ..model.models import KnownModels
 from ..model.picture import Picture
+from ..model.results import Results
 from ..model.settings import SHOW_LAYER, SHOW_NOTHING, SHOW_OVERLAY, Settings
 from ..qt import QtCore, QtGui, QtWidgets, Signal
 from ..texts import tr
 from .control_rows import ControlRows
 from .fields import ChoiceField, NumberField, dropped_file
+from .generate_row import GenerateRow
 from .model_fields import ModelRow, SamplerFields
 from .preview import Preview
 from .prompt_editor import PromptEditor
+from .results_strip import ResultsStrip
 from .selection_fields import EdgeFields, SelectionRow
 
 __all__ = ["DockerPanel"]
@@ -45,6 +49,8 @@ class DockerPanel(QtWidgets.QWidget):
         icon: Callable[[str], Any],
         presets: tuple[str, ...] = (),
         models: KnownModels | None = None,
+        queue: BatchQueue | None = None,
+        results: Results | None = None,
         tags: Callable[[], tuple[str, ...]] = tuple,
     ) -> None:
         super().__init__()
@@ -72,8 +78,12 @@ class DockerPanel(QtWidgets.QWidget):
         self.control_rows = ControlRows(controls, icon, presets)
         layout.addWidget(self.control_rows)
         layout.addLayout(self._buttons())
+        self.generate_row = GenerateRow(settings, queue or BatchQueue(self), icon)
+        layout.addWidget(self.generate_row)
         self._preview = Preview()
         layout.addWidget(self._preview, 1)
+        self.results_strip = ResultsStrip(results or Results(self), icon)
+        layout.addWidget(self.results_strip)
         layout.addLayout(self._canvas_row())
         layout.addLayout(self._status_row())
         self._fold_negative(bool(settings.get("negative_prompt")))

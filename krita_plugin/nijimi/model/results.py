@@ -1,0 +1,103 @@
+"""Pictures of batches enter; those of the document in front leave, to be chosen from.
+
+Signals:
+    changed()         there are others now, or another document is in front
+    chosen_changed()  another one is chosen, or none
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from nijimi_protocol.params import RenderParams
+from nijimi_protocol.picture_info import info_text
+
+from ..qt import QtCore, Signal
+from .picture import Picture
+
+__all__ = ["MOST_BYTES", "MOST_RESULTS", "Result", "Results"]
+
+MOST_RESULTS = 48
+"""Of one document; the oldest goes first."""
+
+MOST_BYTES = 256 * 1024 * 1024
+"""Of all documents together."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """A picture with what it was made from. ``params`` has its own seed."""
+
+    id: int
+    picture: Picture
+    params: RenderParams
+    sampler: str
+    model: str
+
+    @property
+    def size_bytes(self) -> int:
+        return len(self.picture.pixels) + len(self.picture.selection)
+
+    def info(self) -> str:
+        """As the web UIs write it into a PNG."""
+        return info_text(self.params, self.sampler, *self.picture.extent, self.model)
+
+
+class Results(QtCore.QObject):
+    """Every document's pictures, and which one is chosen."""
+
+    changed = Signal()
+    chosen_changed = Signal()
+
+    def __init__(self, parent: Any = None) -> None:
+        super().__init__(parent)
+        self._all: list[Result] = []
+        self._document_id = ""
+        self._newest = 0
+        self.chosen: Result | None = None
+
+    @property
+    def entries(self) -> tuple[Result, ...]:
+        """Those of the document in front, the oldest first."""
+        return tuple(each for each in self._all if each.picture.document_id == self._document_id)
+
+    def set_document(self, document_id: str) -> None:
+        if document_id != self._document_id:
+            self._document_id = document_id
+            self.choose(None)
+            self.changed.emit()
+
+    def new_id(self) -> int:
+        self._newest += 1
+        return self._newest
+
+    def add(self, result: Result) -> None:
+        self._all.append(result)
+        document_id = result.picture.document_id
+        of_it = [each for each in self._all if each.picture.document_id == document_id]
+        if len(of_it) > MOST_RESULTS:
+            self._all.remove(of_it[0])
+        while sum(each.size_bytes for each in self._all) > MOST_BYTES and len(self._all) > 1:
+            self._all.pop(0)
+        self._tell()
+
+    def remove(self, result_id: int) -> None:
+        self._all = [each for each in self._all if each.id != result_id]
+        self._tell()
+
+    def clear(self) -> None:
+        """Forget those of the document in front."""
+        self._all = [each for each in self._all if each.picture.document_id != self._document_id]
+        self._tell()
+
+    def choose(self, result_id: int | None) -> None:
+        chosen = next((each for each in self._all if each.id == result_id), None)
+        if chosen != self.chosen:
+            self.chosen = chosen
+            self.chosen_changed.emit()
+
+    def _tell(self) -> None:
+        if self.chosen is not None and self.chosen not in self._all:
+            self.choose(None)
+        self.changed.emit()

@@ -1,0 +1,181 @@
+"""Pictures of the document in front enter as thumbnails; what the painter does with one leaves.
+
+Signals:
+    applied(int)        put it into a layer
+    settings_taken(int) go on from what it was made with
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from ..model.results import Result, Results
+from ..qt import QtCore, QtGui, QtWidgets, Signal
+from ..texts import tr
+
+__all__ = ["ResultsStrip", "result_image"]
+
+_SIDE_PX = 72
+_ID = QtCore.Qt.ItemDataRole.UserRole
+
+
+class ResultsStrip(QtWidgets.QListWidget):
+    """One row of thumbnails, the newest first. A click shows one, a double click applies it."""
+
+    applied = Signal(int)
+    settings_taken = Signal(int)
+
+    def __init__(self, results: Results, icon: Callable[[str], Any]) -> None:
+        super().__init__()
+        self._results = results
+        self._icon = icon
+        self._thumbnails: dict[int, Any] = {}
+        self.setObjectName("nijimi_results")
+        self.setViewMode(QtWidgets.QListView.ViewMode.IconMode)
+        self.setFlow(QtWidgets.QListView.Flow.LeftToRight)
+        self.setWrapping(False)
+        self.setMovement(QtWidgets.QListView.Movement.Static)
+        self.setIconSize(QtCore.QSize(_SIDE_PX, _SIDE_PX))
+        self.setSpacing(2)
+        self.setVerticalScrollBarPolicy(QtCore.Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        bar = self.horizontalScrollBar().sizeHint().height()
+        self.setFixedHeight(_SIDE_PX + bar + 14)
+        # As wide as the docker, and no wider.
+        self.setMinimumWidth(_SIDE_PX)
+        policy = QtWidgets.QSizePolicy.Policy
+        self.setSizePolicy(policy.Ignored, policy.Fixed)
+        self.setAccessibleName(tr("Generated pictures"))
+        self.setContextMenuPolicy(QtCore.Qt.ContextMenuPolicy.CustomContextMenu)
+        self.customContextMenuRequested.connect(self._show_menu)
+        self.currentItemChanged.connect(self._chosen)
+        self.itemActivated.connect(self._apply)
+        results.changed.connect(self._fill)
+        results.chosen_changed.connect(self._follow)
+        self._fill()
+
+    def menu_for(self, result: Result) -> Any:
+        """What can be done with one."""
+        menu = QtWidgets.QMenu(self)
+        menu.addAction(self._icon("addlayer"), tr("Apply"), lambda: self.applied.emit(result.id))
+        menu.addAction(tr("Use its settings"), lambda: self.settings_taken.emit(result.id))
+        menu.addAction(tr("Copy prompt and seed"), lambda: _copy(result.info()))
+        menu.addAction(
+            self._icon("document-save"), tr("Save as PNG..."), lambda: self._save(result)
+        )
+        menu.addSeparator()
+        menu.addAction(
+            self._icon("edit-delete"), tr("Remove"), lambda: self._results.remove(result.id)
+        )
+        menu.addAction(tr("Remove all"), self._results.clear)
+        return menu
+
+    def keyPressEvent(self, event: Any) -> None:
+        result = self._result(self.currentItem())
+        if event.key() == QtCore.Qt.Key.Key_Delete and result is not None:
+            self._results.remove(result.id)
+        elif event.key() == QtCore.Qt.Key.Key_Escape:
+            self._results.choose(None)
+        else:
+            super().keyPressEvent(event)
+
+    def focusOutEvent(self, event: Any) -> None:
+        """The painter goes on with the canvas: it shows what is live again."""
+        super().focusOutEvent(event)
+        reasons = QtCore.Qt.FocusReason
+        if event.reason() not in (reasons.PopupFocusReason, reasons.ActiveWindowFocusReason):
+            self._results.choose(None)
+
+    def _fill(self) -> None:
+        entries = self._results.entries
+        known = {entry.id for entry in entries}
+        self._thumbnails = {n: icon for n, icon in self._thumbnails.items() if n in known}
+        self.blockSignals(True)
+        self.clear()
+        for entry in reversed(entries):
+            if entry.id not in self._thumbnails:
+                self._thumbnails[entry.id] = _thumbnail(entry, self.devicePixelRatioF())
+            item = QtWidgets.QListWidgetItem(self._thumbnails[entry.id], "")
+            item.setData(_ID, entry.id)
+            words = " ".join(entry.params.prompt.split())
+            item.setToolTip(tr("{prompt}\nSeed {seed}", prompt=words, seed=entry.params.seed))
+            self.addItem(item)
+        self.blockSignals(False)
+        self.setVisible(bool(entries))
+        self._follow()
+
+    def _follow(self) -> None:
+        """Another one is chosen, or none."""
+        chosen = self._results.chosen
+        self.blockSignals(True)
+        if chosen is None:
+            self.setCurrentItem(None)
+            self.clearSelection()
+        for n in range(self.count()):
+            if chosen is not None and self.item(n).data(_ID) == chosen.id:
+                self.setCurrentRow(n)
+        self.blockSignals(False)
+
+    def _chosen(self, item: Any, _before: Any) -> None:
+        self._results.choose(item.data(_ID) if item is not None else None)
+
+    def _apply(self, item: Any) -> None:
+        self.applied.emit(item.data(_ID))
+
+    def _result(self, item: Any) -> Result | None:
+        number = item.data(_ID) if item is not None else None
+        return next((each for each in self._results.entries if each.id == number), None)
+
+    def _show_menu(self, place: Any) -> None:
+        if (result := self._result(self.itemAt(place))) is not None:
+            self.menu_for(result).exec(self.mapToGlobal(place))
+
+    def _save(self, result: Result) -> None:
+        name, _ = QtWidgets.QFileDialog.getSaveFileName(
+            self, tr("Save as PNG..."), f"nijimi-{result.params.seed}.png", "PNG (*.png)"
+        )
+        if name and not save_png(result, name):
+            QtWidgets.QMessageBox.warning(
+                self,
+                "Nijimi",
+                tr("{path} cannot be written. Choose another folder.", path=name),
+            )
+
+
+def result_image(result: Result) -> Any:
+    """A QImage of it, which does not own its pixels."""
+    picture = result.picture
+    formats = QtGui.QImage.Format
+    kind = formats.Format_RGB32 if picture.selected is None else formats.Format_ARGB32
+    return QtGui.QImage(picture.pixels, *picture.extent, kind)
+
+
+def save_png(result: Result, name: str) -> bool:
+    """Write it with what it was made from, as the web UIs do. False where that is impossible."""
+    image = result_image(result).copy()
+    image.setText("parameters", result.info())
+    path = Path(name)
+    return bool(image.save(str(path if path.suffix else path.with_suffix(".png")), "PNG"))
+
+
+def _thumbnail(result: Result, ratio: float) -> Any:
+    side = round(_SIDE_PX * ratio)
+    image = result_image(result).scaled(
+        side,
+        side,
+        QtCore.Qt.AspectRatioMode.KeepAspectRatio,
+        QtCore.Qt.TransformationMode.SmoothTransformation,
+    )
+    pixmap = QtGui.QPixmap.fromImage(image)
+    pixmap.setDevicePixelRatio(ratio)
+    icon = QtGui.QIcon()
+    # Qt would tint the icon of the chosen one.
+    icon.addPixmap(pixmap, QtGui.QIcon.Mode.Normal)
+    icon.addPixmap(pixmap, QtGui.QIcon.Mode.Selected)
+    return icon
+
+
+def _copy(text: str) -> None:
+    clipboard = QtWidgets.QApplication.clipboard()
+    clipboard.setText(text)

@@ -1,0 +1,79 @@
+"""Generating, looked at from inside Krita by the driver plugin."""
+
+from krita import Krita
+from nijimi_driver.plugin import contents
+from PyQt5.QtWidgets import QApplication, QWidget
+
+
+def centre(name):
+    """Where a widget of the docker is on the screen, scrolled to."""
+    panel = contents().panel
+    widget = panel.findChild(QWidget, name)
+    contents().widget.ensureWidgetVisible(widget)
+    yield 150
+    place = widget.mapToGlobal(widget.rect().center())
+    return [place.x(), place.y()]
+
+
+def thumbnail(number):
+    """Where one of the thumbnails is on the screen, the newest being 0."""
+    strip = contents().panel.results_strip
+    contents().widget.ensureWidgetVisible(strip)
+    yield 150
+    place = strip.viewport().mapToGlobal(strip.visualItemRect(strip.item(number)).center())
+    return [place.x(), place.y()]
+
+
+def results():
+    """Seed, size, and whether it is of a selection, for each result of the document in front."""
+    return [
+        [entry.params.seed, list(entry.picture.extent), entry.picture.selected is not None]
+        for entry in contents().flow.generator.results.entries
+    ]
+
+
+def chosen():
+    picture = contents().flow.generator.results.chosen
+    return picture.params.seed if picture is not None else None
+
+
+def is_idle():
+    queue = contents().flow.generator.queue
+    return not queue.entries and not queue.is_preparing
+
+
+def progress():
+    bar = contents().panel.findChild(QWidget, "nijimi_progress")
+    return [bar.isVisible(), bar.text()]
+
+
+def clear_results():
+    contents().flow.generator.results.clear()
+    return True
+
+
+def overlay_is_shown():
+    window = Krita.instance().activeWindow().qwindow()
+    return any(
+        sheet.isVisible() and sheet.image is not None
+        for sheet in window.findChildren(QWidget, "nijimi_overlay")
+    )
+
+
+def focus():
+    widget = QApplication.focusWidget()
+    return widget.objectName() if widget is not None else ""
+
+
+def alpha_outside(layer, x, y, width, height):
+    """The most opaque pixel of a layer beside a rectangle."""
+    document = Krita.instance().activeDocument()
+    node = document.nodeByName(layer)
+    data = bytes(node.projectionPixelData(0, 0, document.width(), document.height()))[3::4]
+    most = 0
+    for row in range(document.height()):
+        line = data[row * document.width() : (row + 1) * document.width()]
+        if y <= row < y + height:
+            line = line[:x] + line[x + width :]
+        most = max(most, max(line))
+    return most

@@ -1,0 +1,112 @@
+"""Generating in real Krita: finished pictures beside the document, and only applied ones in it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from .session import STROKE, Session
+
+_HERE = Path(__file__).with_name("inside_generate.py")
+
+
+class _Generating:
+    """The shared Krita with nothing generated yet."""
+
+    def __init__(self, session: Session) -> None:
+        self.session = session
+
+    def inside(self, name: str, /, **arguments: Any) -> Any:
+        return self.session.krita.call(_HERE, name, **arguments)
+
+    def click(self, widget: str) -> None:
+        x, y = self.inside("centre", name=f"nijimi_{widget}")
+        self.session.krita.pointer.click((x, y))
+
+    def click_thumbnail(self, number: int, times: int = 1) -> None:
+        x, y = self.inside("thumbnail", number=number)
+        for _ in range(times):
+            self.session.krita.pointer.click((x, y))
+
+    def generate(self, count: int = 2) -> None:
+        """By the button, until the pictures are there."""
+        before = len(self.inside("results"))
+        self.session.nijimi("set_values", batch_count=count, final_steps=2, prompt="a red house")
+        self.click("generate")
+        self.session.wait_for(lambda: len(self.inside("results")) == before + count, 60)
+        self.session.wait_for(lambda: self.inside("is_idle"))
+
+
+@pytest.fixture
+def work(session: Session) -> Iterator[_Generating]:
+    session.nijimi("set_values", seed=5, seed_locked=True, strength=0.6)
+    work = _Generating(session)
+    yield work
+    work.inside("clear_results")
+
+
+def test_pictures_are_generated_with_live_off_and_the_document_stays_as_it_is(
+    work: _Generating, tmp_path: Path
+) -> None:
+    session = work.session
+    session.stroke(STROKE, step_ms=8)
+    before = session.step("layer_bytes", name="paint")
+    work.generate(2)
+    session.step("screenshot", path=str(tmp_path / "generated.png"))
+    assert work.inside("results") == [[5, [256, 256], False], [6, [256, 256], False]]
+    assert session.layers() == ["paper", "paint"]
+    assert session.step("layer_bytes", name="paint") == before
+    assert not session.inside("setting", name="live")
+
+
+def test_a_chosen_picture_is_seen_until_the_painter_goes_on(work: _Generating) -> None:
+    session = work.session
+    work.generate(2)
+    assert not work.inside("overlay_is_shown")
+    work.click_thumbnail(0)
+    session.wait_for(lambda: work.inside("chosen") == 6)
+    assert work.inside("overlay_is_shown")
+    session.stroke(STROKE, step_ms=8)
+    session.wait_for(lambda: work.inside("chosen") is None)
+    assert not work.inside("overlay_is_shown")
+
+
+def test_a_double_click_applies_and_one_undo_takes_it_away(work: _Generating) -> None:
+    session = work.session
+    work.generate(1)
+    work.click_thumbnail(0, times=2)
+    session.wait_for(lambda: len(session.layers()) == 3)
+    assert session.layers() == ["paper", "paint", "Nijimi: a red house"]
+    session.inside("action", name="edit_undo")
+    session.wait_for(lambda: session.layers() == ["paper", "paint"])
+
+
+def test_a_batch_of_a_selection_leaves_the_rest_transparent(work: _Generating) -> None:
+    session = work.session
+    session.inside("select", x=100, y=120, width=200, height=150)
+    work.generate(1)
+    assert work.inside("results")[0][2]
+    work.click_thumbnail(0, times=2)
+    session.wait_for(lambda: "Nijimi: a red house" in session.layers())
+    area = {"x": 100, "y": 120, "width": 200, "height": 150}
+    assert work.inside("alpha_outside", layer="Nijimi: a red house", **area) == 0
+    session.inside("deselect")
+
+
+def test_live_goes_on_beside_a_batch_which_can_be_given_up(work: _Generating) -> None:
+    session = work.session
+    session.go_live()
+    session.nijimi("set_values", batch_count=4, final_steps=40)
+    work.click("generate")
+    session.wait_for(lambda: "Picture 1 of 4" in work.inside("progress")[1])
+    before = session.inside("frames_shown")
+    work.click("cancel")
+    session.wait_for(lambda: work.inside("is_idle"), 30)
+    assert len(work.inside("results")) < 4
+    session.stroke(STROKE, step_ms=8)
+    session.nijimi("wait_until_shown")
+    assert session.inside("frames_shown") > before
+    assert not work.inside("progress")[0]
