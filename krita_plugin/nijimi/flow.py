@@ -20,17 +20,18 @@ from nijimi_protocol.params import RenderMode, RenderParams
 
 from .canvas.room import CanvasRoom
 from .link.connection import Connection
+from .live.area_flow import AreaFlow
 from .live.chosen_layers import ChosenLayers
 from .live.control_flow import ControlFlow
 from .live.generator import Generator, Mirror
-from .live.notes import layer_covers_nothing, note_event, nothing_selected
+from .live.notes import note_event
 from .live.places import Places
 from .live.presenter import Presenter
 from .live.sender import CanvasSender
 from .model.controls import Controls
 from .model.live_state import LiveState
 from .model.metrics import Metrics
-from .model.settings import AREA_LAYER, Settings
+from .model.settings import Settings
 from .qt import QtCore, Signal
 from .texts import told
 
@@ -68,6 +69,10 @@ class Flow(QtCore.QObject):
         self._chosen = ChosenLayers(room, settings)
         self._sender.read_mask = self._chosen.mask
         self._presenter = Presenter(room, settings, self)
+        self._area = AreaFlow(
+            room, settings, live_state, self._chosen, self._sender, self._presenter, self
+        )
+        self._area.layers_chosen.connect(self.layers_chosen)
         self.controls = ControlFlow(room, connection, controls, self.metrics, self)
         self._places = Places(self._sender)
         mirror = Mirror(self._hold_mirror, self._is_mirrored, self._params, self._places)
@@ -77,13 +82,12 @@ class Flow(QtCore.QObject):
         self.controls.told.connect(self._control_told)
         self.controls.left_out.connect(self._leave_out)
         self.controls.followed.connect(self._presenter.tidy)
-        self.controls.followed.connect(self._follow_results)
+        self.controls.followed.connect(self.generator.set_document)
         self.controls.list_sent.connect(lambda: live_state.forget("network"))
         self._document: Any = None
         self._document_id = ""
         self._first_revision_of_document = 0
         self._accepted: RenderParams | None = None
-        self._was_selected = False
         room.overlay.on_paint = self._painted
         room.watcher.changed.connect(self._canvas_changed)
         room.watcher.document_changed.connect(self._document_changed)
@@ -178,10 +182,6 @@ class Flow(QtCore.QObject):
         is_waiting = self._sender.is_waiting or self.controls.is_waiting
         return self._accepted is not None and not is_waiting and not self._room.watcher.is_pen_down
 
-    def _follow_results(self, document: Any) -> None:
-        identity = self._room.document_id(document) if document is not None else ""
-        self.generator.results.set_document(identity)
-
     def _look_at_chosen(self) -> None:
         """A result that is chosen is seen in place of the newest live picture."""
         chosen = self.generator.results.chosen
@@ -223,34 +223,18 @@ class Flow(QtCore.QObject):
             else:
                 self._go_quiet()
         elif name == "area":
-            self._was_selected = False
-            self._live_state.forget("selection")
-            self._choose_layers()
+            self._area.forget()
+            self._area.choose()
             self._send_params()
             self._sender.look()
             self._note_layer()
         elif name == "inpaint_context_layer":
-            self._choose_layers(context=True)
+            self._area.choose(context=True)
             self._send_params()
         elif name in _RENDER_SETTINGS:
             self._send_params()
         elif name in ("overlay_opacity", "show_on_canvas"):
             self._presenter.refresh()
-
-    def _choose_layers(self, *, context: bool = False) -> None:
-        """The active layer becomes the mask, or the context, of the document in front."""
-        # With live off nothing is followed, but something is in front all the same.
-        document = self._room.active_document()
-        if document is None:
-            return
-        if context:
-            if self._settings.get("inpaint_context_layer"):
-                self._chosen.choose_context(document)
-        elif self._settings.get("area") == AREA_LAYER:
-            self._chosen.choose_mask(document)
-        self.layers_chosen.emit(
-            self._chosen.mask_name(document), self._chosen.context_name(document)
-        )
 
     def _control_told(self, sentence: str, action: str) -> None:
         if sentence:
@@ -284,13 +268,12 @@ class Flow(QtCore.QObject):
             self.controls.follow(document)
             return
         self._document, self._document_id = document, identity
-        self._was_selected = False
-        self._live_state.forget("selection")
+        self._area.forget()
         self._presenter.set_document(document)
         self._sender.set_document(document)
         self.controls.set_document(document)
         if document is not None and not self._chosen.mask_name(document):
-            self._choose_layers()
+            self._area.choose()
         self.picture_changed.emit(None)
         self._live_state.update(has_picture=False)
         self._live_state.forget("canvas")
@@ -312,7 +295,7 @@ class Flow(QtCore.QObject):
     def _send_everything(self) -> None:
         """A fresh session knows nothing of us."""
         self._accepted = None
-        self._was_selected = False
+        self._area.was_selected = False
         self._sender.begin_session()
         self._live_state.forget_all()
         # Canvas and selection first: nothing is rendered before there are parameters.
@@ -343,42 +326,22 @@ class Flow(QtCore.QObject):
         self._connection.send(data)
 
     def _params(self) -> RenderParams:
-        """The docker's values; with a selection only that is repainted.
-
-        Once something was selected, losing the selection pauses: the painter did not ask for the
-        whole canvas.
-        """
+        """The docker's values; with a selection only that is repainted."""
         params = self._settings.params()
         if context := self._chosen.context(self._document):
             params = replace(params, inpaint=replace(params.inpaint, context=context))
-        if self._sender.has_selection or self._was_selected or self._is_of_layer:
+        if self._area.is_part(self._document):
             return replace(params, mode=RenderMode.INPAINT)
         return params
 
-    @property
-    def _is_of_layer(self) -> bool:
-        return self._settings.get("area") == AREA_LAYER and self._document is not None
-
     def _selection_changed(self) -> None:
-        self._note_selection()
+        self._area.note(self._document)
         self._send_params()
 
     def _note_layer(self) -> None:
         """A layer that covers nothing from the start changes nothing, and must be told of."""
-        if self._is_of_layer and self._connection.is_open:
-            self._note_selection()
-
-    def _note_selection(self) -> None:
-        if self._sender.has_selection:
-            self._was_selected = True
-            self._live_state.forget("selection")
-        elif self._is_of_layer:
-            self._presenter.withdraw()
-            name = self._chosen.mask_name(self._document)
-            self._live_state.tell("selection", *layer_covers_nothing(name))
-        elif self._was_selected:
-            self._presenter.withdraw()
-            self._live_state.tell("selection", *nothing_selected())
+        if self._area.is_of_layer(self._document) and self._connection.is_open:
+            self._area.note(self._document)
 
     # From the backend ----------------------------------------------------------------------
 

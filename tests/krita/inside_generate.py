@@ -77,3 +77,18 @@ def alpha_outside(layer, x, y, width, height):
             line = line[:x] + line[x + width :]
         most = max(most, max(line))
     return most
+
+
+def kept():
+    from nijimi.canvas.kept_pictures import kept_pictures
+
+    return sorted(kept_pictures(Krita.instance().activeDocument()))
+
+
+def forget_results():
+    """As if Krita had been started anew: only the file knows of them."""
+    generator = contents().flow.generator
+    generator.results._all.clear()
+    generator.results.changed.emit()
+    generator._keeper._documents.clear()
+    return True

@@ -110,3 +110,17 @@ def test_live_goes_on_beside_a_batch_which_can_be_given_up(work: _Generating) ->
     session.nijimi("wait_until_shown")
     assert session.inside("frames_shown") > before
     assert not work.inside("progress")[0]
+
+
+def test_pictures_are_found_again_in_the_saved_file(work: _Generating, tmp_path: Path) -> None:
+    session = work.session
+    work.generate(2)
+    session.wait_for(lambda: len(work.inside("kept")) == 2)
+    before = work.inside("results")
+    work.inside("forget_results")
+    session.inside("reopen", path=str(tmp_path / "generated.kra"))
+    session.wait_for(lambda: work.inside("results") == before)
+    work.click_thumbnail(0, times=2)
+    session.wait_for(lambda: "Nijimi: a red house" in session.layers())
+    work.inside("clear_results")
+    session.wait_for(lambda: work.inside("kept") == [])

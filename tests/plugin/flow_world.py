@@ -105,6 +105,8 @@ class Canvas:
     people: dict[str, tuple[Person, ...]] = field(default_factory=dict[str, tuple[Person, ...]])
     reads_of_people: int = 0
     notes: dict[str, str] = field(default_factory=dict[str, str])
+    kept: dict[str, dict[str, bytes]] = field(default_factory=dict[str, dict[str, bytes]])
+    """Pictures in each document's file."""
     left_out: frozenset[str] = frozenset()
     colour_problem: tuple[str, str] | None = None
     refusal: ChangeTakenBack | None = None
@@ -182,6 +184,12 @@ class Canvas:
         assert len(pixels) == extent.pixels * 4
         self.applied.append((document, area))
 
+    def keep_picture(self, document: str, name: str, data: bytes) -> None:
+        kept = self.kept.setdefault(document, {})
+        kept[name] = data
+        if not data:
+            del kept[name]
+
     def preview_layer(self, document: str) -> Any:
         canvas = self
 
@@ -222,6 +230,8 @@ class Canvas:
             add_people=self.add_people,
             read_note=lambda document: self.notes.get(document, ""),
             write_note=self.notes.__setitem__,
+            kept_pictures=lambda document: dict(self.kept.get(document, {})),
+            keep_picture=self.keep_picture,
             apply_picture=self.apply_picture,
             preview_layer=self.preview_layer,
             icon=lambda _: QtGui.QIcon(),

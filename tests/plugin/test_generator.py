@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from nijimi.canvas.room import SelectionMask
+from nijimi.live import keeper
+from nijimi.model import packed_results
 from nijimi.model import results as results_module
 from nijimi.model.batches import BatchEntry, BatchQueue
+from nijimi.model.packed_results import pack_result, unpack_result
+from nijimi.model.picture import Picture
 from nijimi.model.picture_settings import read_text
 from nijimi.model.results import Result, Results
 from nijimi.ui.results_strip import save_png
@@ -228,16 +233,16 @@ def test_a_backend_that_ends_takes_its_batches_and_leaves_the_pictures(
 
 
 def _result(results: Results, document: str = "A", size: Extent = SIZE) -> Result:
-    from nijimi.model.picture import Picture
-
     picture = Picture(
         pixels=bytes([9, 60, 200, 255]) * size.pixels, extent=size, area=size.bounds, canvas=size,
         document_id=document, revision=1, is_final=True,
     )  # fmt: skip
     params = RenderParams(prompt="sea, night", seed=11, num_inference_steps=8)
+    number = results.new_id()
     return Result(
-        id=results.new_id(), picture=picture, params=params, sampler="lcm", model="nijimi-mini"
-    )
+        id=number, name=f"{number:03}", picture=picture, params=params, sampler="lcm",
+        model="nijimi-mini",
+    )  # fmt: skip
 
 
 def test_results_are_bounded_in_number_and_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -257,6 +262,67 @@ def test_results_are_bounded_in_number_and_in_memory(monkeypatch: pytest.MonkeyP
     assert results.entries == ()
     results.set_document("B")
     assert len(results.entries) == 1
+
+
+def test_results_are_kept_in_the_file_and_come_back(
+    world: World, wait: Callable[..., None], application: Any
+) -> None:
+    world.settings.set("prompt", "a house")
+    batch_id = _generate(world, wait)
+    _make(world, batch_id, 0, 40)
+    _make(world, batch_id, 1, 90)
+    wait(lambda: len(world.canvas.kept.get("A", {})) == 2, 3)
+    world.flow.generator.results.remove(world.flow.generator.results.entries[0].id)
+    assert len(world.canvas.kept["A"]) == 1
+    again = World()
+    again.canvas.kept = {"B": world.canvas.kept["A"]}
+    again.go_to("B")
+    results = again.flow.generator.results
+    wait(lambda: len(results.entries) == 1, 3)
+    found, before = results.entries[0], world.flow.generator.results.entries[0]
+    assert (found.params, found.sampler) == (before.params, before.sampler)
+    assert found.picture.pixels == before.picture.pixels
+    assert (found.picture.area, found.picture.canvas) == (before.picture.area, SIZE)
+    spin(application, 50)
+    assert len(results.entries) == 1, "they were read twice"
+
+
+def test_a_file_keeps_a_bounded_number_of_pictures_and_the_newest(
+    application: Any, wait: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keeper, "MOST_KEPT", 3)
+    world = World()
+    results = world.flow.generator.results
+    for _ in range(5):
+        results.add(_result(results))
+    wait(lambda: sorted(world.canvas.kept.get("A", {})) == ["003", "004", "005"], 3)
+    assert len(results.entries) == 5, "what does not fit into the file is still here"
+    results.clear()
+    wait(lambda: world.canvas.kept["A"] == {}, 3)
+
+
+def test_a_picture_of_a_selection_comes_back_with_its_transparency(application: Any) -> None:
+    results = Results()
+    whole = _result(results)
+    pixels = bytes([9, 60, 200, 0] * (SIZE.pixels // 2) + [9, 60, 200, 255] * (SIZE.pixels // 2))
+    selected = replace(whole.picture, pixels=pixels, selected=SIZE.bounds, selection=pixels[3::4])
+    result = replace(whole, picture=selected)
+    found = unpack_result(pack_result(result), result.id, result.name, "A")
+    assert found is not None
+    assert found.picture.selection == selected.selection
+    assert found.picture.selected == SIZE.bounds
+    assert found.picture.pixels[3::4] == pixels[3::4]
+
+
+@pytest.mark.parametrize("data", [b"", b"no picture", b"newer"])
+def test_what_is_no_kept_picture_is_passed_over(application: Any, data: bytes) -> None:
+    if data == b"newer":
+        packed_results.FORMAT, before = 99, packed_results.FORMAT
+        try:
+            data = pack_result(_result(Results()))
+        finally:
+            packed_results.FORMAT = before
+    assert unpack_result(data, 1, "001", "A") is None
 
 
 def test_a_saved_result_carries_what_it_was_made_from(application: Any, tmp_path: Path) -> None:

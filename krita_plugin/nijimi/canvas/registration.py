@@ -16,6 +16,7 @@ from . import document as documents
 from .capture import Capture
 from .flattening import layer_reader
 from .journal import Journal
+from .kept_pictures import keep_picture, kept_pictures
 from .layers import PreviewLayer, apply_picture
 from .mask_layers import active_node, node_bounds, node_mask
 from .overlay import Overlay
@@ -117,6 +118,8 @@ def _room() -> CanvasRoom:
         add_people=partial(add_people, journal),
         read_note=documents.read_note,
         write_note=partial(documents.write_note, journal),
+        kept_pictures=kept_pictures,
+        keep_picture=partial(keep_picture, journal),
         apply_picture=partial(apply_picture, journal),
         preview_layer=partial(PreviewLayer, journal),
         icon=documents.icon,

@@ -71,6 +71,8 @@ class CanvasRoom:
     add_people: Callable[[Any, tuple[Person, ...], str | None], ChosenNode]
     read_note: Callable[[Any], str]
     write_note: Callable[[Any, str], None]
+    kept_pictures: Callable[[Any], dict[str, bytes]]
+    keep_picture: Callable[[Any, str, bytes], None]
     apply_picture: Callable[..., Any]
     preview_layer: Callable[[Any], Any]
     icon: Callable[[str], Any]

@@ -9,6 +9,7 @@ Signals:
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, NamedTuple
@@ -24,6 +25,7 @@ from ..model.results import Result, Results
 from ..model.settings import Settings
 from ..qt import QtCore, Signal
 from ..texts import told, tr
+from .keeper import Keeper
 from .places import Place, Places
 
 __all__ = ["Generator", "Mirror"]
@@ -67,6 +69,7 @@ class Generator(QtCore.QObject):
         super().__init__(parent)
         self.queue = BatchQueue(self)
         self.results = Results(self)
+        self._keeper = Keeper(room, self.results, self)
         self._room = room
         self._connection = connection
         self._settings = settings
@@ -111,8 +114,15 @@ class Generator(QtCore.QObject):
         if session is not None and self._connection.is_open:
             self._connection.send(session.order_batches(self.queue.first(batch_id)))
 
+    def set_document(self, document: Any | None) -> None:
+        """Another document is in front, with pictures of its own."""
+        identity = self._room.document_id(document) if document is not None else ""
+        self.results.set_document(identity)
+        self._keeper.set_document(document)
+
     def end(self) -> None:
         self._turn.stop()
+        self._keeper.end()
 
     # Asking --------------------------------------------------------------------------------
 
@@ -195,6 +205,7 @@ class Generator(QtCore.QObject):
         self.results.add(
             Result(
                 id=self.results.new_id(),
+                name=f"{time.time_ns() // 1000:018d}",
                 picture=picture,
                 params=replace(asked.params, seed=seed),
                 sampler=event.sampler,

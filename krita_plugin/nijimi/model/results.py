@@ -2,6 +2,8 @@
 
 Signals:
     changed()         there are others now, or another document is in front
+    added(object)     a new ``Result`` came
+    removed(str, str) the painter does not want it any more: its document's id and its name
     chosen_changed()  another one is chosen, or none
 """
 
@@ -30,6 +32,8 @@ class Result:
     """A picture with what it was made from. ``params`` has its own seed."""
 
     id: int
+    name: str
+    """Unlike any other of its document, and in the order of time."""
     picture: Picture
     params: RenderParams
     sampler: str
@@ -49,6 +53,8 @@ class Results(QtCore.QObject):
 
     changed = Signal()
     chosen_changed = Signal()
+    added = Signal(object)
+    removed = Signal(str, str)
 
     def __init__(self, parent: Any = None) -> None:
         super().__init__(parent)
@@ -72,8 +78,23 @@ class Results(QtCore.QObject):
         self._newest += 1
         return self._newest
 
+    def has(self, document_id: str, name: str) -> bool:
+        return any(
+            each.name == name and each.picture.document_id == document_id for each in self._all
+        )
+
     def add(self, result: Result) -> None:
+        self._insert(result)
+        self.added.emit(result)
+
+    def restore(self, result: Result) -> None:
+        """One that a document's file had kept."""
+        self._insert(result)
+
+    def _insert(self, result: Result) -> None:
+        """In the order of time. Beyond the bounds the oldest goes, but not out of its file."""
         self._all.append(result)
+        self._all.sort(key=lambda each: each.name)
         document_id = result.picture.document_id
         of_it = [each for each in self._all if each.picture.document_id == document_id]
         if len(of_it) > MOST_RESULTS:
@@ -83,12 +104,17 @@ class Results(QtCore.QObject):
         self._tell()
 
     def remove(self, result_id: int) -> None:
-        self._all = [each for each in self._all if each.id != result_id]
-        self._tell()
+        """The painter does not want it, here or in the file."""
+        self._drop([each for each in self._all if each.id == result_id])
 
     def clear(self) -> None:
-        """Forget those of the document in front."""
-        self._all = [each for each in self._all if each.picture.document_id != self._document_id]
+        """Nor any other of the document in front."""
+        self._drop(list(self.entries))
+
+    def _drop(self, unwanted: list[Result]) -> None:
+        self._all = [each for each in self._all if each not in unwanted]
+        for each in unwanted:
+            self.removed.emit(each.picture.document_id, each.name)
         self._tell()
 
     def choose(self, result_id: int | None) -> None:

@@ -11,11 +11,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from ..model.packed_results import pack_result, result_image
 from ..model.results import Result, Results
 from ..qt import QtCore, QtGui, QtWidgets, Signal
 from ..texts import tr
 
-__all__ = ["ResultsStrip", "result_image"]
+__all__ = ["ResultsStrip", "save_png"]
 
 _SIDE_PX = 72
 _ID = QtCore.Qt.ItemDataRole.UserRole
@@ -143,20 +144,14 @@ class ResultsStrip(QtWidgets.QListWidget):
             )
 
 
-def result_image(result: Result) -> Any:
-    """A QImage of it, which does not own its pixels."""
-    picture = result.picture
-    formats = QtGui.QImage.Format
-    kind = formats.Format_RGB32 if picture.selected is None else formats.Format_ARGB32
-    return QtGui.QImage(picture.pixels, *picture.extent, kind)
-
-
 def save_png(result: Result, name: str) -> bool:
-    """Write it with what it was made from, as the web UIs do. False where that is impossible."""
-    image = result_image(result).copy()
-    image.setText("parameters", result.info())
-    path = Path(name)
-    return bool(image.save(str(path if path.suffix else path.with_suffix(".png")), "PNG"))
+    """Write it with what it was made from. False where that is impossible."""
+    path = Path(name) if Path(name).suffix else Path(name).with_suffix(".png")
+    try:
+        path.write_bytes(pack_result(result))
+    except OSError:
+        return False
+    return True
 
 
 def _thumbnail(result: Result, ratio: float) -> Any:

@@ -1,0 +1,92 @@
+"""A result enters and a PNG with all that is known of it leaves, or the other way round.
+
+Works on any thread. What a newer Nijimi kept, or what is no such picture, gives None.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from nijimi_protocol.errors import ProtocolError
+from nijimi_protocol.fields import Fields
+from nijimi_protocol.limits import Limits
+from nijimi_protocol.params_codec import params_from_json, params_to_json
+
+from ..qt import QtCore, QtGui
+from .picture import Picture
+from .results import Result
+
+__all__ = ["pack_result", "result_image", "unpack_result"]
+
+FORMAT = 1
+_KEY = "nijimi"
+_INFO = "parameters"
+
+
+def result_image(result: Result) -> Any:
+    """A QImage of it, which does not own its pixels."""
+    picture = result.picture
+    formats = QtGui.QImage.Format
+    kind = formats.Format_RGB32 if picture.selected is None else formats.Format_ARGB32
+    return QtGui.QImage(picture.pixels, *picture.extent, kind)
+
+
+def pack_result(result: Result) -> bytes:
+    """A PNG, with A1111's text and ours."""
+    picture = result.picture
+    image = result_image(result).copy()
+    image.setText(_INFO, result.info())
+    known = {
+        "format": FORMAT,
+        "area": picture.area,
+        "canvas": picture.canvas,
+        "is_of_selection": picture.selected is not None,
+        "params": params_to_json(result.params),
+        "sampler": result.sampler,
+        "model": result.model,
+    }
+    image.setText(_KEY, json.dumps(known))
+    data = QtCore.QByteArray()
+    buffer = QtCore.QBuffer(data)
+    buffer.open(QtCore.QIODevice.OpenModeFlag.WriteOnly)
+    image.save(buffer, "PNG")
+    buffer.close()
+    return bytes(data)
+
+
+def unpack_result(data: bytes, result_id: int, name: str, document_id: str) -> Result | None:
+    """The result that was packed, now one of that document."""
+    image = QtGui.QImage.fromData(data, "PNG")
+    try:
+        known = Fields(json.loads(image.text(_KEY)))
+        if image.isNull() or known.integer("format", 1) > FORMAT:
+            return None
+        params = params_from_json(known.part("params"), Limits())
+        area, canvas = known.bounds("area"), known.extent("canvas")
+        sampler, model = known.text("sampler", 64), known.text("model", 1024)
+        is_of_selection = known.flag("is_of_selection")
+    except (ValueError, ProtocolError):
+        return None
+    image = image.convertToFormat(QtGui.QImage.Format.Format_ARGB32)
+    extent = canvas._make((image.width(), image.height()))
+    bits = image.constBits()
+    bits.setsize(extent.pixels * 4)
+    pixels = bytes(bits)
+    if is_of_selection and extent != area.extent:
+        return None
+    picture = Picture(
+        pixels=pixels,
+        extent=extent,
+        area=area,
+        canvas=canvas,
+        document_id=document_id,
+        revision=0,
+        is_final=True,
+        # Such a picture is transparent exactly where nothing was selected.
+        selected=area if is_of_selection else None,
+        selection=pixels[3::4] if is_of_selection else b"",
+    )
+    return Result(
+        id=result_id, name=name, picture=picture, params=params, sampler=sampler, model=model
+    )
