@@ -14,6 +14,7 @@ from .model.live_state import LiveState
 from .model.models import KnownModels
 from .model.picture_settings import follow_picture, read_text
 from .model.settings import Settings, settings_path
+from .model.styles import Styles, own_styles_dir
 from .model.tags import read_tags, tags_path
 from .ui.docker import DockerPanel
 from .ui.scroll import ScrollPanel
@@ -38,6 +39,10 @@ class Contents:
         )
         if self.settings.problem is not None:
             self.live_state.tell("settings", *self.settings.problem)
+        self.styles = Styles(own_styles_dir())
+        self.settings.style = self.styles.get(self.settings.get("style"))
+        if self.styles.problems:
+            self.live_state.tell("styles", *self.styles.problems[0])
         self.controls = Controls()
         self.models = KnownModels()
         self.connection.received.connect(self.models.take)
@@ -47,7 +52,7 @@ class Contents:
         generator = self.flow.generator
         self.panel = DockerPanel(
             self.settings, self.live_state, self.controls, room.icon, room.pose_presets,
-            self.models, generator.queue, generator.results, tags,
+            self.models, generator.queue, generator.results, self.styles, tags,
         )  # fmt: skip
         self.widget = ScrollPanel(self.panel)
         rows = self.panel.control_rows
@@ -96,6 +101,7 @@ class Contents:
         self._follow_text(read_text(path))
 
     def _follow_text(self, text: str) -> None:
+        self.settings.forget_style()
         known = [entry.name for entry in self.models.checkpoints()]
         problem = follow_picture(text, self.settings, known)
         if problem is None:

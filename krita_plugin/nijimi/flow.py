@@ -40,7 +40,7 @@ __all__ = ["Flow"]
 _RENDER_SETTINGS = {
     "prompt", "negative_prompt", "strength", "num_inference_steps", "guidance_scale", "seed",
     "model", "live", "refine", "inpaint_mode", "inpaint_match", "inpaint_fill", "inpaint_grow_px",
-    "inpaint_feather_px", "inpaint_blend_px", "inpaint_context_px", "sampler", "clip_skip",
+    "inpaint_feather_px", "inpaint_blend_px", "inpaint_context_px", "sampler", "clip_skip", "style",
 }  # fmt: skip
 
 

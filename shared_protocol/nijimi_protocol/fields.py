@@ -92,6 +92,9 @@ class Fields:
             raise MalformedMessage(f"The field {name} must hold whole numbers from 1.")
         return tuple(whole)
 
+    def names(self) -> tuple[str, ...]:
+        return tuple(self._value)
+
     def part(self, name: str) -> Fields:
         return Fields(self._value.get(name))
 

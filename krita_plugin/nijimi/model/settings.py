@@ -19,6 +19,7 @@ from nijimi_protocol.params import MAX_SEED, SAMPLERS, RenderMode, RenderParams
 from ..qt import QtCore, Signal
 from ..texts import tr
 from .config import user_config_dir
+from .styles import PLAIN, Style
 
 Choice = TypeVar("Choice", bound=Enum)
 
@@ -73,6 +74,9 @@ DEFAULTS: dict[str, Any] = {
     "prompt_history": [],
     "batch_count": 2,
     "final_steps": 8,
+    "final_sampler": "auto",
+    "final_guidance_scale": 1.0,
+    "style": "",
 }
 
 FORMAT = 1
@@ -103,6 +107,8 @@ class Settings(QtCore.QObject):
         super().__init__(parent)
         self._path = path
         self._values = dict(DEFAULTS)
+        self.style = PLAIN
+        """Joined with what is set here into what a picture is made with."""
         self.problem: tuple[str, str] | None = None
         """A sentence and what to do, where the kept values cannot be used."""
         self._load()
@@ -124,19 +130,40 @@ class Settings(QtCore.QObject):
             others = [each for each in self.get("prompt_history") if each != prompt]
             self.set("prompt_history", [prompt, *others][:_MOST_PROMPTS])
 
+    def use_style(self, style: Style) -> None:
+        """Take a style, with its model and its ways to sample; all of them can be set after."""
+        self.style = style
+        if style.model:
+            self.set("model", style.model)
+        self.set("sampler", style.live.sampler)
+        self.set("num_inference_steps", style.live.steps)
+        self.set("guidance_scale", style.live.guidance_scale)
+        self.set("final_sampler", style.final.sampler)
+        self.set("final_steps", style.final.steps)
+        self.set("final_guidance_scale", style.final.guidance_scale)
+        self._values["style"] = style.name
+        # Told even where the name is the same: what it stands for may be other words.
+        self.changed.emit("style")
+
+    def forget_style(self) -> None:
+        """Words that come from elsewhere carry their style already."""
+        self.style = PLAIN
+        self.set("style", "")
+
     def new_seed(self) -> None:
         self.set("seed", random.randint(0, MAX_SEED))
 
     def params(self) -> RenderParams:
         """What the backend is to render with. Not checked here: the session does that."""
         v = self._values
+        negative = self.style.compose_negative(v["negative_prompt"])
         return RenderParams(
-            prompt=v["prompt"],
-            negative_prompt=v["negative_prompt"],
+            prompt=self.style.compose(v["prompt"]),
+            negative_prompt=negative,
             strength=v["strength"],
             num_inference_steps=v["num_inference_steps"],
             # A negative prompt has no effect without guidance; this much is mild and works.
-            guidance_scale=max(v["guidance_scale"], 1.5 if v["negative_prompt"] else 1.0),
+            guidance_scale=max(v["guidance_scale"], 1.5 if negative else 1.0),
             sampler=v["sampler"] if v["sampler"] in SAMPLERS else "auto",
             clip_skip=v["clip_skip"],
             seed=v["seed"],
@@ -158,8 +185,14 @@ class Settings(QtCore.QObject):
 
     def final_params(self, live: RenderParams) -> RenderParams:
         """What a finished picture is made with, where ``live`` says what a live one is."""
+        v = self._values
         return replace(
-            live, live=False, refine=False, num_inference_steps=self._values["final_steps"]
+            live,
+            live=False,
+            refine=False,
+            num_inference_steps=v["final_steps"],
+            sampler=v["final_sampler"] if v["final_sampler"] in SAMPLERS else "auto",
+            guidance_scale=max(v["final_guidance_scale"], 1.5 if live.negative_prompt else 1.0),
         )
 
     def save(self) -> None:

@@ -20,6 +20,7 @@ from ..model.models import KnownModels
 from ..model.picture import Picture
 from ..model.results import Results
 from ..model.settings import SHOW_LAYER, SHOW_NOTHING, SHOW_OVERLAY, Settings
+from ..model.styles import Styles
 from ..qt import QtCore, QtGui, QtWidgets, Signal
 from ..texts import tr
 from .control_rows import ControlRows
@@ -51,6 +52,7 @@ class DockerPanel(QtWidgets.QWidget):
         models: KnownModels | None = None,
         queue: BatchQueue | None = None,
         results: Results | None = None,
+        styles: Styles | None = None,
         tags: Callable[[], tuple[str, ...]] = tuple,
     ) -> None:
         super().__init__()
@@ -62,7 +64,7 @@ class DockerPanel(QtWidgets.QWidget):
         layout.setSpacing(6)
         self._models = models or KnownModels(self)
         self._tags = tags
-        layout.addWidget(ModelRow(settings, self._models, icon))
+        layout.addWidget(ModelRow(settings, self._models, styles or Styles(), icon))
         self._prompt = self._text_field("prompt", "What shall it be? e.g. a red house at sunset", 3)
         self._negative = self._text_field("negative_prompt", "What shall not be there", 2)
         self._prompt.history = lambda: self._settings.get("prompt_history")

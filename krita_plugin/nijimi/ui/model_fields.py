@@ -9,34 +9,29 @@ from nijimi_protocol.messages import ModelEntry
 
 from ..model.models import KnownModels
 from ..model.settings import Settings
+from ..model.styles import Styles
 from ..qt import QtCore, QtWidgets
 from ..texts import tr
-from .fields import ChoiceField, Choices, DecimalField, NumberField
+from .fields import ChoiceField, DecimalField, NumberField
+from .samplers import SAMPLERS
+from .style_field import StyleField
 
 __all__ = ["ModelRow", "SamplerFields"]
 
 _FAMILIES = {"sd1": "SD 1", "sd2": "SD 2", "sdxl": "SDXL", "mini": "small"}
 """Names of families, but for the last."""
 
-_SAMPLERS: Choices = (
-    ("As the model wants", "auto", "LCM where it can be, else Euler a."),
-    ("LCM", "lcm", "2 to 8 steps, with an LCM model or LCM-LoRA."),
-    ("TCD", "tcd", "4 to 8 steps, with a Hyper model or a TCD-LoRA."),
-    ("Euler a", "euler_a", "10 steps and more; Turbo models: 1 to 4."),
-    ("Euler", "euler", "10 steps and more; Lightning models: 2 to 8."),
-    ("Heun", "heun", "As Euler, twice as exact and as slow."),
-    ("DDIM", "ddim", "10 steps and more."),
-    ("DPM++ 2M", "dpmpp_2m", "8 steps and more."),
-    ("DPM++ 2M SDE", "dpmpp_2m_sde", "10 steps and more."),
-    ("DPM++ SDE", "dpmpp_sde", "8 steps and more."),
-    ("UniPC", "unipc", "8 steps and more."),
-)
-
 
 class ModelRow(QtWidgets.QWidget):
-    """The checkpoint, and a menu of what can be added to the prompt for it."""
+    """The checkpoint, the style, and a menu of what can be added to the prompt for it."""
 
-    def __init__(self, settings: Settings, models: KnownModels, icon: Callable[[str], Any]) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        models: KnownModels,
+        styles: Styles,
+        icon: Callable[[str], Any],
+    ) -> None:
         super().__init__()
         self._settings, self._models = settings, models
         row = QtWidgets.QHBoxLayout(self)
@@ -59,7 +54,8 @@ class ModelRow(QtWidgets.QWidget):
         self._menu = QtWidgets.QMenu(self._add)
         self._menu.aboutToShow.connect(self._fill_menu)
         self._add.setMenu(self._menu)
-        row.addWidget(self._choice, 1)
+        row.addWidget(self._choice, 3)
+        row.addWidget(StyleField(settings, styles, models), 2)
         row.addWidget(self._add)
         models.changed.connect(self._show)
         settings.changed.connect(lambda name: self._show() if name == "model" else None)
@@ -108,7 +104,7 @@ class SamplerFields(QtWidgets.QWidget):
         form = QtWidgets.QFormLayout(self)
         form.setContentsMargins(0, 0, 0, 0)
         form.setSpacing(4)
-        form.addRow(tr("Sampler"), ChoiceField(settings, "sampler", _SAMPLERS))
+        form.addRow(tr("Sampler"), ChoiceField(settings, "sampler", SAMPLERS))
         guidance = DecimalField(
             settings, "guidance_scale", 1.0, 15.0,
             "How closely the words are followed: 1 for LCM and other fast models, 5 to 8 for "
