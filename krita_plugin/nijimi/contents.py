@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from typing import Any
 
 from .canvas.room import CanvasRoom
 from .flow import Flow
@@ -17,6 +18,7 @@ from .model.settings import Settings, settings_path
 from .model.styles import Styles, own_styles_dir
 from .model.tags import read_tags, tags_path
 from .ui.docker import DockerPanel
+from .ui.preview_view import PreviewPanel
 from .ui.scroll import ScrollPanel
 
 __all__ = ["Contents"]
@@ -26,6 +28,7 @@ class Contents:
     """One docker: made when Krita opens a window, ended when Krita does."""
 
     def __init__(self, room: CanvasRoom) -> None:
+        self._room = room
         config = read_config()
         self.settings = Settings(settings_path())
         if config.live_on_start:
@@ -55,6 +58,11 @@ class Contents:
             self.models, generator.queue, generator.results, self.styles, tags,
         )  # fmt: skip
         self.widget = ScrollPanel(self.panel)
+        self.preview = PreviewPanel(room.icon)
+        self.preview_docker: Any = None
+        """Krita's, once it has made it."""
+        self.flow.picture_changed.connect(self.preview.view.set_picture)
+        self.preview.view.before_wanted.connect(self._show_canvas)
         rows = self.panel.control_rows
         rows.add_clicked.connect(self.flow.controls.add_active_layer)
         rows.pose_clicked.connect(self.flow.controls.add_person)
@@ -86,8 +94,26 @@ class Contents:
             "nijimi_cancel": self.flow.generator.cancel,
             "nijimi_person": lambda: self.flow.controls.add_person("standing"),
             "nijimi_prompt": self.panel.focus_prompt,
+            "nijimi_preview": self._toggle_preview,
             "nijimi_retry": self.connection.start,
         }[name]()
+
+    def home(self) -> Any:
+        """Krita's window that the docker is in, a docker that floats included."""
+        widget: Any = self.widget
+        while widget.parentWidget() is not None:
+            widget = widget.parentWidget()
+        return widget
+
+    def _toggle_preview(self) -> None:
+        if self.preview_docker is not None:
+            self.preview_docker.setVisible(not self.preview_docker.isVisible())
+
+    def _show_canvas(self) -> None:
+        """The canvas as it is painted, to compare with; not while the pen is down."""
+        document = self._room.active_document()
+        if document is not None and not self._room.watcher.is_pen_down:
+            self.preview.view.set_before(self._room.canvas_image(document))
 
     def _use_settings_of(self, result_id: int) -> None:
         for result in self.flow.generator.results.entries:

@@ -7,9 +7,11 @@ from PyQt5.QtWidgets import QApplication, QWidget
 
 def centre(name):
     """Where a widget of the docker is on the screen, scrolled to."""
-    panel = contents().panel
-    widget = panel.findChild(QWidget, name)
-    contents().widget.ensureWidgetVisible(widget)
+    widget = contents().panel.findChild(QWidget, name)
+    if widget is not None:
+        contents().widget.ensureWidgetVisible(widget)
+    else:
+        widget = contents().preview.findChild(QWidget, name)
     yield 150
     place = widget.mapToGlobal(widget.rect().center())
     return [place.x(), place.y()]
@@ -91,4 +93,38 @@ def forget_results():
     generator.results._all.clear()
     generator.results.changed.emit()
     generator._keeper._documents.clear()
+    return True
+
+
+def preview_shows():
+    """The size of the picture in the preview's view, or [] for none."""
+    picture = contents().preview.view._picture
+    return list(picture.extent) if picture is not None else []
+
+
+def float_preview():
+    docker = contents().preview_docker
+    docker.setFloating(True)
+    docker.setGeometry(120, 150, 520, 560)
+    docker.show()
+    yield 500
+    return True
+
+
+def view_point(part):
+    """A point of the preview's view on the screen, by its part of the width."""
+    view = contents().preview.view
+    place = view.mapToGlobal(view.rect().center())
+    return [place.x() + (part - 0.5) * view.width(), place.y()]
+
+
+def view_colour(part):
+    view = contents().preview.view
+    return view.grab().toImage().pixelColor(int(part * view.width()), view.height() // 2).name()
+
+
+def close_preview():
+    docker = contents().preview_docker
+    docker.setFloating(False)
+    docker.hide()
     return True

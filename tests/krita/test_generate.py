@@ -124,3 +124,28 @@ def test_pictures_are_found_again_in_the_saved_file(work: _Generating, tmp_path:
     session.wait_for(lambda: "Nijimi: a red house" in session.layers())
     work.inside("clear_results")
     session.wait_for(lambda: work.inside("kept") == [])
+
+
+def test_the_preview_docker_compares_the_picture_with_the_painting(
+    work: _Generating, tmp_path: Path
+) -> None:
+    session = work.session
+    work.inside("float_preview")
+    try:
+        session.inside("fill_layer", name="paint", x=0, y=0, width=512, height=512)
+        work.generate(1)
+        work.click_thumbnail(0)
+        session.wait_for(lambda: work.inside("preview_shows") == [256, 256])
+        before = work.inside("view_colour", part=0.3)
+        work.click("view_compare")
+        session.wait_for(lambda: work.inside("view_colour", part=0.3) != before)
+        painted = work.inside("view_colour", part=0.3)
+        assert work.inside("view_colour", part=0.7) != painted
+        start, end = work.inside("view_point", part=0.5), work.inside("view_point", part=0.9)
+        steps = [(start[0] + (end[0] - start[0]) * n / 10, start[1]) for n in range(11)]
+        session.krita.pointer.stroke(steps)
+        session.step("screenshot", path=str(tmp_path / "compared.png"))
+        assert work.inside("view_colour", part=0.7) == painted
+        work.click("view_compare")
+    finally:
+        work.inside("close_preview")

@@ -234,6 +234,7 @@ class Canvas:
             keep_picture=self.keep_picture,
             apply_picture=self.apply_picture,
             preview_layer=self.preview_layer,
+            canvas_image=lambda _: QtGui.QImage(64, 64, QtGui.QImage.Format.Format_RGB32),
             icon=lambda _: QtGui.QIcon(),
             journal=None,
         )

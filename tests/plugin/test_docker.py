@@ -166,12 +166,17 @@ def test_every_choice_of_the_docker_is_one_that_the_protocol_knows(panel: Docker
         assert {box.itemData(n) for n in range(box.count())} == {choice.value for choice in known}
 
 
-def test_a_tall_panel_scrolls_and_a_low_one_is_shown_whole(panel: DockerPanel) -> None:
+def test_a_panel_scrolls_in_a_low_docker_and_its_status_stays_in_sight(panel: DockerPanel) -> None:
     area = ScrollPanel(panel)
     low = area.minimumSizeHint()
-    assert low.height() == panel.minimumSizeHint().height()
+    assert low.height() <= 440
     assert low.width() >= panel.minimumSizeHint().width()
     assert low.width() <= 340
+    area.resize(low)
+    area.show()
+    QtWidgets.QApplication.processEvents()
+    status = _child(panel, "status")
+    assert status.mapTo(area, status.rect().bottomLeft()).y() < low.height()
     _child(panel, "more").click()
     for n in range(8):
         panel.test_controls.add("scribble", str(n), "a layer with quite a long name")

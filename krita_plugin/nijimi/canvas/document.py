@@ -14,6 +14,7 @@ from .journal import Journal
 
 __all__ = [
     "active_document",
+    "canvas_image",
     "canvas_widget",
     "change_token",
     "clone_at_rest",
@@ -31,6 +32,8 @@ __all__ = [
 ]
 
 _NOTE = "nijimi/controls"
+
+_MOST_SHOWN_PX = 1536
 
 _CANVAS_CLASSES = ("KisQPainterCanvas", "KisOpenGLCanvas2")
 
@@ -110,6 +113,13 @@ def _write_note(document: Any, text: str) -> None:
 def change_token(document: Any) -> int:
     """A number that changes when the projection does: 0.0 ms unchanged, 0.4 ms changed."""
     return document.rootNode().thumbnail(32, 32).cacheKey()
+
+
+def canvas_image(document: Any) -> Any:
+    """The projection as a QImage, no larger than what a screen shows of it."""
+    width, height = document.width(), document.height()
+    scale = min(1.0, _MOST_SHOWN_PX / max(width, height))
+    return document.thumbnail(max(1, round(width * scale)), max(1, round(height * scale)))
 
 
 def selected_area(document: Any) -> tuple[int, ...]:

@@ -26,12 +26,14 @@ from .room import CanvasRoom
 from .selection import selection_mask
 from .watcher import CanvasWatcher
 
-__all__ = ["DOCKER_ID", "register"]
+__all__ = ["DOCKER_ID", "PREVIEW_ID", "register"]
 
 DOCKER_ID = "nijimi_docker"
+PREVIEW_ID = "nijimi_preview_docker"
 
 Contents = Callable[[CanvasRoom], Any]
-"""Makes a docker's contents: an object with ``widget``, ``begin``, ``act`` and ``end``."""
+"""Makes a docker's contents: an object with ``widget``, ``preview``, ``home``, ``begin``, ``act``
+and ``end``."""
 
 MENU = "nijimi"
 
@@ -60,6 +62,24 @@ def register(make: Contents, actions: Sequence[tuple[str, str, str]]) -> None:
         def canvasChanged(self, canvas: Any) -> None:
             """Krita asks for this method; the watcher sees by itself which view is in front."""
 
+    class PreviewDocker(DockWidget):
+        """The picture in a docker of its own, which can be a window of its own."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.setWindowTitle(tr("Nijimi preview"))
+            # Which window it is in is known when Krita has built that.
+            QtCore.QTimer.singleShot(0, self._take_view)
+
+        def _take_view(self) -> None:
+            contents = of_window(self.parentWidget())
+            if contents is not None:
+                self.setWidget(contents.preview)
+                contents.preview_docker = self
+
+        def canvasChanged(self, canvas: Any) -> None:
+            """Krita asks for this method."""
+
     class Actions(Extension):
         """Krita asks it for the actions of every window."""
 
@@ -75,21 +95,27 @@ def register(make: Contents, actions: Sequence[tuple[str, str, str]]) -> None:
                 action.setToolTip(tr(tip))
                 action.triggered.connect(lambda _=False, name=name: act(name))
 
+    def of_window(window: Any) -> Any | None:
+        for contents in alive:
+            if len(alive) == 1 or contents.home() is window:
+                return contents
+        return None
+
     def act(name: str) -> None:
         """The docker of the window in front does it."""
-        window = documents.main_window()
-        for contents in alive:
-            if len(alive) == 1 or contents.widget.window() is window:
-                contents.act(name)
-                return
+        contents = of_window(documents.main_window())
+        if contents is not None:
+            contents.act(name)
 
     def end_all() -> None:
         while alive:
             alive.pop().end()
 
-    position = getattr(DockWidgetFactoryBase, "DockPosition", DockWidgetFactoryBase).DockRight
+    places = getattr(DockWidgetFactoryBase, "DockPosition", DockWidgetFactoryBase)
     app.addExtension(Actions(app))
-    app.addDockWidgetFactory(DockWidgetFactory(DOCKER_ID, position, Docker))
+    app.addDockWidgetFactory(DockWidgetFactory(DOCKER_ID, places.DockRight, Docker))
+    # Not seen until it is asked for: with both, a small screen's window would overflow.
+    app.addDockWidgetFactory(DockWidgetFactory(PREVIEW_ID, places.DockMinimized, PreviewDocker))
     application = QtCore.QCoreApplication.instance()
     if application is not None:
         application.aboutToQuit.connect(end_all)
@@ -122,6 +148,7 @@ def _room() -> CanvasRoom:
         keep_picture=partial(keep_picture, journal),
         apply_picture=partial(apply_picture, journal),
         preview_layer=partial(PreviewLayer, journal),
+        canvas_image=documents.canvas_image,
         icon=documents.icon,
         journal=journal,
     )

@@ -75,5 +75,6 @@ class CanvasRoom:
     keep_picture: Callable[[Any, str, bytes], None]
     apply_picture: Callable[..., Any]
     preview_layer: Callable[[Any], Any]
+    canvas_image: Callable[[Any], Any]
     icon: Callable[[str], Any]
     journal: Any

@@ -106,7 +106,6 @@ class Presenter(QtCore.QObject):
 
     def refresh(self) -> None:
         """Where or how the picture shows is another now."""
-        self._room.overlay.set_opacity(self._settings.get("overlay_opacity"))
         self._show_on_canvas()
         if self._wants_layer:
             self._rest.start()
@@ -157,7 +156,10 @@ class Presenter(QtCore.QObject):
         how = self._settings.get("show_on_canvas")
         is_in_layer = how == SHOW_LAYER and not self._room.watcher.is_pen_down
         hidden = not self.is_on or how == SHOW_NOTHING or is_in_layer
-        if picture is None or (hidden and self._looked_at is None):
+        # A finished picture is looked at as it is, whatever is seen through a live one.
+        is_looked_at = self._looked_at is not None
+        overlay.set_opacity(1.0 if is_looked_at else self._settings.get("overlay_opacity"))
+        if picture is None or (hidden and not is_looked_at):
             overlay.clear()
         else:
             overlay.show_picture(

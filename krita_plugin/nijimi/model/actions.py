@@ -51,6 +51,7 @@ ACTIONS = (
     Action("nijimi_area_layer", "Area: Active Layer", "Repaint what the active layer covers."),
     Action("nijimi_person", "Add a Person", "A standing person, in the pose layer."),
     Action("nijimi_prompt", "Write the Prompt", "Bring the docker up, and the cursor into it."),
+    Action("nijimi_preview", "Preview On or Off", "The docker in which to look closely."),
     Action("nijimi_retry", "Start the Backend Again", "After something went wrong."),
 )
 

@@ -39,7 +39,11 @@ class ResultsStrip(QtWidgets.QListWidget):
         self.setWrapping(False)
         self.setMovement(QtWidgets.QListView.Movement.Static)
         self.setIconSize(QtCore.QSize(_SIDE_PX, _SIDE_PX))
-        self.setSpacing(2)
+        self.setSpacing(1)
+        self.setStyleSheet(
+            "QListView::item { padding: 2px; }"
+            "QListView::item:selected { background: palette(highlight); }"
+        )
         self.setVerticalScrollBarPolicy(QtCore.Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         bar = self.horizontalScrollBar().sizeHint().height()
         self.setFixedHeight(_SIDE_PX + bar + 14)

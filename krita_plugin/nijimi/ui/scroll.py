@@ -8,8 +8,9 @@ from ..qt import QtCore, QtWidgets
 
 __all__ = ["ScrollPanel"]
 
-_TALLEST_PX = 620
-"""Up to here the docker asks for all the height that its panel needs."""
+_TALLEST_PX = 440
+"""Up to here the docker asks for all the height that its panel needs; beyond it a small screen's
+window would overflow."""
 
 
 class ScrollPanel(QtWidgets.QScrollArea):

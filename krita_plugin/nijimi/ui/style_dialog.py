@@ -171,6 +171,8 @@ class _SamplingRow(QtWidgets.QWidget):
 def _line(name: str, text: str) -> Any:
     field = QtWidgets.QLineEdit(text)
     field.setObjectName(f"nijimi_style_{name}")
+    # The beginning says more than the end.
+    field.setCursorPosition(0)
     return field
 
 
