@@ -31,9 +31,10 @@ class Preview(QtWidgets.QWidget):
         self._picture = picture
         self._image = None
         if picture is not None:
-            self._image = QtGui.QImage(
-                picture.pixels, *picture.extent, QtGui.QImage.Format.Format_RGB32
-            )
+            formats = QtGui.QImage.Format
+            # One of a selection is transparent beside it, whatever colours lie there.
+            kind = formats.Format_RGB32 if picture.selected is None else formats.Format_ARGB32
+            self._image = QtGui.QImage(picture.pixels, *picture.extent, kind)
         self.update()
 
     def image(self) -> Any:
