@@ -26,6 +26,8 @@ STEP_MS = 2
 PATIENCE_S = 20.0
 MOST_LAYERS = 9
 OUR_NAME = "Nijimi"
+ASK_AGAIN_S = 0.5
+
 KEEPS_REDO = ("undo", "redo", "live", "setting", "kill_backend")
 
 
@@ -172,9 +174,19 @@ class Run:
         return node
 
     def activate(self, node):
-        if self.document.activeNode() != node:
-            self.document.setActiveNode(node)
-            yield lambda: self.document.activeNode() == node
+        """As a painter would who clicks again where Krita chose its newest layer meanwhile."""
+        asked_s = 0.0
+
+        def is_active():
+            nonlocal asked_s
+            if self.document.activeNode() == node:
+                return True
+            if time.monotonic() - asked_s > ASK_AGAIN_S:
+                asked_s = time.monotonic()
+                self.document.setActiveNode(node)
+            return False
+
+        yield is_active
 
     def trigger(self, name):
         """An action of Krita's; what was undone before it is gone afterwards."""
@@ -337,10 +349,11 @@ class Run:
         if flow._presenter.picture is None:
             return
         ours = len([n for n in nodes_of(self.document) if is_ours(n)])
+        before = self.undo_state()[1]
         flow.apply()
-        yield from self.wait_for_apply(ours)
+        yield from self.wait_for_apply(ours, before)
 
-    def wait_for_apply(self, ours):
+    def wait_for_apply(self, ours, before=None):
         """The layer is there, active as Krita makes a new one, and one undo step of its own."""
         presenter = contents().flow._presenter
         yield lambda: presenter._to_apply is None
@@ -348,6 +361,11 @@ class Run:
         now = len([n for n in nodes_of(self.document) if is_ours(n)])
         if now == ours:
             return
+        # The history's view follows a moment after the step that it shows.
+        if before is not None:
+            yield lambda: self.undo_state()[1] != before
+        else:
+            yield 150
         _, index = self.undo_state()
         at = self.ours_at[self.key()]
         at.difference_update([n for n in at if n >= index])

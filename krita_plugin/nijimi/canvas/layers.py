@@ -185,11 +185,18 @@ class PreviewLayer:
             self._document.refreshProjection()
         return None
 
-    def give_back(self, node: Any) -> None:
-        """Make ``node`` the active one again if ours has become it."""
+    def give_back(self, node: Any) -> Any:
+        """Make ``node`` the active one again if ours has become it.
+
+        The one that the painter has active leaves, for the next look: it may be another by now.
+        """
         layer, active = find_preview(self._document), self._document.activeNode()
-        if layer is not None and active is not None and active == layer:
-            self._document.setActiveNode(node)
+        if layer is None or active is None:
+            return node
+        if active != layer:
+            return active
+        self._document.setActiveNode(node)
+        return node
 
     def remove(self) -> None:
         if self.is_there:

@@ -9,7 +9,6 @@ Signals:
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from ..canvas.room import CanvasRoom, ChangeTakenBack, SelectionMask
@@ -47,7 +46,7 @@ class Presenter(QtCore.QObject):
         self._rest.setSingleShot(True)
         self._rest.setInterval(_REST_TURN_MS)
         self._rest.timeout.connect(self._rest_turn)
-        self._give_back: Callable[[], None] | None = None
+        self._give_back: tuple[Any, Any] | None = None
         self._give_back_turns = 0
         self._soon = QtCore.QTimer(self)
         self._soon.setInterval(_GIVE_BACK_MS)
@@ -243,7 +242,7 @@ class Presenter(QtCore.QObject):
             self.refused.emit(error.sentence, error.action)
             return True
         if painters is not None:
-            self._give_back = lambda: layer.give_back(painters)
+            self._give_back = (layer, painters)
             self._give_back_turns = _GIVE_BACK_TURNS
             self._soon.start()
         return True
@@ -256,7 +255,8 @@ class Presenter(QtCore.QObject):
             self._give_back = None
             self._soon.stop()
         elif self._room.is_open(document):
-            give_back()
+            layer, painters = give_back
+            self._give_back = (layer, layer.give_back(painters))
 
 
 def _selection_of(picture: Picture) -> SelectionMask | None:
