@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -312,6 +313,25 @@ def test_a_picture_of_a_selection_comes_back_with_its_transparency(application: 
     assert found.picture.selection == selected.selection
     assert found.picture.selected == SIZE.bounds
     assert found.picture.pixels[3::4] == pixels[3::4]
+
+
+def test_a_file_of_a_stranger_cannot_fill_the_memory(
+    application: Any, wait: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = pack_result(_result(Results()))
+    # The size that the header claims (PNG, 11.2.2) is 400 megapixels; its checksum is right.
+    header = b"IHDR" + (20_000).to_bytes(4, "big") * 2 + one[24:29]
+    bomb = one[:12] + header + zlib.crc32(header).to_bytes(4, "big") + one[33:]
+    assert unpack_result(bomb, 1, "001", "A") is None
+    monkeypatch.setattr(keeper, "MOST_BYTES", 5 * SIZE.pixels * 4)
+    world = World()
+    world.canvas.kept = {"B": {f"{n:03}": one for n in range(40)} | {"bomb": bomb}}
+    world.go_to("B")
+    results = world.flow.generator.results
+    wait(lambda: len(results.entries) == 5, 3)
+    spin(application, 100)
+    assert [entry.name for entry in results.entries] == [f"{n:03}" for n in range(35, 40)]
+    assert len(world.canvas.kept["B"]) == 41, "what is not shown is still the painter's"
 
 
 @pytest.mark.parametrize("data", [b"", b"no picture", b"newer"])

@@ -11,7 +11,7 @@ from typing import Any
 
 from ..canvas.room import CanvasRoom, ChangeTakenBack
 from ..model.packed_results import pack_result, unpack_result
-from ..model.results import Result, Results
+from ..model.results import MOST_BYTES, Result, Results
 from ..qt import QtCore, Signal
 
 __all__ = ["MOST_KEPT", "MOST_KEPT_BYTES", "Keeper"]
@@ -64,9 +64,14 @@ class Keeper(QtCore.QObject):
         self._packed.emit(result.picture.document_id, result.name, pack_result(result))
 
     def _unpack(self, document_id: str, kept: dict[str, bytes]) -> None:
-        for name in sorted(kept):
+        """The newest first, and no more of them than may be held: the file may be a stranger's."""
+        unpacked_bytes = 0
+        for name in sorted(kept, reverse=True)[:MOST_KEPT]:
             result = unpack_result(kept[name], self._results.new_id(), name, document_id)
             if result is not None:
+                unpacked_bytes += result.size_bytes
+                if unpacked_bytes > MOST_BYTES:
+                    return
                 self._unpacked.emit(result)
 
     # On Qt's -------------------------------------------------------------------------------

@@ -17,9 +17,10 @@ from ..qt import QtCore, QtGui
 from .picture import Picture
 from .results import Result
 
-__all__ = ["pack_result", "result_image", "unpack_result"]
+__all__ = ["MOST_PIXELS", "pack_result", "result_image", "unpack_result"]
 
 FORMAT = 1
+MOST_PIXELS = 32 * 1024 * 1024
 _KEY = "nijimi"
 _INFO = "parameters"
 
@@ -56,8 +57,18 @@ def pack_result(result: Result) -> bytes:
 
 
 def unpack_result(data: bytes, result_id: int, name: str, document_id: str) -> Result | None:
-    """The result that was packed, now one of that document."""
-    image = QtGui.QImage.fromData(data, "PNG")
+    """The result that was packed, now one of that document.
+
+    The file may be a stranger's: how large the picture claims to be is asked before it is unpacked.
+    """
+    raw = QtCore.QByteArray(data)
+    buffer = QtCore.QBuffer(raw)
+    buffer.open(QtCore.QIODevice.OpenModeFlag.ReadOnly)
+    reader = QtGui.QImageReader(buffer, b"PNG")
+    size = reader.size()
+    if not 0 < size.width() * size.height() <= MOST_PIXELS:
+        return None
+    image = reader.read()
     try:
         known = Fields(json.loads(image.text(_KEY)))
         if image.isNull() or known.integer("format", 1) > FORMAT:
