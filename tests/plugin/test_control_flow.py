@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from nijimi.canvas.pose_shapes import preset_person
@@ -19,9 +20,9 @@ from nijimi_protocol.messages import (
     UpdateTiles,
 )
 from nijimi_protocol.openpose import openpose_text
-from nijimi_protocol.pose import Joint
+from nijimi_protocol.pose import Joint, Person
 
-from .flow_world import SIZE, World
+from .flow_world import SIZE, World, spin
 
 Wait = Callable[..., None]
 
@@ -206,3 +207,27 @@ def test_a_pose_is_saved_as_an_openpose_file_and_read_again(world: World, tmp_pa
     world.canvas.people["{pose}"] = ()
     world.flow.controls.save_pose("c0", str(path))
     assert "nobody" in world.state.problem
+
+
+@pytest.mark.parametrize("live", [True, False])
+def test_nobody_looks_at_a_pose_while_krita_takes_its_shapes_in(
+    world: World, application: Any, live: bool
+) -> None:
+    world.settings.set("live", live)
+    world.flow.controls.add_person("standing")
+    add = world.canvas.add_people
+    looks: list[int] = []
+
+    def slowly(document: str, people: tuple[Person, ...], node: str | None) -> ChosenNode:
+        before = world.canvas.reads_of_people
+        world.canvas.watcher.changed.emit()
+        spin(application, 120)
+        looks.append(world.canvas.reads_of_people - before)
+        return add(document, people, node)
+
+    object.__setattr__(world.flow.controls._room, "add_people", slowly)
+    world.flow.controls.add_person("standing")
+    assert looks == [0]
+    spin(application, 120)
+    assert len(world.canvas.people["{pose}"]) == 2
+    assert world.canvas.reads_of_people > 0

@@ -71,6 +71,7 @@ class ControlFlow(QtCore.QObject):
         self._told: tuple[str, str] = ("", "")
         self._loading = False
         self._is_newer = False
+        self._is_adding = False
         self._again = QtCore.QTimer(self)
         self._again.setSingleShot(True)
         self._again.setInterval(_AGAIN_MS)
@@ -135,6 +136,9 @@ class ControlFlow(QtCore.QObject):
     def look(self) -> None:
         """Look at the control layers and send what changed."""
         document = self._document
+        if self._is_adding:
+            self._again.start()
+            return
         if not self.is_on or document is None or not self._room.is_open(document):
             return
         started = time.perf_counter()
@@ -153,6 +157,8 @@ class ControlFlow(QtCore.QObject):
 
     def _idle_turn(self) -> None:
         """With live off: rows are those of the document in front, and limbs follow joints."""
+        if self._is_adding:
+            return
         document = self._room.active_document()
         if document is None:
             if self._document is not None:
@@ -231,7 +237,7 @@ class ControlFlow(QtCore.QObject):
 
     def _add_people(self, document: Any, people: tuple[Person, ...]) -> None:
         """Layers are written at rest only: a dab may still be drying."""
-        if not self._room.is_at_rest(document):
+        if self._is_adding or not self._room.is_at_rest(document):
             QtCore.QTimer.singleShot(_REST_MS, lambda: self._add_people(document, people))
             return
         if not self._room.is_open(document):
@@ -239,11 +245,15 @@ class ControlFlow(QtCore.QObject):
         self._take(document)
         poses = [row for row in self._controls.rows if row.kind == "pose" and not row.process]
         there = [row for row in poses if self._room.read_people(document, row.node_id) is not None]
+        # Krita runs timers while it takes the shapes in; a look at them then would crash it.
+        self._is_adding = True
         try:
             node = self._room.add_people(document, people, there[0].node_id if there else None)
         except ChangeTakenBack as error:
             self._tell((error.sentence, error.action))
             return
+        finally:
+            self._is_adding = False
         self._controls.add("pose", node.id, node.name)
         self.look()
 
