@@ -19,7 +19,6 @@ from ..texts import tr
 __all__ = ["ResultsStrip", "save_png"]
 
 _SIDE_PX = 72
-_ID = QtCore.Qt.ItemDataRole.UserRole
 
 
 class ResultsStrip(QtWidgets.QListWidget):
@@ -102,7 +101,7 @@ class ResultsStrip(QtWidgets.QListWidget):
             if entry.id not in self._thumbnails:
                 self._thumbnails[entry.id] = _thumbnail(entry, self.devicePixelRatioF())
             item = QtWidgets.QListWidgetItem(self._thumbnails[entry.id], "")
-            item.setData(_ID, entry.id)
+            item.setData(_id_role(), entry.id)
             words = " ".join(entry.params.prompt.split())
             item.setToolTip(tr("{prompt}\nSeed {seed}", prompt=words, seed=entry.params.seed))
             self.addItem(item)
@@ -118,18 +117,18 @@ class ResultsStrip(QtWidgets.QListWidget):
             self.setCurrentItem(None)
             self.clearSelection()
         for n in range(self.count()):
-            if chosen is not None and self.item(n).data(_ID) == chosen.id:
+            if chosen is not None and self.item(n).data(_id_role()) == chosen.id:
                 self.setCurrentRow(n)
         self.blockSignals(False)
 
     def _chosen(self, item: Any, _before: Any) -> None:
-        self._results.choose(item.data(_ID) if item is not None else None)
+        self._results.choose(item.data(_id_role()) if item is not None else None)
 
     def _apply(self, item: Any) -> None:
-        self.applied.emit(item.data(_ID))
+        self.applied.emit(item.data(_id_role()))
 
     def _result(self, item: Any) -> Result | None:
-        number = item.data(_ID) if item is not None else None
+        number = item.data(_id_role()) if item is not None else None
         return next((each for each in self._results.entries if each.id == number), None)
 
     def _show_menu(self, place: Any) -> None:
@@ -146,6 +145,11 @@ class ResultsStrip(QtWidgets.QListWidget):
                 "Nijimi",
                 tr("{path} cannot be written. Choose another folder.", path=name),
             )
+
+
+def _id_role() -> Any:
+    """Where an item keeps the number of its result."""
+    return QtCore.Qt.ItemDataRole.UserRole
 
 
 def save_png(result: Result, name: str) -> bool:
