@@ -15,9 +15,8 @@ from typing import Any
 
 from nijimi_backend.plugin_archive import build_archive
 from nijimi_installer.desktop.krita_process import DRIVER_DIR, KritaProcess
-from nijimi_installer.desktop.profile import KritaProfile
+from nijimi_installer.desktop.plugin_profile import plugin_profile
 from nijimi_installer.desktop.xvfb import VirtualScreen
-from nijimi_installer.plugin_install import unpack_plugin, write_config
 from nijimi_protocol.geometry import Bounds, Extent
 from nijimi_protocol.params import RenderParams
 
@@ -61,14 +60,9 @@ def krita_growth() -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        profile = KritaProfile(root=folder / "profile")
-        profile.write(("nijimi", "nijimi_driver"))
         archive = folder / "nijimi.zip"
         build_archive(archive)
-        unpack_plugin(archive, profile.pykrita_dir)
-        write_config(
-            profile.nijimi_config, Path(sys.executable), live=False, model="", device="auto"
-        )
+        profile = plugin_profile(folder / "profile", archive, Path(sys.executable), device="auto")
         with VirtualScreen() as screen, KritaProcess(profile, screen.display) as krita:
             krita.call(_STEPS, "fill_screen")
             krita.call(_NIJIMI, "show_docker")

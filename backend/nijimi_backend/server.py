@@ -139,12 +139,7 @@ class _Connection:
             event = self._session.receive(data)
             if isinstance(event, Hello):
                 return
-            try:
-                self._apply(event)
-            except RejectedChange as error:
-                if not isinstance(event, Generate):
-                    raise
-                self.tell(_refused(event, error))
+            self._apply(event)
         except RejectedChange as error:
             self.tell(
                 ErrorReport(
@@ -164,7 +159,7 @@ class _Connection:
         elif isinstance(event, Cancel):
             self._worker.cancel(self._client)
         elif isinstance(event, Generate):
-            self._worker.generate(self._client, event.batch_id, event.params, event.count)
+            self._generate(event)
         elif isinstance(event, CancelBatch):
             self._worker.cancel_batch(self._client, event.batch_id)
         elif isinstance(event, OrderBatches):
@@ -183,6 +178,20 @@ class _Connection:
         """Called by the worker's thread."""
         self._finished.put(finished)
         self._notify()
+
+    def _generate(self, event: Generate) -> None:
+        """A batch that is refused is over: its client waits for nothing more of it."""
+        try:
+            self._worker.generate(self._client, event.batch_id, event.params, event.count)
+        except RejectedChange as error:
+            self.tell(
+                BatchState(
+                    batch_id=event.batch_id,
+                    state=BatchPhase.FAILED,
+                    sentence=error.sentence,
+                    action=error.action,
+                )
+            )
 
     def _deliver_made(self, made: Made) -> None:
         """Called by the worker's thread, never before the last one was sent."""
@@ -236,15 +245,6 @@ class _Connection:
             # A client that hears nothing more must not be left waiting: it connects anew.
             log.exception("sending failed")
             await self._socket.close(1011, "internal")
-
-
-def _refused(event: Generate, error: RejectedChange) -> BatchState:
-    return BatchState(
-        batch_id=event.batch_id,
-        state=BatchPhase.FAILED,
-        sentence=error.sentence,
-        action=error.action,
-    )
 
 
 class NijimiServer:

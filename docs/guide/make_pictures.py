@@ -21,9 +21,8 @@ sys.path[:0] = [str(ROOT / "installer"), str(ROOT)]
 from nijimi_backend.plugin_archive import build_archive  # noqa: E402
 from nijimi_installer.demo import CANVAS_PX, DEMO_VALUES, paint_sketch  # noqa: E402
 from nijimi_installer.desktop.krita_process import DRIVER_DIR, KritaProcess  # noqa: E402
-from nijimi_installer.desktop.profile import KritaProfile  # noqa: E402
+from nijimi_installer.desktop.plugin_profile import plugin_profile  # noqa: E402
 from nijimi_installer.desktop.xvfb import VirtualScreen  # noqa: E402
-from nijimi_installer.plugin_install import unpack_plugin, write_config  # noqa: E402
 from nijimi_installer.sketch import sketch_strokes  # noqa: E402
 
 _STEPS = DRIVER_DIR / "steps.py"
@@ -99,14 +98,9 @@ class Guide:
 def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        profile = KritaProfile(root=folder / "profile")
-        profile.write(("nijimi", "nijimi_driver"))
         archive = folder / "nijimi.zip"
         build_archive(archive)
-        unpack_plugin(archive, profile.pykrita_dir)
-        write_config(
-            profile.nijimi_config, Path(sys.executable), live=False, model="", device="cpu"
-        )
+        profile = plugin_profile(folder / "profile", archive, Path(sys.executable), device="cpu")
         with VirtualScreen() as screen, KritaProcess(profile, screen.display) as krita:
             Guide(krita, folder).play()
             krita.quit()

@@ -14,10 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from .desktop.krita_process import DRIVER_DIR, KritaProcess
-from .desktop.profile import KritaProfile
+from .desktop.plugin_profile import plugin_profile
 from .desktop.xvfb import VirtualScreen
 from .errors import DemoFailed
-from .plugin_install import unpack_plugin, write_config
 from .progress import say, stage
 from .sketch import PROMPT, STRENGTH, Stroke, sketch_strokes
 
@@ -58,10 +57,7 @@ def run_demo(
     python: Path, archive: Path, profile_dir: Path, output: Path, *, model: str, device: str
 ) -> dict[str, Any]:
     """Paint the sketch live and leave pictures and report in ``output``."""
-    profile = KritaProfile(root=profile_dir)
-    profile.write(("nijimi", "nijimi_driver"))
-    unpack_plugin(archive, profile.pykrita_dir)
-    write_config(profile.nijimi_config, python, live=True, model=model, device=device)
+    profile = plugin_profile(profile_dir, archive, python, live=True, model=model, device=device)
     output.mkdir(parents=True, exist_ok=True)
     for name in _OUTPUTS:
         # What an earlier run left must not stand for what this one failed to do.

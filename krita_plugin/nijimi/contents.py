@@ -116,12 +116,12 @@ class Contents:
             self.preview.view.set_before(self._room.canvas_image(document))
 
     def _use_settings_of(self, result_id: int) -> None:
-        for result in self.flow.generator.results.entries:
-            if result.id == result_id:
-                live_steps = self.settings.get("num_inference_steps")
-                self._follow_text(result.info())
-                self.settings.set("num_inference_steps", live_steps)
-                self.settings.set("final_steps", result.params.num_inference_steps)
+        result = self.flow.generator.results.get(result_id)
+        if result is not None:
+            live_steps = self.settings.get("num_inference_steps")
+            self._follow_text(result.info())
+            self.settings.set("num_inference_steps", live_steps)
+            self.settings.set("final_steps", result.params.num_inference_steps)
 
     def _follow_picture(self, path: str) -> None:
         self._follow_text(read_text(path))

@@ -155,9 +155,9 @@ class Flow(QtCore.QObject):
     def apply_result(self, result_id: int) -> None:
         """Put one of them into a layer of its own."""
         self._live_state.forget("apply")
-        for result in self.generator.results.entries:
-            if result.id == result_id:
-                self._presenter.apply(result.picture, result.params.prompt)
+        result = self.generator.results.get(result_id)
+        if result is not None:
+            self._presenter.apply(result.picture, result.params.prompt)
 
     # Generating ----------------------------------------------------------------------------
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from .errors import RejectedChange
 from .inpaint import InpaintParams
@@ -64,6 +64,10 @@ class RenderParams:
     second_prompt: str = ""
     prompt_blend: float = 0.0
     inpaint: InpaintParams = field(default_factory=InpaintParams)
+
+    def variation(self, index: int) -> RenderParams:
+        """Those of the picture ``index`` of a batch: seeds follow each other, modulo 2**32."""
+        return replace(self, seed=(self.seed + index) % (MAX_SEED + 1))
 
     def checked(self, limits: Limits, revision: int = 0) -> RenderParams:
         """Itself, or ``RejectedChange`` with what is wrong and what to do."""

@@ -14,9 +14,9 @@ sys.path.insert(0, str(ROOT / "installer"))
 
 from nijimi_backend.plugin_archive import build_archive  # noqa: E402
 from nijimi_installer.desktop.krita_process import KritaProcess  # noqa: E402
+from nijimi_installer.desktop.plugin_profile import plugin_profile  # noqa: E402
 from nijimi_installer.desktop.profile import KritaProfile  # noqa: E402
 from nijimi_installer.desktop.xvfb import VirtualScreen  # noqa: E402
-from nijimi_installer.plugin_install import unpack_plugin, write_config  # noqa: E402
 
 from .session import Session  # noqa: E402
 
@@ -53,13 +53,9 @@ def own_profile(tmp_path_factory: pytest.TempPathFactory) -> KritaProfile:
 
 def _profile(root: Path) -> KritaProfile:
     """A profile with plugin and driver, configured to start the tests' own backend."""
-    profile = KritaProfile(root=root)
-    profile.write(("nijimi", "nijimi_driver"))
-    archive = profile.root / "nijimi.zip"
+    archive = root / "nijimi.zip"
     build_archive(archive)
-    unpack_plugin(archive, profile.pykrita_dir)
-    write_config(profile.nijimi_config, Path(sys.executable), live=False, model="", device="cpu")
-    return profile
+    return plugin_profile(root, archive, Path(sys.executable), device="cpu")
 
 
 @pytest.fixture(scope="session")

@@ -242,7 +242,6 @@ def _result(results: Results, document: str = "A", size: Extent = SIZE) -> Resul
     number = results.new_id()
     return Result(
         id=number, name=f"{number:03}", picture=picture, params=params, sampler="lcm",
-        model="nijimi-mini",
     )  # fmt: skip
 
 

@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 
 from nijimi_protocol.limits import MAX_BATCHES
 from nijimi_protocol.messages import BatchPhase, BatchState
-from nijimi_protocol.params import MAX_SEED
 
 from ..engine.request import FrameRequest
 from .canvas_state import Snapshot
@@ -42,8 +41,7 @@ class Batch:
         request = self.snapshot.request(full_quality=False)
         if request is None:
             return None
-        seed = (request.params.seed + self.done) % (MAX_SEED + 1)
-        return replace(request, params=replace(request.params, seed=seed), exact=True)
+        return replace(request, params=request.params.variation(self.done), exact=True)
 
     def state(self, phase: BatchPhase, running_s: float = 0.0) -> BatchState:
         """How far it is; ``running_s`` is how long the picture that is being made took by now."""

@@ -27,10 +27,6 @@ class Outbox:
         self._lock = threading.Lock()
         self._waiting: deque[Made | BatchState] = deque(maxlen=_MOST)
 
-    def __len__(self) -> int:
-        with self._lock:
-            return len(self._waiting)
-
     def put(self, item: Made | BatchState) -> None:
         with self._lock:
             last = self._waiting[-1] if self._waiting else None

@@ -11,12 +11,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any, NamedTuple
 
 from nijimi_protocol.errors import RejectedChange
 from nijimi_protocol.messages import BatchPhase, BatchPicture, BatchState, Message
-from nijimi_protocol.params import MAX_SEED, RenderMode, RenderParams
+from nijimi_protocol.params import RenderMode, RenderParams
 
 from ..canvas.room import CanvasRoom
 from ..link.connection import Connection
@@ -49,7 +48,6 @@ class Mirror(NamedTuple):
 class _Asked(NamedTuple):
     place: Place
     params: RenderParams
-    model: str
     revision: int
 
 
@@ -171,7 +169,7 @@ class Generator(QtCore.QObject):
         except RejectedChange as error:
             self.refused.emit(told(error.code, error.sentence), error.action)
             return False
-        self._asked[batch_id] = _Asked(place, params, params.model, session.revision)
+        self._asked[batch_id] = _Asked(place, params, session.revision)
         title = " ".join(params.prompt.split()) or tr("No prompt")
         self.queue.add(BatchEntry(id=batch_id, title=title, count=count))
         self._connection.send(data)
@@ -201,15 +199,13 @@ class Generator(QtCore.QObject):
         picture = asked.place.picture(
             pixels, event.extent, event.area, asked.revision, is_final=True
         )
-        seed = (asked.params.seed + event.index) % (MAX_SEED + 1)
         self.results.add(
             Result(
                 id=self.results.new_id(),
                 name=f"{time.time_ns() // 1000:018d}",
                 picture=picture,
-                params=replace(asked.params, seed=seed),
+                params=asked.params.variation(event.index),
                 sampler=event.sampler,
-                model=asked.model,
             )
         )
 

@@ -6,7 +6,6 @@ Works on any thread. What a newer Nijimi kept, or what is no such picture, gives
 from __future__ import annotations
 
 import json
-from typing import Any
 
 from nijimi_protocol.errors import ProtocolError
 from nijimi_protocol.fields import Fields
@@ -14,10 +13,10 @@ from nijimi_protocol.limits import Limits
 from nijimi_protocol.params_codec import params_from_json, params_to_json
 
 from ..qt import QtCore, QtGui
-from .picture import Picture
+from .picture import Picture, picture_image
 from .results import Result
 
-__all__ = ["MOST_PIXELS", "pack_result", "result_image", "unpack_result"]
+__all__ = ["MOST_PIXELS", "pack_result", "unpack_result"]
 
 FORMAT = 1
 MOST_PIXELS = 32 * 1024 * 1024
@@ -25,18 +24,10 @@ _KEY = "nijimi"
 _INFO = "parameters"
 
 
-def result_image(result: Result) -> Any:
-    """A QImage of it, which does not own its pixels."""
-    picture = result.picture
-    formats = QtGui.QImage.Format
-    kind = formats.Format_RGB32 if picture.selected is None else formats.Format_ARGB32
-    return QtGui.QImage(picture.pixels, *picture.extent, kind)
-
-
 def pack_result(result: Result) -> bytes:
     """A PNG, with A1111's text and ours."""
     picture = result.picture
-    image = result_image(result).copy()
+    image = picture_image(picture).copy()
     image.setText(_INFO, result.info())
     known = {
         "format": FORMAT,
@@ -45,7 +36,6 @@ def pack_result(result: Result) -> bytes:
         "is_of_selection": picture.selected is not None,
         "params": params_to_json(result.params),
         "sampler": result.sampler,
-        "model": result.model,
     }
     image.setText(_KEY, json.dumps(known))
     data = QtCore.QByteArray()
@@ -75,7 +65,7 @@ def unpack_result(data: bytes, result_id: int, name: str, document_id: str) -> R
             return None
         params = params_from_json(known.part("params"), Limits())
         area, canvas = known.bounds("area"), known.extent("canvas")
-        sampler, model = known.text("sampler", 64), known.text("model", 1024)
+        sampler = known.text("sampler", 64)
         is_of_selection = known.flag("is_of_selection")
     except (ValueError, ProtocolError):
         return None
@@ -98,6 +88,4 @@ def unpack_result(data: bytes, result_id: int, name: str, document_id: str) -> R
         selected=area if is_of_selection else None,
         selection=pixels[3::4] if is_of_selection else b"",
     )
-    return Result(
-        id=result_id, name=name, picture=picture, params=params, sampler=sampler, model=model
-    )
+    return Result(id=result_id, name=name, picture=picture, params=params, sampler=sampler)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from nijimi_protocol.geometry import Bounds, Extent
 
-__all__ = ["Picture"]
+from ..qt import QtGui
+
+__all__ = ["Picture", "picture_image"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,3 +34,13 @@ class Picture:
     @property
     def area_in_canvas(self) -> Bounds:
         return self.area.intersection(self.canvas.bounds)
+
+
+def picture_image(picture: Picture) -> Any:
+    """A QImage that does not own its pixels: keep the picture beside it.
+
+    One of a selection is transparent beside it, whatever colours lie there.
+    """
+    formats = QtGui.QImage.Format
+    kind = formats.Format_RGB32 if picture.selected is None else formats.Format_ARGB32
+    return QtGui.QImage(picture.pixels, *picture.extent, kind)

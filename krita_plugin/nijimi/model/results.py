@@ -37,7 +37,6 @@ class Result:
     picture: Picture
     params: RenderParams
     sampler: str
-    model: str
 
     @property
     def size_bytes(self) -> int:
@@ -45,7 +44,7 @@ class Result:
 
     def info(self) -> str:
         """As the web UIs write it into a PNG."""
-        return info_text(self.params, self.sampler, *self.picture.extent, self.model)
+        return info_text(self.params, self.sampler, *self.picture.extent, self.params.model)
 
 
 class Results(QtCore.QObject):
@@ -77,6 +76,9 @@ class Results(QtCore.QObject):
     def new_id(self) -> int:
         self._newest += 1
         return self._newest
+
+    def get(self, result_id: int | None) -> Result | None:
+        return next((each for each in self._all if each.id == result_id), None)
 
     def has(self, document_id: str, name: str) -> bool:
         return any(
@@ -118,7 +120,7 @@ class Results(QtCore.QObject):
         self._tell()
 
     def choose(self, result_id: int | None) -> None:
-        chosen = next((each for each in self._all if each.id == result_id), None)
+        chosen = self.get(result_id)
         if chosen != self.chosen:
             self.chosen = chosen
             self.chosen_changed.emit()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..model.picture import Picture
+from ..model.picture import Picture, picture_image
 from ..qt import QtCore, QtGui, QtWidgets
 from ..texts import tr
 
@@ -31,10 +31,7 @@ class Preview(QtWidgets.QWidget):
         self._picture = picture
         self._image = None
         if picture is not None:
-            formats = QtGui.QImage.Format
-            # One of a selection is transparent beside it, whatever colours lie there.
-            kind = formats.Format_RGB32 if picture.selected is None else formats.Format_ARGB32
-            self._image = QtGui.QImage(picture.pixels, *picture.extent, kind)
+            self._image = picture_image(picture)
         self.update()
 
     def image(self) -> Any:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ..model.picture import Picture
+from ..model.picture import Picture, picture_image
 from ..qt import QtCore, QtGui, QtWidgets, Signal
 from ..texts import tr
 
@@ -68,9 +68,7 @@ class PreviewView(QtWidgets.QWidget):
         # Kept beside the image, which does not own its pixels.
         self._picture, self._image = picture, None
         if picture is not None:
-            formats = QtGui.QImage.Format
-            kind = formats.Format_RGB32 if picture.selected is None else formats.Format_ARGB32
-            self._image = QtGui.QImage(picture.pixels, *picture.extent, kind)
+            self._image = picture_image(picture)
             if self.isVisible() and (self._compares or picture.selected is not None):
                 self.before_wanted.emit()
         self.update()

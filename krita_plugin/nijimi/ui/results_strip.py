@@ -11,7 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ..model.packed_results import pack_result, result_image
+from ..model.packed_results import pack_result
+from ..model.picture import picture_image
 from ..model.results import Result, Results
 from ..qt import QtCore, QtGui, QtWidgets, Signal
 from ..texts import tr
@@ -128,8 +129,7 @@ class ResultsStrip(QtWidgets.QListWidget):
         self.applied.emit(item.data(_id_role()))
 
     def _result(self, item: Any) -> Result | None:
-        number = item.data(_id_role()) if item is not None else None
-        return next((each for each in self._results.entries if each.id == number), None)
+        return self._results.get(item.data(_id_role())) if item is not None else None
 
     def _show_menu(self, place: Any) -> None:
         if (result := self._result(self.itemAt(place))) is not None:
@@ -164,7 +164,7 @@ def save_png(result: Result, name: str) -> bool:
 
 def _thumbnail(result: Result, ratio: float) -> Any:
     side = round(_SIDE_PX * ratio)
-    image = result_image(result).scaled(
+    image = picture_image(result.picture).scaled(
         side,
         side,
         QtCore.Qt.AspectRatioMode.KeepAspectRatio,
