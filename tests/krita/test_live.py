@@ -154,6 +154,22 @@ def test_closing_a_document_mid_frame_harms_nothing(session: Session) -> None:
     assert report["final_revision_shown"]
 
 
+def test_a_document_closed_under_the_pen_is_noticed(session: Session) -> None:
+    session.go_live()
+    pointer = session.krita.pointer
+    path = session.points(STROKE)
+    pointer.press(path[0])
+    try:
+        for point in path[1:20]:
+            pointer.move(point)
+        assert session.inside("close_active_document") == 0
+    finally:
+        pointer.release()
+    session.wait_for(lambda: "document" in session.nijimi("status_line"), timeout_s=5.0)
+    session.step("new_document")
+    assert session.nijimi("wait_until_shown")["final_revision_shown"]
+
+
 def test_a_killed_backend_comes_back_with_the_whole_state(session: Session) -> None:
     session.go_live()
     session.krita.pointer.stroke(session.points(STROKE), step_ms=4)

@@ -74,11 +74,14 @@ class CanvasWatcher(QtCore.QObject):
 
     def _turn(self) -> None:
         document = active_document()
+        if self.is_pen_down and (document is None or not self._has_canvas()):
+            # Its canvas went while it was down: the release goes to nobody.
+            self._lift()
         if self.is_pen_down:
             self.changed.emit()
             # A release can go elsewhere: to a popup, or with the pen out of range.
             silent_s = time.monotonic() - self._pen_seen_s
-            if silent_s > _LOST_PEN_S and document is not None and is_at_rest(document):
+            if silent_s > _LOST_PEN_S and is_at_rest(document):
                 self._lift()
             return
         identity = document_id(document) if document is not None else ""
@@ -89,12 +92,17 @@ class CanvasWatcher(QtCore.QObject):
             return
         if document is None:
             return
-        if self._canvas is None or is_deleted(self._canvas) or not self._canvas.isVisible():
+        if not self._has_canvas():
             self._find_sources()
         token = (change_token(document), selected_area(document))
         if token != self._token:
             self._token = token
             self.changed.emit()
+
+    def _has_canvas(self) -> bool:
+        """The canvas that is watched is there and seen."""
+        canvas = self._canvas
+        return canvas is not None and not is_deleted(canvas) and canvas.isVisible()
 
     def _find_sources(self) -> None:
         """The canvas widget and Krita's models of this document."""
