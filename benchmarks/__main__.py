@@ -114,6 +114,8 @@ def _documents(args: argparse.Namespace) -> Reports:
             outcome = run.run_seed(seed, args.operations, Path(name), preview_layer=seed % 5 == 0)
             outcomes.append(outcome)
             print(run.fuzz_table([outcome]).splitlines()[-1], flush=True)
+            # After each one: hours of runs outlive what ends the last of them.
+            _write(args.json, [vars(one) for one in outcomes])
     print(run.fuzz_table(outcomes))
     return [vars(outcome) for outcome in outcomes]
 
@@ -186,9 +188,12 @@ def _parser() -> argparse.ArgumentParser:
 
 def main() -> None:
     args = _parser().parse_args()
-    reports: Reports = args.run(args)
-    if args.json:
-        args.json.write_text(json.dumps(reports, indent=2) + "\n", encoding="utf-8")
+    _write(args.json, args.run(args))
+
+
+def _write(path: Path | None, reports: Reports) -> None:
+    if path is not None:
+        path.write_text(json.dumps(reports, indent=2) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -28,7 +28,10 @@ MOST_LAYERS = 9
 OUR_NAME = "Nijimi"
 ASK_AGAIN_S = 0.5
 
-KEEPS_REDO = ("undo", "redo", "live", "setting", "kill_backend")
+KEEPS_REDO = (
+    "undo", "redo", "live", "setting", "kill_backend", "generate", "cancel_batches",
+    "look_at_result",
+)  # fmt: skip
 
 
 def begin(plan, out, with_nijimi):
@@ -53,7 +56,9 @@ class Run:
         self.out = Path(out)
         self.out.write_text("", encoding="utf-8")
         self.done, self.over, self.error = 0, False, ""
-        self.applied = self.undone = 0
+        self.applied = self.undone = self.generated = 0
+        if with_nijimi:
+            contents().flow.generator.results.added.connect(self.count_generated)
         self.history = history_view()
         self.ours_at = {}
         self.base = {}
@@ -93,6 +98,9 @@ class Run:
         self.timer.stop()
         self.error, self.over = error, True
 
+    def count_generated(self, result):
+        self.generated += 1
+
     # The painter's document ---------------------------------------------------------------
 
     def everything(self):
@@ -129,6 +137,7 @@ class Run:
             "steps_of_ours": len([at for at in self.ours_at[self.key()] if at <= index]),
             "layers_of_ours": ours,
             "applied": self.applied,
+            "generated": self.generated,
             "modal": modal.metaObject().className() if modal is not None else "",
             "layers": texts,
             "seconds": round(time.monotonic() - self.started_s, 3),
@@ -348,9 +357,40 @@ class Run:
         yield lambda: flow._presenter.picture is not None or time.monotonic() - started > 0.5
         if flow._presenter.picture is None:
             return
+        yield from self.apply(flow.apply)
+
+    def do_generate(self, operation):
+        """Ask and go on painting: the pictures come while something else is done."""
+        if self.with_nijimi:
+            contents().settings.set("batch_count", operation["count"])
+            contents().settings.set("final_steps", operation["steps"])
+            contents().flow.generate()
+        yield 5
+
+    def do_cancel_batches(self, operation):
+        if self.with_nijimi:
+            contents().flow.generator.cancel()
+        yield 5
+
+    def do_look_at_result(self, operation):
+        """Click a thumbnail, or the one again that is shown."""
+        if self.with_nijimi:
+            found = contents().flow.generator.results
+            results = [None, *(each.id for each in found.entries)]
+            found.choose(results[operation["target"] % len(results)])
+        yield 5
+
+    def do_apply_result(self, operation):
+        results = contents().flow.generator.results.entries if self.with_nijimi else ()
+        if not results:
+            return
+        one = results[operation["target"] % len(results)]
+        yield from self.apply(lambda: contents().flow.apply_result(one.id))
+
+    def apply(self, ask):
         ours = len([n for n in nodes_of(self.document) if is_ours(n)])
         before = self.undo_state()[1]
-        flow.apply()
+        ask()
         yield from self.wait_for_apply(ours, before)
 
     def wait_for_apply(self, ours, before=None):

@@ -9,10 +9,11 @@ from __future__ import annotations
 import random
 from typing import Any
 
-__all__ = ["OURS", "make_plan"]
+__all__ = ["make_plan"]
 
-OURS = frozenset({"live", "apply", "kill_backend", "setting", "apply_in_stroke"})
-"""What only the run with Nijimi does. An apply in a stroke is a plain stroke without it."""
+_LEAVES_HISTORY = ("live", "kill_backend", "setting", "generate", "cancel_batches",
+                   "look_at_result")  # fmt: skip
+"""What forgets nothing that was undone."""
 
 SIDE_PX = 256
 
@@ -28,7 +29,8 @@ _SELECT_ACTIONS = ("select_all", "deselect", "invert_selection")
 _WEIGHTS = {
     "stroke": 30, "apply_in_stroke": 3, "layer": 16, "select": 6, "rectangle": 4, "undo": 12,
     "redo": 6, "switch": 4, "property": 4, "remove": 3, "resize": 1, "live": 4, "apply": 6,
-    "kill_backend": 0.5, "setting": 3,
+    "kill_backend": 0.5, "setting": 3, "generate": 4, "cancel_batches": 1, "look_at_result": 2,
+    "apply_result": 3,
 }  # fmt: skip
 
 
@@ -53,7 +55,7 @@ def make_plan(seed: int, operations: int, *, preview_layer: bool = False) -> lis
             undone += 1
         elif name == "redo":
             undone -= 1
-        elif name not in ("live", "kill_backend", "setting"):
+        elif name not in _LEAVES_HISTORY:
             # Another document's undo counts from its own end; anything new forgets what was undone.
             undone = 0
         plan.append({"do": name, **_values(name, chance)})
@@ -80,8 +82,10 @@ def _values(name: str, chance: random.Random) -> dict[str, Any]:
     if name == "rectangle":
         x, y = chance.randrange(SIDE_PX - 40), chance.randrange(SIDE_PX - 40)
         return {"x": x, "y": y, "width": chance.randint(20, 120), "height": chance.randint(20, 120)}
-    if name == "remove":
+    if name in ("remove", "look_at_result", "apply_result"):
         return {"target": target}
+    if name == "generate":
+        return {"count": chance.randint(1, 4), "steps": chance.randint(1, 6)}
     if name == "property":
         return {
             "target": target,
@@ -102,6 +106,7 @@ def _values(name: str, chance: random.Random) -> dict[str, Any]:
                         ("area", chance.choice(("selection", "whole", "layer"))),
                         ("overlay_opacity", round(chance.uniform(0.2, 1.0), 2)),
                         ("prompt", chance.choice(("a red house", "sea", "{hill|tree}"))),
+                        ("style", chance.choice(("", "ink", "pixel"))),
                     )
                 )
             ]

@@ -42,6 +42,7 @@ class Outcome:
     preview_layer: bool
     operations: int
     applied: int
+    generated: int
     seconds: float
     failure: str = ""
     counts: dict[str, int] = field(default_factory=dict[str, int])
@@ -68,6 +69,7 @@ def run_seed(seed: int, operations: int, folder: Path, *, preview_layer: bool = 
         preview_layer=preview_layer,
         operations=len(watched),
         applied=watched[-1]["applied"] if watched else 0,
+        generated=watched[-1]["generated"] if watched else 0,
         seconds=round(time.monotonic() - started, 1),
         failure=failure,
         counts=counts,
@@ -158,11 +160,11 @@ def _wait(krita: KritaProcess) -> None:
 
 
 def fuzz_table(outcomes: list[Outcome]) -> str:
-    lines = ["seed   shown in   operations   applied   seconds   outcome"]
+    lines = ["seed   shown in   operations   applied   generated   seconds   outcome"]
     for one in outcomes:
         shown_in = "layer" if one.preview_layer else "overlay"
         lines.append(
-            f"{one.seed:4}   {shown_in:8} {one.operations:12} {one.applied:9} {one.seconds:9.0f}   "
-            f"{' '.join(one.failure.split())[-400:] or 'as without Nijimi'}"
+            f"{one.seed:4}   {shown_in:8} {one.operations:12} {one.applied:9} "
+            f"{one.generated:11} {one.seconds:9.0f}   {' '.join(one.failure.split())[-400:] or 'as without Nijimi'}"
         )
     return "\n".join(lines)
