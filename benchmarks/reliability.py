@@ -231,10 +231,12 @@ def _documents(results: Path) -> list[str]:
     good = [one for one in seeds if not one["failure"]]
     operations = sum(one["operations"] for one in good)
     applied = sum(one["applied"] for one in good)
+    generated = sum(one.get("generated", 0) for one in good)
     layered = sum(1 for one in good if one["preview_layer"])
     return [
         f"| documents beside a Krita without Nijimi: seeds, equal after every operation | "
-        f"{len(seeds)}, {len(good)} ({operations:,} operations, {applied:,} pictures applied; "
+        f"{len(seeds)}, {len(good)} ({operations:,} operations, {applied:,} pictures applied, "
+        f"{generated:,} generated; "
         f"{layered} seeds with the preview as a layer, without undo) | "
         "`python -m benchmarks documents` |"
     ]

@@ -163,8 +163,9 @@ def fuzz_table(outcomes: list[Outcome]) -> str:
     lines = ["seed   shown in   operations   applied   generated   seconds   outcome"]
     for one in outcomes:
         shown_in = "layer" if one.preview_layer else "overlay"
+        verdict = " ".join(one.failure.split())[-400:] or "as without Nijimi"
         lines.append(
             f"{one.seed:4}   {shown_in:8} {one.operations:12} {one.applied:9} "
-            f"{one.generated:11} {one.seconds:9.0f}   {' '.join(one.failure.split())[-400:] or 'as without Nijimi'}"
+            f"{one.generated:11} {one.seconds:9.0f}   {verdict}"
         )
     return "\n".join(lines)
