@@ -182,14 +182,14 @@ def _end_at_once(error: NijimiError) -> None:
 
 
 def _entries(library: Library) -> tuple[ModelEntry, ...]:
-    """Models first, then what prompts can name; no more than a message holds."""
+    """Models first, then what prompts can name and what enlarges; no more than a message holds."""
     entries = [
         ModelEntry(name=m.name, title=m.title, family=m.family, native_px=m.native_px)
         for m in library.models()
     ]
     for file in library.files():
         kind = file.found.kind
-        if kind in (FileKind.LORA, FileKind.EMBEDDING) and not file.trouble:
+        if kind in (FileKind.LORA, FileKind.EMBEDDING, FileKind.UPSCALER) and not file.trouble:
             entry = ModelEntry(
                 name=file.name, title=file.name, family=file.found.family, kind=kind.value
             )

@@ -182,7 +182,7 @@ class _Connection:
     def _generate(self, event: Generate) -> None:
         """A batch that is refused is over: its client waits for nothing more of it."""
         try:
-            self._worker.generate(self._client, event.batch_id, event.params, event.count)
+            self._worker.generate(self._client, event)
         except RejectedChange as error:
             self.tell(
                 BatchState(

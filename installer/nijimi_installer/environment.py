@@ -66,6 +66,8 @@ def ensure_environment(root: Path, *, extras: tuple[str, ...] = (), torch_index:
     if done:
         with stage("Installing the other packages"):
             done = pip("-e", f".[{','.join(extras)}]" if extras else ".")
+            # Why without what it depends on: pyproject.toml, at the extra "upscale".
+            done = done and pip("--no-deps", "spandrel")
     if not done:
         raise CommandFailed(
             "pip could not install the packages.",

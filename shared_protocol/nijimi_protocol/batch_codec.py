@@ -14,7 +14,7 @@ from .messages import (
     Message,
     OrderBatches,
 )
-from .params_codec import params_from_json
+from .params_codec import params_from_json, upscale_from_json
 from .pixels import Tile
 
 __all__ = [
@@ -31,6 +31,7 @@ def read_generate(f: Fields, _t: tuple[Tile, ...], _m: bool, limits: Limits) -> 
         batch_id=f.integer("batch_id", 1),
         count=f.integer("count", 1, MAX_BATCH_PICTURES),
         params=params_from_json(f.part("params"), limits),
+        upscale=upscale_from_json(f.optional_part("upscale")),
     )
 
 

@@ -14,6 +14,7 @@ from .errors import (
 from .geometry import Extent
 from .limits import MAX_BATCH_PICTURES, Limits
 from .messages import (
+    CANVAS,
     Ack,
     BatchPicture,
     BatchState,
@@ -39,6 +40,7 @@ from .messages import (
 from .params import RenderParams
 from .pixels import Encoding, PixelFormat, Tile, check_tiles, paste, unpack_tile
 from .session_state import SessionState
+from .upscale import UpscaleParams
 from .version import MIN_PROTOCOL, PROTOCOL
 
 __all__ = ["ClientSession", "JpegDecoder"]
@@ -186,15 +188,23 @@ class ClientSession:
         self._require_open()
         return encode(SetPose(revision=self._next(), id=message.id, people=message.people))
 
-    def generate(self, params: RenderParams, count: int) -> tuple[int, bytes]:
-        """Ask for a batch of the state as it is now: its number, and what to send."""
+    def generate(
+        self, params: RenderParams, count: int, upscale: UpscaleParams | None = None
+    ) -> tuple[int, bytes]:
+        """Ask for a batch of the state as it is now: its number, and what to send.
+
+        Raises ``RejectedChange`` for bad values.
+        """
         self._require_open()
         params.checked(self.limits)
+        canvas = self._planes.get(CANVAS)
+        if upscale is not None and canvas is not None:
+            upscale.checked().check_extent(canvas[0], self.limits)
         if not 1 <= count <= MAX_BATCH_PICTURES:
             raise LocalProtocolError(f"A batch has 1 to {MAX_BATCH_PICTURES} pictures.")
         self._batch_id += 1
         self._batches[self._batch_id] = count
-        message = Generate(batch_id=self._batch_id, count=count, params=params)
+        message = Generate(batch_id=self._batch_id, count=count, params=params, upscale=upscale)
         return self._batch_id, encode(message)
 
     def cancel_batch(self, batch_id: int) -> bytes:

@@ -53,7 +53,7 @@ from .messages import (
     UpdateTiles,
     Welcome,
 )
-from .params_codec import params_from_json, params_to_json
+from .params_codec import params_from_json, params_to_json, upscale_to_json
 from .pixels import Encoding, PixelFormat, Tile
 from .pose import person_from_json, person_to_json
 from .version import MAGIC
@@ -188,8 +188,14 @@ def _meta_of(message: Message) -> dict[str, Any]:
         meta = dict(vars(message), controls=[vars(control) for control in message.controls])
     elif isinstance(message, SetPose):
         meta = dict(vars(message), people=[person_to_json(person) for person in message.people])
-    elif isinstance(message, (SetParams, Generate)):
+    elif isinstance(message, SetParams):
         meta = dict(vars(message), params=params_to_json(message.params))
+    elif isinstance(message, Generate):
+        meta = dict(
+            vars(message),
+            params=params_to_json(message.params),
+            upscale=upscale_to_json(message.upscale),
+        )
     else:
         meta = dict(vars(message))
         meta.pop("tiles", None)

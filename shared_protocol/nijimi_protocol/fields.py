@@ -98,6 +98,9 @@ class Fields:
     def part(self, name: str) -> Fields:
         return Fields(self._value.get(name))
 
+    def optional_part(self, name: str) -> Fields | None:
+        return None if self._value.get(name) is None else self.part(name)
+
     def numbers(self, name: str, max_items: int = 64) -> dict[str, float]:
         """An object of finite numbers."""
         part = self._value.get(name)

@@ -38,6 +38,7 @@ from .limits import Limits
 from .params import RenderParams
 from .pixels import Encoding, PixelFormat, Tile
 from .pose import Person
+from .upscale import UpscaleParams
 
 __all__ = [
     "CANVAS",
@@ -187,12 +188,14 @@ class Generate:
     """Make ``count`` pictures of the planes, controls and poses as they are now.
 
     ``params`` are these pictures' own; the picture ``n`` has the seed ``params.seed + n``, counted
-    modulo 2**32. ``batch_id`` rises from one batch to the next.
+    modulo 2**32. ``batch_id`` rises from one batch to the next. With ``upscale`` they are larger
+    pictures of the whole canvas, whatever the mode of ``params``.
     """
 
     batch_id: int
     count: int
     params: RenderParams
+    upscale: UpscaleParams | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -211,7 +214,8 @@ class OrderBatches:
 
 @dataclass(frozen=True, kw_only=True)
 class ModelEntry:
-    """One thing that the backend can load. ``kind``: "checkpoint", "lora" or "embedding"."""
+    """One thing that the backend can load. ``kind``: "checkpoint", "lora", "embedding" or
+    "upscaler"."""
 
     name: str
     title: str

@@ -9,8 +9,9 @@ from .fields import Fields
 from .inpaint import InitialFill, InpaintMode, InpaintParams
 from .limits import Limits
 from .params import RenderMode, RenderParams
+from .upscale import UpscaleParams
 
-__all__ = ["params_from_json", "params_to_json"]
+__all__ = ["params_from_json", "params_to_json", "upscale_from_json", "upscale_to_json"]
 
 
 def params_to_json(params: RenderParams) -> dict[str, Any]:
@@ -64,3 +65,16 @@ def params_from_json(p: Fields, limits: Limits, revision: int = 0) -> RenderPara
         inpaint=inpaint,
     )
     return params.checked(limits, revision)
+
+
+def upscale_to_json(wish: UpscaleParams | None) -> dict[str, Any] | None:
+    return dict(vars(wish)) if wish is not None else None
+
+
+def upscale_from_json(u: Fields | None) -> UpscaleParams | None:
+    """Errors as of ``params_from_json``."""
+    if u is None:
+        return None
+    return UpscaleParams(
+        factor=u.number("factor"), model=u.text("model", 1024), strength=u.number("strength")
+    ).checked()

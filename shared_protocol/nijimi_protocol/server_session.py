@@ -58,7 +58,13 @@ class ServerSession:
         token: str,
         device: str,
         models: tuple[ModelEntry, ...],
-        capabilities: tuple[str, ...] = ("img2img", "txt2img", "inpaint", "generate"),
+        capabilities: tuple[str, ...] = (
+            "img2img",
+            "txt2img",
+            "inpaint",
+            "generate",
+            "upscale",
+        ),
         limits: Limits | None = None,
         encodings: tuple[Encoding, ...] = (Encoding.RAW, Encoding.ZLIB, Encoding.JPEG),
     ) -> None:

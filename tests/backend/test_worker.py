@@ -14,14 +14,30 @@ from nijimi_backend.engine.request import FrameRequest, Picture
 from nijimi_backend.errors import ModelCorrupt, RenderCancelled
 from nijimi_backend.session import batches, refusals
 from nijimi_backend.session.batches import Batch
-from nijimi_backend.session.canvas_state import CanvasState
+from nijimi_backend.session.budget import PlaneBudget
+from nijimi_backend.session.canvas_state import UPSCALED_BYTES, CanvasState
 from nijimi_backend.session.frames import Finished, Made
 from nijimi_backend.session.jobs import RenderClient, Told
 from nijimi_backend.session.refusals import RETRY_S, Refusals
 from nijimi_backend.session.worker import Worker
 from nijimi_protocol.errors import RejectedChange
-from nijimi_protocol.messages import BatchPhase, BatchState, ErrorReport, SetParams, Status
+from nijimi_protocol.geometry import Extent
+from nijimi_protocol.messages import (
+    CANVAS,
+    MASK,
+    BatchPhase,
+    BatchState,
+    ControlLayer,
+    ErrorReport,
+    Generate,
+    SetControls,
+    SetParams,
+    SetPlane,
+    Status,
+)
 from nijimi_protocol.params import RenderMode, RenderParams
+from nijimi_protocol.pixels import PixelFormat
+from nijimi_protocol.upscale import UpscaleParams
 
 
 @dataclass(frozen=True)
@@ -93,9 +109,16 @@ class Bench:
         assert self.client.state.apply(SetParams(revision=self._revision, params=params))
         self.worker.changed(self.client)
 
-    def generate(self, batch_id: int, count: int = 1, **params: object) -> None:
+    def generate(
+        self,
+        batch_id: int,
+        count: int = 1,
+        upscale: UpscaleParams | None = None,
+        **params: object,
+    ) -> None:
         wish = RenderParams(**{"mode": RenderMode.TXT2IMG, **params})  # type: ignore[arg-type]
-        self.worker.generate(self.client, batch_id, wish, count)
+        message = Generate(batch_id=batch_id, count=count, params=wish, upscale=upscale)
+        self.worker.generate(self.client, message)
 
     def batch_states(self, batch_id: int) -> list[BatchState]:
         return [
@@ -272,6 +295,50 @@ def test_a_batch_that_cannot_be_says_why_and_the_next_one_runs() -> None:
     assert "no picture to start from" in bench.end_of(2).sentence
     assert bench.end_of(3).state is BatchPhase.DONE
     bench.worker.stop()
+
+
+def test_an_upscale_is_of_the_whole_canvas_and_needs_one() -> None:
+    bench = Bench()
+    _until(lambda: "ready" in bench.states())
+    wish = UpscaleParams(factor=3.0)
+    bench.generate(1, upscale=wish)
+    assert "no picture to start from" in bench.end_of(1).sentence
+    for plane, format in ((CANVAS, PixelFormat.BGRA8), (MASK, PixelFormat.GRAY8)):
+        bench.client.state.apply(
+            SetPlane(revision=1, plane=plane, extent=Extent(30, 20), format=format)
+        )
+    layer = ControlLayer(id="a", kind="scribble", plane=MASK)
+    bench.client.state.apply(SetControls(revision=2, controls=(layer,)))
+    bench.generate(2, upscale=wish, mode=RenderMode.INPAINT)
+    assert bench.end_of(2).state is BatchPhase.DONE
+    request = bench.engine.requests[-1]
+    assert request.upscale == wish
+    assert request.params.mode is RenderMode.IMG2IMG
+    assert request.extent == Extent(30, 20)
+    assert request.canvas is not None
+    assert request.mask is None
+    assert request.controls == ()
+    bench.worker.stop()
+
+
+def test_an_upscale_without_room_for_its_picture_is_refused() -> None:
+    budget = PlaneBudget(1_000_000)
+    state = CanvasState(budget)
+    state.apply(
+        SetPlane(revision=1, plane=CANVAS, extent=Extent(100, 100), format=PixelFormat.BGRA8)
+    )
+    held = budget.held_bytes
+    state.keep("small", RenderParams(), UpscaleParams(factor=2.0))
+    assert budget.held_bytes == held + 40_000 + UPSCALED_BYTES * 40_000
+    with pytest.raises(RejectedChange, match="no memory left"):
+        state.keep("large", RenderParams(), UpscaleParams(factor=4.0))
+    state.let_go("small")
+    assert budget.held_bytes == held
+    state.apply(
+        SetPlane(revision=2, plane=CANVAS, extent=Extent(5000, 1), format=PixelFormat.BGRA8)
+    )
+    with pytest.raises(RejectedChange, match="20000 x 4 px"):
+        state.keep("too long", RenderParams(), UpscaleParams(factor=4.0))
 
 
 def test_more_batches_than_agreed_are_refused() -> None:

@@ -36,6 +36,7 @@ from nijimi_protocol.openpose import openpose_people
 from nijimi_protocol.params import RenderParams
 from nijimi_protocol.pixels import Encoding, PixelFormat, pack_tile, unpack_tile
 from nijimi_protocol.session import ClientSession, ServerSession, SessionState
+from nijimi_protocol.upscale import UpscaleParams
 
 __all__ = ["TARGETS", "first_inputs", "join"]
 
@@ -161,6 +162,7 @@ def first_inputs(target: str) -> list[bytes]:
         SetControls(revision=4, controls=()),
         SetPose(revision=5, id="c0", people=()),
         Generate(batch_id=1, count=2, params=RenderParams(prompt="sea")),
+        Generate(batch_id=2, count=1, params=RenderParams(), upscale=UpscaleParams(factor=3.0)),
         OrderBatches(batch_ids=(1,)),
         CancelBatch(batch_id=1),
     ]

@@ -34,6 +34,7 @@ from nijimi_protocol.messages import (
 from nijimi_protocol.params import SAMPLERS, SCHEDULES, RenderMode, RenderParams
 from nijimi_protocol.pixels import Encoding, PixelFormat, Tile, pack_tile
 from nijimi_protocol.pose import Joint, Person
+from nijimi_protocol.upscale import UpscaleParams
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
 names = st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=1, max_size=20)
@@ -76,6 +77,13 @@ def _part(count: int) -> st.SearchStrategy[tuple[Joint, ...]]:
 
 people = st.builds(
     Person, body=st.tuples(*[joints] * 18), left_hand=_part(21), right_hand=_part(21)
+)
+
+upscales = st.builds(
+    UpscaleParams,
+    factor=st.floats(1.0, 4.0),
+    model=st.text(st.characters(codec="utf-8"), max_size=20),
+    strength=st.floats(0.0, 1.0),
 )
 
 params = st.builds(
@@ -157,7 +165,13 @@ messages: st.SearchStrategy[Message] = st.one_of(
     st.builds(SetParams, revision=revisions, params=params),
     st.builds(Ack, frame_id=st.integers(0, 2**53 - 1)),
     st.just(Cancel()),
-    st.builds(Generate, batch_id=revisions, count=st.integers(1, 16), params=params),
+    st.builds(
+        Generate,
+        batch_id=revisions,
+        count=st.integers(1, 16),
+        params=params,
+        upscale=st.none() | upscales,
+    ),
     st.builds(CancelBatch, batch_id=revisions),
     st.builds(OrderBatches, batch_ids=st.lists(revisions, max_size=16).map(tuple)),
     st.builds(

@@ -42,6 +42,7 @@ from nijimi_protocol.messages import (
 from nijimi_protocol.params import RenderParams
 from nijimi_protocol.pixels import Encoding, PixelFormat, Tile, copy_out, pack_tile
 from nijimi_protocol.session import ClientSession, ServerSession, SessionState
+from nijimi_protocol.upscale import UpscaleParams
 
 from .strategies import messages
 
@@ -325,6 +326,35 @@ def test_a_batch_of_no_or_too_many_pictures_is_not_asked_for(count: int) -> None
     client, _ = _pair()
     with pytest.raises(LocalProtocolError):
         client.generate(RenderParams(), count)
+
+
+def test_how_much_larger_a_picture_is_to_become_travels_along() -> None:
+    client, server = _pair()
+    wish = UpscaleParams(factor=2.5, model="four", strength=0.25)
+    _, data = client.generate(RenderParams(), 1, wish)
+    asked = server.receive(data)
+    assert isinstance(asked, Generate)
+    assert asked.upscale == wish
+    assert wish.extent(Extent(101, 50)) == Extent(252, 125)
+
+
+@pytest.mark.parametrize(
+    ("wish", "words"),
+    [
+        (UpscaleParams(factor=0.9), "factor of the upscale is 0.9; it must be from 1 to 4"),
+        (UpscaleParams(factor=float("nan")), "factor of the upscale is nan"),
+        (UpscaleParams(strength=1.5), "strength of the upscale is 1.5"),
+        (UpscaleParams(model="x" * 300), "name is too long"),
+        (UpscaleParams(factor=4.0), "would have 20000 x 4000 px; at most 16384 px"),
+    ],
+)
+def test_an_upscale_that_cannot_be_is_refused_before_it_is_asked_for(
+    wish: UpscaleParams, words: str
+) -> None:
+    client, _ = _pair()
+    client.set_plane(CANVAS, Extent(5000, 1000), PixelFormat.BGRA8)
+    with pytest.raises(RejectedChange, match=words):
+        client.generate(RenderParams(), 1, wish)
 
 
 def test_the_numbers_of_batches_rise() -> None:

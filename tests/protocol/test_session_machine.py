@@ -33,8 +33,9 @@ from nijimi_protocol.messages import (
 from nijimi_protocol.params import RenderParams
 from nijimi_protocol.pixels import Encoding, PixelFormat, Tile, pack_tile, paste, unpack_tile
 from nijimi_protocol.session import ClientSession, ServerSession
+from nijimi_protocol.upscale import UpscaleParams
 
-from .strategies import controls
+from .strategies import controls, upscales
 
 LIMITS = Limits(max_message_bytes=65536, max_pixels=64 * 64, max_prompt_chars=50, max_planes=3)
 SIDES = st.integers(1, 66)
@@ -129,9 +130,15 @@ class BothEnds(RuleBasedStateMachine):
     def cancel(self) -> None:
         self.to_server.append(self.client.cancel())
 
-    @rule(count=st.integers(1, 3))
-    def generate(self, count: int) -> None:
-        batch_id, data = self.client.generate(self.params, count)
+    @rule(count=st.integers(1, 3), upscale=st.none() | upscales)
+    def generate(self, count: int, upscale: UpscaleParams | None) -> None:
+        try:
+            batch_id, data = self.client.generate(self.params, count, upscale)
+        except RejectedChange:
+            # It would be too large; nothing else of it can be wrong.
+            assert upscale is not None
+            assert upscale.factor > 1.0
+            return
         self.to_server.append(data)
         self.asked.append(batch_id)
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from nijimi_protocol.geometry import Extent
+from nijimi_protocol.geometry import Bounds, Extent
 from nijimi_protocol.params import RenderParams
 
 from ..errors import RenderCancelled
@@ -19,6 +19,7 @@ from .prompt.encode import Conditioning
 from .samplers import Run
 from .sampling import Repaint, guidance_embedding, guided
 from .stages import seeded_noise
+from .windows import FusedWindows
 
 __all__ = ["Denoiser", "Guidance", "Start", "UNetWithExtras"]
 
@@ -85,6 +86,7 @@ class Start:
     """Where denoising begins: noisy ``latents`` (1 x C x h x w) at the run's first step.
 
     ``repaint`` holds what is to stay; ``condition`` is what an inpaint checkpoint is told.
+    ``windows``, in cells of the latents, are what the network sees of them at a time; () is all.
     """
 
     latents: torch.Tensor
@@ -92,6 +94,7 @@ class Start:
     run: Run
     repaint: Repaint | None = None
     condition: torch.Tensor | None = None
+    windows: tuple[Bounds, ...] = ()
 
 
 class Denoiser:
@@ -157,14 +160,41 @@ class Denoiser:
             if start.repaint is not None:
                 kept = run.noised(start.repaint.original, noise[n], n)
                 latents = start.repaint.held(latents, kept, n, count)
-            output = self.predict(start, guidance, latents, n, condition, steering)
+            if start.windows:
+                output = self._fused(start, guidance, latents, n, condition, should_stop, on_step)
+            else:
+                output = self.predict(start, guidance, latents, n, condition, steering)
             latents = run.step(output, n, latents, noise[min(n + 1, count - 1)])
-            on_step(n + 1, count)
+            if not start.windows:
+                on_step(n + 1, count)
         if start.repaint is not None:
             latents = start.repaint.finished(latents)
         if should_stop():
             raise RenderCancelled
         return latents
+
+    def _fused(
+        self,
+        start: Start,
+        guidance: Guidance,
+        latents: torch.Tensor,
+        n: int,
+        condition: torch.Tensor | None,
+        should_stop: Callable[[], bool],
+        on_step: Callable[[int, int], None],
+    ) -> torch.Tensor:
+        """What ``predict`` gives, from windows: without controls, which are of the whole."""
+        fused = FusedWindows(latents)
+        count = len(start.windows)
+        for k, window in enumerate(start.windows):
+            if should_stop():
+                raise RenderCancelled
+            y, x = slice(window.y, window.bottom), slice(window.x, window.right)
+            told = condition[..., y, x] if condition is not None else None
+            part = latents[..., y, x]
+            fused.add(window, self.predict(start, guidance, part, n, told, Steering(())))
+            on_step(n * count + k + 1, len(start.run.timesteps) * count)
+        return fused.mean()
 
     def predict(
         self,
@@ -184,7 +214,9 @@ class Denoiser:
         when = torch.tensor(int(time) if time == int(time) else time, device=latents.device)
         scaled = run.scaled(latents, n)
         plain = scaled.to(dtype).expand(batch, -1, -1, -1).contiguous()
-        added = self._added(told, start.extent)
+        scale = self._bundle.latent_scale
+        seen = Extent(latents.shape[-1] * scale, latents.shape[-2] * scale)
+        added = self._added(told, seen)
         extras = steering.extras(plain, when, embeds, run.part(n), added) or Extras()
         if condition is not None:
             both = torch.cat([scaled, condition], dim=1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +12,7 @@ import torch
 from nijimi_protocol.geometry import Bounds, Extent
 from nijimi_protocol.inpaint import InitialFill, InpaintMode
 from nijimi_protocol.params import RenderMode, RenderParams
+from nijimi_protocol.upscale import UpscaleParams
 
 from ..errors import BadInput, DeviceLost, NijimiError, OutOfMemory
 from ..models.bundle import Autoencoder, ModelBundle
@@ -20,46 +21,27 @@ from ..models.device import choose_device, is_device_lost, is_out_of_memory
 from ..models.library import Library, open_library
 from ..models.loader import LoadProgress, load_model
 from ..models.tiny_vae import find_tiny_vae, load_tiny_vae
-from .adapters import AdapterRack
+from ..models.upscalers import UpscalerRoom
 from .cache import StageCache
 from .clock import StageClock
 from .control.residuals import ControlRoom, Steering
-from .denoiser import Denoiser, Guidance, Start
+from .denoiser import Denoiser, Start
 from .inpaint.compose import compose, join_layers
 from .inpaint.fill import fill_selection
 from .inpaint.plan import InpaintPlan, make_plan
 from .inpaint.regions import MAX_REGIONS, Region, make_regions
-from .prompt.room import PromptRoom
-from .recipe import choose_recipe
+from .plan import Plan, Planner
 from .request import FrameRequest, Picture, Pixels
 from .resolution import render_extent
-from .samplers import Run, make_run
+from .samplers import Run
 from .sampling import Repaint, Schedule
 from .small_canvas import SmallCanvases
-from .stages import (
-    decode_latents,
-    encode_canvas,
-    resize_canvas,
-    resize_mask,
-)
+from .stages import decode_latents, encode_canvas, resize_canvas, resize_mask
+from .upscaling import upscale
 
-__all__ = ["REFINE_STEPS", "Engine", "open_engine"]
-
-REFINE_STEPS = 8
-"""Steps of the refining pass; more than this changes a consistency model's picture little."""
+__all__ = ["Engine", "open_engine"]
 
 _NETWORK_STAGES = ("prompt", "adapters", "control", "encode", "denoise", "decode")
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Plan:
-    """What one picture takes besides its pixels. ``steps`` counts calls of the UNet."""
-
-    run: Run
-    guidance: Guidance
-    steps: int
-    sampler: str
-    failures: tuple[NijimiError, ...]
 
 
 class Engine:
@@ -72,13 +54,14 @@ class Engine:
         self._live_vae = load_tiny_vae(tiny, bundle.device) if tiny is not None else None
         self.schedule = Schedule.from_config(bundle.scheduler_config)
         self.denoiser = Denoiser(bundle)
-        self.prompts = PromptRoom(bundle, library)
-        self.adapters = AdapterRack(bundle, library)
+        self._planner = Planner(bundle, library, self.denoiser, self.schedule)
+        self.prompts, self.adapters = self._planner.prompts, self._planner.adapters
         self.controls = ControlRoom(bundle, library)
         # Two for each region of a selection: what is there, and what an inpaint checkpoint is told.
         self.encodings: StageCache[torch.Tensor] = StageCache(2 * MAX_REGIONS)
         self.regions: StageCache[tuple[Region, ...]] = StageCache(2)
         self._small = SmallCanvases()
+        self.upscalers = UpscalerRoom(library, bundle.device)
 
     @property
     def device(self) -> str:
@@ -101,6 +84,8 @@ class Engine:
         """
         try:
             with torch.inference_mode():
+                if request.upscale is not None:
+                    return self._upscale(request, request.upscale, should_stop, on_step)
                 return self._render(request, should_stop, on_step)
         except (RuntimeError, MemoryError) as error:
             if is_device_lost(error):
@@ -138,7 +123,7 @@ class Engine:
         if canvas is None and params.mode is not RenderMode.TXT2IMG:
             raise BadInput("There is no picture to start from.", "Open a document.")
         strength = params.strength if canvas is not None else 1.0
-        plan = self._prepare(request, strength, clock)
+        plan = self._planner.plan(request, strength, clock)
         if plan is None and canvas is not None:
             with clock.stage("resize"):
                 pixels = _with_alpha(resize_canvas(canvas, extent))
@@ -156,46 +141,33 @@ class Engine:
         picture = self._picture(request, pixels, plan.steps, clock, failures=told)
         return replace(picture, sampler=plan.sampler)
 
-    def _prepare(self, request: FrameRequest, strength: float, clock: StageClock) -> _Plan | None:
-        """Prompts read, adapters laid on, steps counted; None where strength 0 asks for nothing.
-
-        A run holds its sampler's state: one picture each.
-        """
-        bundle, params = self._bundle, request.params
-        if strength <= 0.0:
-            return None
-        with clock.stage("prompt"):
-            prompts = self.prompts.read(params)
-            recipe = choose_recipe(params, prompts.adapters, bundle, self._library)
-        with clock.stage("adapters"):
-            before = self.adapters.versions.get("unet", 0)
-            failures = self.adapters.use(recipe.adapters)
-            if self.adapters.versions.get("unet", 0) != before:
-                self.denoiser.weights_changed(is_plain=self.adapters.is_empty)
-        run = make_run(
-            params, recipe.sampler, recipe.schedule, strength, _steps_of(request), self.schedule,
-            bundle.scheduler_config, bundle.device.torch_device,
-        )  # fmt: skip
-        if run is None:
-            return None
-        calls = len(run.timesteps)
-        steps = [int(run.part(n) * calls + 1e-6) for n in range(calls)]
-        guides = params.guidance_scale > 1.0 and not self.denoiser.takes_scale
-        with clock.stage("prompt"):
-            by_step, missing = self.prompts.conditioning(
-                prompts, params, steps, calls, self.adapters.text_version, guides=guides
+    def _upscale(
+        self,
+        request: FrameRequest,
+        wish: UpscaleParams,
+        should_stop: Callable[[], bool],
+        on_step: Callable[[int, int], None],
+    ) -> Picture:
+        """A larger picture of the canvas, without controls, whatever the mode."""
+        if request.canvas is None:
+            raise BadInput("There is no picture to enlarge.", "Open a document.")
+        clock = StageClock(is_cuda=self._bundle.device.is_cuda)
+        plan = self._planner.plan(request, wish.strength, clock)
+        with clock.stage("denoise"):
+            network = self.upscalers.get(wish.model)
+            pixels = upscale(
+                request, network, plan, self._bundle, self.denoiser, should_stop, on_step
             )
-        guidance = Guidance(
-            by_step=by_step, scale=params.guidance_scale, rescale=params.guidance_rescale
-        )
-        told = (*prompts.failures, *failures, *missing)
-        return _Plan(run=run, guidance=guidance, steps=calls, sampler=recipe.sampler, failures=told)
+        if plan is None:
+            return self._picture(request, pixels, 0, clock)
+        picture = self._picture(request, pixels, plan.steps, clock, failures=plan.failures)
+        return replace(picture, sampler=plan.sampler)
 
     def _denoise(
         self,
         request: FrameRequest,
         start: Start,
-        plan: _Plan,
+        plan: Plan,
         steering: Steering,
         clock: StageClock,
         should_stop: Callable[[], bool],
@@ -241,7 +213,7 @@ class Engine:
         steps, sampler = 0, ""
         parts: list[Pixels] = []
         for region in regions:
-            plan = self._prepare(request, inpaint.strength, clock)
+            plan = self._planner.plan(request, inpaint.strength, clock)
             if plan is not None:
                 steps, sampler = plan.steps, plan.sampler
             total = len(regions) * steps
@@ -260,7 +232,7 @@ class Engine:
         self,
         request: FrameRequest,
         inpaint: InpaintPlan,
-        plan: _Plan | None,
+        plan: Plan | None,
         region: Region,
         clock: StageClock,
         should_stop: Callable[[], bool],
@@ -363,11 +335,6 @@ class Engine:
             timings_ms=timings,
             failures=failures,
         )
-
-
-def _steps_of(request: FrameRequest) -> int:
-    steps = request.params.num_inference_steps
-    return max(steps, REFINE_STEPS) if request.full_quality else steps
 
 
 def _with_alpha(rgb: Pixels) -> Pixels:

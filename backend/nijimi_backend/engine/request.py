@@ -10,6 +10,7 @@ import numpy.typing as npt
 from nijimi_protocol.geometry import Bounds, Extent
 from nijimi_protocol.params import RenderParams
 from nijimi_protocol.pose import Person
+from nijimi_protocol.upscale import UpscaleParams
 
 from ..errors import NijimiError
 
@@ -55,7 +56,8 @@ class FrameRequest:
     ``canvas_version`` changes exactly when the pixels did: the encode stage is cached by it.
     ``mask`` is H x W, 255 where the picture is to be repainted; ``mask_version`` as the canvas's.
     ``full_quality`` asks for the refining pass: more steps, and the model's own autoencoder where a
-    live frame takes a quicker one; ``exact`` asks for that autoencoder alone.
+    live frame takes a quicker one; ``exact`` asks for that autoencoder alone. ``upscale`` asks
+    for a larger picture of the whole canvas, without controls and selection.
     """
 
     params: RenderParams
@@ -68,14 +70,16 @@ class FrameRequest:
     controls: tuple[Control, ...] = ()
     full_quality: bool = False
     exact: bool = False
+    upscale: UpscaleParams | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Picture:
     """``pixels`` is h x w x 4 BGRA and covers ``area`` of the canvas.
 
-    A whole picture is opaque and has the model's resolution. A repainted selection has the canvas's
-    resolution, straight alpha, and is fully transparent wherever nothing was selected.
+    A whole picture is opaque and has the model's resolution, or the one that ``upscale`` asks for.
+    A repainted selection has the canvas's resolution, straight alpha, and is fully transparent
+    wherever nothing was selected.
     ``failures``: what was asked for and could not be, while the rest of it could. ``sampler``: the
     one that ran, "" where none did.
     """

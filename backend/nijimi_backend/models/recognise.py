@@ -54,6 +54,7 @@ _BY_TEXT_WIDTH = {768: "sd1", 1024: "sd2", 2048: "sdxl", 1280: "sdxl-refiner"}
 
 _UPSCALERS = (
     "body.0.rdb1.conv1.weight",
+    "body.0.weight",
     "model.1.sub.0.RDB1.conv1.0.weight",
     "conv_first.weight",
     "model.0.weight",

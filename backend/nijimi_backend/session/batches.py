@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 from nijimi_protocol.limits import MAX_BATCHES
 from nijimi_protocol.messages import BatchPhase, BatchState
+from nijimi_protocol.upscale import UpscaleParams
 
 from ..engine.request import FrameRequest
 from .canvas_state import Snapshot
@@ -28,6 +29,7 @@ class Batch:
     id: int
     snapshot: Snapshot
     count: int
+    upscale: UpscaleParams | None = None
     done: int = 0
     step: int = 0
     steps: int = 0
@@ -39,9 +41,14 @@ class Batch:
     def request(self) -> FrameRequest | None:
         """The next picture, with the model's own autoencoder; None where there is no canvas."""
         request = self.snapshot.request(full_quality=False)
-        if request is None:
+        if request is None or (self.upscale is not None and request.canvas is None):
             return None
-        return replace(request, params=request.params.variation(self.done), exact=True)
+        return replace(
+            request,
+            params=request.params.variation(self.done),
+            exact=True,
+            upscale=self.upscale,
+        )
 
     def state(self, phase: BatchPhase, running_s: float = 0.0) -> BatchState:
         """How far it is; ``running_s`` is how long the picture that is being made took by now."""

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from nijimi_protocol.errors import MalformedMessage
 from nijimi_protocol.geometry import Extent
+from nijimi_protocol.limits import Limits
 from nijimi_protocol.messages import (
     CANVAS,
     MASK,
@@ -27,13 +28,18 @@ from nijimi_protocol.messages import (
 from nijimi_protocol.params import RenderMode, RenderParams
 from nijimi_protocol.pixels import Encoding, PixelFormat, Tile, unpack_tile
 from nijimi_protocol.pose import Person
+from nijimi_protocol.upscale import UpscaleParams
 from PIL import Image, UnidentifiedImageError
 
 from ..engine.request import CanvasChanges, Control, FrameRequest, Pixels
 from .budget import PlaneBudget
 from .plane_copies import PlaneCopies
 
-__all__ = ["CanvasState", "Snapshot", "unpack"]
+__all__ = ["UPSCALED_BYTES", "CanvasState", "Snapshot", "unpack"]
+
+UPSCALED_BYTES = 12
+"""For each pixel of an enlarged picture: RGB while it is made, BGRA when it is, and as much again
+on its way."""
 
 _TEXT_TO_IMAGE_EXTENT = Extent(512, 512)
 """Without a canvas only the aspect counts: the engine renders at its model's own size."""
@@ -157,20 +163,34 @@ class CanvasState:
         with self._lock:
             return self._assembled(self._params, self._copy)
 
-    def keep(self, name: str, params: RenderParams) -> Snapshot:
+    def keep(
+        self, name: str, params: RenderParams, upscale: UpscaleParams | None = None
+    ) -> Snapshot:
         """The newest state with other settings, in copies of its own, until ``let_go``.
 
-        Raises ``RejectedChange`` where the budget has no room for them.
+        Raises ``RejectedChange`` where the budget has no room for them, or where the canvas would
+        become too large by ``upscale``, which is of the whole of it.
         """
         with self._lock:
             # Not those that take turns: the worker may be reading them for longer than this.
-            planes = {CANVAS, MASK, *(c.plane for c in self._controls)} & set(self._planes)
+            wanted = {CANVAS, MASK, *(c.plane for c in self._controls)}
+            if upscale is not None:
+                # Controls and selections are of the canvas's size, and of no tile of it.
+                wanted = {CANVAS}
+                params = replace(params, mode=RenderMode.IMG2IMG)
+            planes = wanted & set(self._planes)
+            held = sum(self._planes[plane].nbytes for plane in planes)
+            # Once as it is kept, and once for a picture on its way.
+            needed = 2 * held
+            if upscale is not None and CANVAS in planes:
+                height, width = self._planes[CANVAS].shape[:2]
+                upscale.check_extent(Extent(width, height), Limits())
+                needed = held + UPSCALED_BYTES * upscale.extent(Extent(width, height)).pixels
             if self._budget is not None:
-                held = sum(self._planes[plane].nbytes for plane in planes)
-                # Once as it is kept, and once for a picture on its way.
-                self._budget.take(id(self), name, held, 0, copies=2)
+                self._budget.take(id(self), name, needed, 0, copies=1)
             own = {plane: self._planes[plane].copy() for plane in planes}
-            return replace(self._assembled(params, own.get), canvas_changes=None)
+            kept = replace(self._assembled(params, own.get), canvas_changes=None)
+            return kept if upscale is None else replace(kept, controls=())
 
     def let_go(self, name: str) -> None:
         """What was kept by that name is not needed any more."""

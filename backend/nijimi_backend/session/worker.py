@@ -17,10 +17,10 @@ from nijimi_protocol.messages import (
     BatchPhase,
     BatchState,
     ErrorReport,
+    Generate,
     Progress,
     Status,
 )
-from nijimi_protocol.params import RenderParams
 
 from ..engine.request import FrameRequest
 from ..errors import DeviceLost, NijimiError, RenderCancelled
@@ -117,9 +117,7 @@ class Worker:
         with self._changed:
             client.pace.cancel()
 
-    def generate(
-        self, client: RenderClient, batch_id: int, params: RenderParams, count: int
-    ) -> None:
+    def generate(self, client: RenderClient, wish: Generate) -> None:
         """Queue a batch of the client's state as it is now.
 
         Raises ``RejectedChange`` where there is no memory to keep that state.
@@ -130,8 +128,9 @@ class Worker:
                 f"{MAX_BATCHES} batches are waiting already.",
                 "Wait for one to end, or cancel one.",
             )
-        snapshot = client.state.keep(_kept_as(batch_id), params)
-        batch = Batch(id=batch_id, snapshot=snapshot, count=count)
+        name = _kept_as(wish.batch_id)
+        snapshot = client.state.keep(name, wish.params, wish.upscale)
+        batch = Batch(id=wish.batch_id, snapshot=snapshot, count=wish.count, upscale=wish.upscale)
         with self._changed:
             client.batches.add(batch)
             client.tell(batch.state(BatchPhase.WAITING))

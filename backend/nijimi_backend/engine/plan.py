@@ -1,0 +1,91 @@
+"""A request enters; what its picture takes besides pixels leaves: prompts, adapters and steps."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..errors import NijimiError
+from ..models.bundle import ModelBundle
+from ..models.library import Library
+from .adapters import AdapterRack
+from .clock import StageClock
+from .denoiser import Denoiser, Guidance
+from .prompt.room import PromptRoom
+from .recipe import choose_recipe
+from .request import FrameRequest
+from .samplers import Run, make_run
+from .sampling import Schedule
+
+__all__ = ["REFINE_STEPS", "Plan", "Planner"]
+
+REFINE_STEPS = 8
+"""Steps of the refining pass; more than this changes a consistency model's picture little."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What one picture takes besides its pixels. ``steps`` counts calls of the UNet."""
+
+    run: Run
+    guidance: Guidance
+    steps: int
+    sampler: str
+    failures: tuple[NijimiError, ...]
+
+
+class Planner:
+    """Reads prompts and lays adapters on one model's networks."""
+
+    def __init__(
+        self,
+        bundle: ModelBundle,
+        library: Library | None,
+        denoiser: Denoiser,
+        schedule: Schedule,
+    ) -> None:
+        self._bundle = bundle
+        self._library = library
+        self._denoiser = denoiser
+        self._schedule = schedule
+        self.prompts = PromptRoom(bundle, library)
+        self.adapters = AdapterRack(bundle, library)
+
+    def plan(self, request: FrameRequest, strength: float, clock: StageClock) -> Plan | None:
+        """Prompts read, adapters laid on, steps counted; None where strength 0 asks for nothing.
+
+        A run holds its sampler's state: one picture each.
+        """
+        bundle, params = self._bundle, request.params
+        if strength <= 0.0:
+            return None
+        with clock.stage("prompt"):
+            prompts = self.prompts.read(params)
+            recipe = choose_recipe(params, prompts.adapters, bundle, self._library)
+        with clock.stage("adapters"):
+            before = self.adapters.versions.get("unet", 0)
+            failures = self.adapters.use(recipe.adapters)
+            if self.adapters.versions.get("unet", 0) != before:
+                self._denoiser.weights_changed(is_plain=self.adapters.is_empty)
+        run = make_run(
+            params, recipe.sampler, recipe.schedule, strength, _steps_of(request), self._schedule,
+            bundle.scheduler_config, bundle.device.torch_device,
+        )  # fmt: skip
+        if run is None:
+            return None
+        calls = len(run.timesteps)
+        steps = [int(run.part(n) * calls + 1e-6) for n in range(calls)]
+        guides = params.guidance_scale > 1.0 and not self._denoiser.takes_scale
+        with clock.stage("prompt"):
+            by_step, missing = self.prompts.conditioning(
+                prompts, params, steps, calls, self.adapters.text_version, guides=guides
+            )
+        guidance = Guidance(
+            by_step=by_step, scale=params.guidance_scale, rescale=params.guidance_rescale
+        )
+        told = (*prompts.failures, *failures, *missing)
+        return Plan(run=run, guidance=guidance, steps=calls, sampler=recipe.sampler, failures=told)
+
+
+def _steps_of(request: FrameRequest) -> int:
+    steps = request.params.num_inference_steps
+    return max(steps, REFINE_STEPS) if request.full_quality else steps
