@@ -9,18 +9,34 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import shtab
 from nijimi_protocol.version import VERSION
 
-from . import doctor, models_command, render_command, serve_command
+from . import doctor, models_command, render_command, serve_command, upscale_command
 from .errors import NijimiError
 
 __all__ = ["main"]
+
+_STATUS = """\
+exit status:
+  0    done; doctor, models verify: all is well
+  1    a fault of Nijimi's own; doctor, models verify: something is broken
+  2    something that you can mend, said in a sentence, or words that make no command
+  3    serve: the device was lost; whoever started the backend starts it again
+  130  interrupted (Ctrl+C)
+"""
 
 
 def main(words: Sequence[str] | None = None) -> int:
     """``nijimi``: 0 for success, 2 for what the user can mend, 1 for the rest."""
     parser = argparse.ArgumentParser(
-        prog="nijimi", description="Live diffusion painting for Krita: the backend and its tools."
+        prog="nijimi",
+        description="Live diffusion painting for Krita: the backend and its tools.",
+        epilog=_STATUS,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    shtab.add_argument_to(
+        parser, "--print-completion", help="print what makes a shell complete these words"
     )
     parser.add_argument("--version", action="version", version=f"nijimi {VERSION}")
     parser.add_argument("--verbose", action="store_true", help="log more")
@@ -31,6 +47,9 @@ def main(words: Sequence[str] | None = None) -> int:
     render = commands.add_parser("render", help="render one picture without Krita")
     render_command.add_arguments(render)
     render.set_defaults(run=render_command.run)
+    upscale = commands.add_parser("upscale", help="enlarge a picture and repaint its details")
+    upscale_command.add_arguments(upscale)
+    upscale.set_defaults(run=upscale_command.run)
     check = commands.add_parser("doctor", help="say what is installed and what is broken")
     doctor.add_arguments(check)
     check.set_defaults(run=doctor.run)

@@ -16,6 +16,7 @@ from .models.catalog import default_models_dir
 from .models.headers import WeightsHeader, file_sha256, read_header
 from .models.library import Library, open_library
 from .models.recognise import FileKind, recognise
+from .terminal import progress_bar
 
 __all__ = ["add_arguments", "describe", "trigger_words"]
 
@@ -90,7 +91,9 @@ def _list(args: argparse.Namespace) -> int:
 def _info(args: argparse.Namespace) -> int:
     path = _path_of(args.name, open_library(args.models_dir, args.models_from))
     facts = describe(read_header(path))
-    facts["sha256"] = file_sha256(path, _progress(path))
+    with progress_bar("reading", in_bytes=True) as note:
+        size = path.stat().st_size
+        facts["sha256"] = file_sha256(path, lambda done: note(done, size))
     if args.json:
         print(json.dumps(facts, indent=2))  # noqa: T201
         return 0
@@ -128,8 +131,6 @@ def _verify(args: argparse.Namespace) -> int:
 
 
 def _fetch(args: argparse.Namespace) -> int:
-    from tqdm import tqdm
-
     from .models.downloads import fetch, known_downloads
 
     known = known_downloads()
@@ -148,13 +149,7 @@ def _fetch(args: argparse.Namespace) -> int:
     sys.stderr.write(f"{wanted.title}, licence {wanted.licence}, from {wanted.page}\n")
     if not wanted.sha256:
         sys.stderr.write("warning: its hash was never published, so it cannot be checked\n")
-    bar = tqdm(unit="B", unit_scale=True, disable=not sys.stderr.isatty())
-
-    def note(done: int, total: int) -> None:
-        bar.total = total or None
-        bar.update(done - bar.n)
-
-    with bar:
+    with progress_bar("fetching", in_bytes=True) as note:
         path = fetch(wanted, args.models_dir or default_models_dir(), note)
     print(path)  # noqa: T201
     return 0
@@ -173,8 +168,6 @@ def _convert(args: argparse.Namespace) -> int:
 
 
 def _merge(args: argparse.Namespace) -> int:
-    from tqdm import tqdm
-
     from .models.merge import merge_checkpoints
 
     if len(args.files) not in (2, 3):
@@ -185,13 +178,7 @@ def _merge(args: argparse.Namespace) -> int:
         raise BadInput(f"{args.blocks!r} are no weights.", "Write them like 0.5,0,0.25,…") from None
     if not all(math.isfinite(value) and abs(value) <= 10 for value in (args.alpha, *blocks)):
         raise BadInput("A weight is out of range.", "Choose weights from -10 to 10.")
-    bar = tqdm(unit="tensors", disable=not sys.stderr.isatty())
-
-    def note(done: int, total: int) -> None:
-        bar.total = total
-        bar.update(done - bar.n)
-
-    with bar:
+    with progress_bar("merging") as note:
         merge_checkpoints(
             args.files, args.output, args.alpha, blocks=blocks, number_type=args.type,
             progress=note,
@@ -247,18 +234,3 @@ def _path_of(name: str, library: Library) -> Path:
             f"There is no file named {name!r}.", "See nijimi models list, or give a path."
         )
     return file.path
-
-
-def _progress(path: Path) -> Any:
-    """Show how much was read, of large files, on a terminal."""
-    from tqdm import tqdm
-
-    size = path.stat().st_size
-    bar = tqdm(total=size, unit="B", unit_scale=True, disable=not sys.stderr.isatty())
-
-    def note(done: int) -> None:
-        bar.update(done - bar.n)
-        if done >= size:
-            bar.close()
-
-    return note

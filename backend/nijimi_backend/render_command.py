@@ -22,6 +22,7 @@ from .models.catalog import ModelInfo
 from .models.headers import file_sha256
 from .models.library import Library, open_library
 from .picture_files import PictureFile, read_info, read_mask, read_picture, write_picture
+from .terminal import progress_bar
 
 __all__ = ["add_arguments", "run"]
 
@@ -143,9 +144,11 @@ def run(args: argparse.Namespace) -> int:
 
     library = open_library(args.models_dir, args.models_from)
     name = args.model or _present(params.model, library)
-    engine = open_engine(name, args.models_dir, args.device, _show_loading, library)
+    with progress_bar("loading") as note:
+        engine = open_engine(name, args.models_dir, args.device, lambda _, *at: note(*at), library)
     renderer = PictureRenderer(engine)
-    result = renderer.render(params, source, mask, extent, _show_step, controls)
+    with progress_bar("rendering") as note:
+        result = renderer.render(params, source, mask, extent, note, controls)
     made, (height, width) = renderer.last, result.values.shape[:2]
     assert made is not None
     write_picture(result, args.output, _info(params, made, engine.model, width, height))
@@ -237,11 +240,3 @@ def _parse_size(text: str) -> Extent:
     if len(parts) != 2 or not all(part.isascii() and part.isdigit() for part in parts):
         raise BadInput(f"{text!r} is no size.", "Write it like 512x384.")
     return Extent(int(parts[0]), int(parts[1]))
-
-
-def _show_loading(label: str, done: int, total: int) -> None:
-    sys.stderr.write(f"loading: {label} ({done}/{total})\n")
-
-
-def _show_step(done: int, total: int) -> None:
-    sys.stderr.write(f"step {done}/{total}\n")

@@ -70,11 +70,16 @@ class Contents:
         rows.save_chosen.connect(self.flow.controls.save_pose)
         row = self.panel.generate_row
         row.generate_clicked.connect(self.flow.generate)
+        upscale_row = self.panel.upscale_row
+        upscale_row.upscale_clicked.connect(
+            lambda: self.flow.generate(self.settings.upscale_params())
+        )
         row.cancel_clicked.connect(generator.cancel)
         row.batch_cancelled.connect(generator.cancel_batch)
         row.batch_first.connect(generator.first)
         self.panel.results_strip.applied.connect(self.flow.apply_result)
         self.panel.results_strip.settings_taken.connect(self._use_settings_of)
+        self.panel.results_strip.opened.connect(self._open_result)
         self.panel.apply_clicked.connect(self.flow.apply)
         self.panel.retry_clicked.connect(self.connection.start)
         self.panel.picture_dropped.connect(self._follow_picture)
@@ -91,6 +96,7 @@ class Contents:
         {
             "nijimi_apply": self.panel.apply,
             "nijimi_generate": self.panel.generate_row.generate,
+            "nijimi_upscale": self.panel.upscale_row.upscale,
             "nijimi_cancel": self.flow.generator.cancel,
             "nijimi_person": lambda: self.flow.controls.add_person("standing"),
             "nijimi_prompt": self.panel.focus_prompt,
@@ -122,6 +128,13 @@ class Contents:
             self._follow_text(result.info())
             self.settings.set("num_inference_steps", live_steps)
             self.settings.set("final_steps", result.params.num_inference_steps)
+
+    def _open_result(self, result_id: int) -> None:
+        result = self.flow.generator.results.get(result_id)
+        if result is not None:
+            words = " ".join(result.params.prompt.split())[:40]
+            picture = result.picture
+            self._room.open_picture(picture.pixels, picture.extent, f"Nijimi: {words}")
 
     def _follow_picture(self, path: str) -> None:
         self._follow_text(read_text(path))

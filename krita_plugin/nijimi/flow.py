@@ -17,6 +17,7 @@ from typing import Any
 from nijimi_protocol.errors import RejectedChange
 from nijimi_protocol.messages import Frame, Message, SetParams
 from nijimi_protocol.params import RenderMode, RenderParams
+from nijimi_protocol.upscale import UpscaleParams
 
 from .canvas.room import CanvasRoom
 from .link.connection import Connection
@@ -147,10 +148,10 @@ class Flow(QtCore.QObject):
         self._live_state.forget("apply")
         self._presenter.apply()
 
-    def generate(self) -> None:
-        """Make finished pictures of the canvas as it is."""
+    def generate(self, upscale: UpscaleParams | None = None) -> None:
+        """Make finished pictures of the canvas as it is, or with ``upscale`` a larger one."""
         self._live_state.forget("generate")
-        self.generator.generate()
+        self.generator.generate(upscale)
 
     def apply_result(self, result_id: int) -> None:
         """Put one of them into a layer of its own."""

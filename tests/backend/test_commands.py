@@ -17,6 +17,7 @@ from PIL import Image
 
 from tests.support.tiny_control import write_controlnet
 from tests.support.tiny_model import write_tiny_model
+from tests.support.upscaler_files import write_esrgan
 
 
 @pytest.fixture
@@ -292,3 +293,62 @@ def test_a_picture_without_settings_is_told(
     assert main(["render", "--models-dir", str(models_dir), *words, "-o", str(output)]) == 2
     assert sentence in capsys.readouterr().err
     assert not output.exists()
+
+
+def test_a_picture_is_enlarged(models_dir: Path, tmp_path: Path, picture: Path) -> None:
+    models = tmp_path / "models"
+    write_tiny_model(models / "tiny")
+    write_esrgan(models / "upscale_models" / "four.safetensors")
+    output = tmp_path / "large.png"
+    words = ["upscale", str(picture), "-o", str(output), "--models-dir", str(models),
+             "--model", "tiny", "--prompt", "sea", "--steps", "2"]  # fmt: skip
+    assert main([*words, "--factor", "1.5", "--upscaler", "four"]) == 0
+    with Image.open(output) as image:
+        assert image.size == (180, 120)
+    assert "Prompt" not in read_info(output)
+    assert read_info(output).startswith("sea")
+    assert main([*words, "--strength", "0", "--factor", "2"]) == 0
+    with Image.open(output) as image:
+        assert image.size == (240, 160)
+        assert image.getpixel((120, 80)) == (200, 60, 40)
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["--factor", "5"], "factor of the upscale is 5.0"),
+        (["--strength", "2"], "strength of the upscale is 2.0"),
+        (["--upscaler", "none"], "no upscaler named 'none'"),
+        (["-o", "nowhere/out.png"], "cannot be written"),
+    ],
+)
+def test_an_enlarging_that_cannot_be_is_told(
+    words: list[str],
+    sentence: str,
+    models_dir: Path,
+    picture: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    before = ["upscale", str(picture), "-o", str(tmp_path / "out.png"), "--model", "tiny"]
+    assert main([*before, "--models-dir", str(models_dir), *words]) == 2
+    assert sentence in capsys.readouterr().err
+    assert not (tmp_path / "out.png").exists()
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "tcsh"])
+def test_words_are_completed_by_the_shell(shell: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["--print-completion", shell])
+    assert ended.value.code == 0
+    script = capsys.readouterr().out
+    assert "upscale" in script
+    assert "--strength" in script or "strength" in script
+
+
+def test_what_the_exit_status_means_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    told = capsys.readouterr().out
+    for status in ("0", "1", "2", "3", "130"):
+        assert f"\n  {status} " in told

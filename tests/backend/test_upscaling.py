@@ -58,7 +58,7 @@ def _smooth(width: int, height: int) -> npt.NDArray[np.uint8]:
 def _request(width: int, height: int, wish: UpscaleParams, **params: Any) -> FrameRequest:
     canvas = cv2.cvtColor(_smooth(width, height), cv2.COLOR_RGB2BGRA)
     return FrameRequest(
-        params=RenderParams(**{"prompt": "sea", "num_inference_steps": 2, **params}),
+        params=RenderParams(prompt="sea", num_inference_steps=2, **params),
         extent=Extent(width, height),
         canvas=np.asarray(canvas, np.uint8),
         canvas_version=7,

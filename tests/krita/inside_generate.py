@@ -128,3 +128,37 @@ def close_preview():
     docker.setFloating(False)
     docker.hide()
     return True
+
+
+def open_result(number):
+    """By the thumbnail's menu."""
+    strip = contents().panel.results_strip
+    result = contents().flow.generator.results.entries[number]
+    actions = {action.text(): action for action in strip.menu_for(result).actions()}
+    actions["Open as a new document"].trigger()
+    yield 400
+    return True
+
+
+def front_document():
+    document = Krita.instance().activeDocument()
+    return [document.width(), document.height(), document.name()]
+
+
+def documents():
+    return len(Krita.instance().documents())
+
+
+def distinct_pixels():
+    """How many different ones the front document's projection has."""
+    document = Krita.instance().activeDocument()
+    data = bytes(document.pixelData(0, 0, document.width(), document.height()))
+    return len({data[n : n + 4] for n in range(0, len(data), 4)})
+
+
+def close_front():
+    document = Krita.instance().activeDocument()
+    document.setModified(False)
+    document.close()
+    yield 400
+    return True

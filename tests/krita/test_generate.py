@@ -96,6 +96,38 @@ def test_a_batch_of_a_selection_leaves_the_rest_transparent(work: _Generating) -
     session.inside("deselect")
 
 
+def test_an_enlarged_picture_is_applied_or_becomes_a_document_of_its_own(
+    work: _Generating, tmp_path: Path
+) -> None:
+    session = work.session
+    session.stroke(STROKE, step_ms=8)
+    before = session.step("layer_bytes", name="paint")
+    session.nijimi(
+        "set_values", prompt="a red house", final_steps=2, upscale_factor=1.5, upscale_percent=15
+    )
+    work.click("upscale")
+    session.wait_for(lambda: bool(work.inside("results")), 90)
+    session.wait_for(lambda: work.inside("is_idle"))
+    assert work.inside("results") == [[5, [768, 768], False]]
+    session.step("screenshot", path=str(tmp_path / "upscaled.png"))
+    assert session.step("layer_bytes", name="paint") == before
+    work.click_thumbnail(0, times=2)
+    session.wait_for(lambda: len(session.layers()) == 3)
+    session.inside("action", name="edit_undo")
+    session.wait_for(lambda: session.layers() == ["paper", "paint"])
+    work.inside("open_result", number=0)
+    session.wait_for(lambda: work.inside("front_document") == [768, 768, "Nijimi: a red house"])
+    session.step("screenshot", path=str(tmp_path / "opened.png"))
+    assert work.inside("documents") == 2
+    assert session.layers() == ["Nijimi: a red house"]
+    # It shows what was made, and has nothing generated of its own.
+    assert work.inside("distinct_pixels") > 1000
+    assert work.inside("results") == []
+    work.inside("close_front")
+    session.wait_for(lambda: session.layers() == ["paper", "paint"])
+    assert session.step("layer_bytes", name="paint") == before
+
+
 def test_live_goes_on_beside_a_batch_which_can_be_given_up(work: _Generating) -> None:
     session = work.session
     session.go_live()

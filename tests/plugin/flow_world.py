@@ -115,6 +115,7 @@ class Canvas:
     preview: dict[str, str] = field(default_factory=dict)
     applied_selection: SelectionMask | None = None
     applied: list[tuple[str, Bounds]] = field(default_factory=list)
+    opened: list[tuple[Any, ...]] = field(default_factory=list)
     on_paint: Any = None
 
     # The overlay -------------------------------------------------------------------------
@@ -233,6 +234,7 @@ class Canvas:
             kept_pictures=lambda document: dict(self.kept.get(document, {})),
             keep_picture=self.keep_picture,
             apply_picture=self.apply_picture,
+            open_picture=lambda *picture: self.opened.append(picture),
             preview_layer=self.preview_layer,
             canvas_image=lambda _: QtGui.QImage(64, 64, QtGui.QImage.Format.Format_RGB32),
             icon=lambda _: QtGui.QIcon(),

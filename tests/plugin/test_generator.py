@@ -34,6 +34,7 @@ from nijimi_protocol.messages import (
 from nijimi_protocol.params import RenderMode, RenderParams
 from nijimi_protocol.picture_info import params_from_info
 from nijimi_protocol.pixels import Encoding, PixelFormat, pack_tile
+from nijimi_protocol.upscale import UpscaleParams
 
 from .flow_world import SIZE, World, spin
 
@@ -115,6 +116,47 @@ def test_with_live_off_and_no_backend_one_is_started(
     assert [params.live for params in world.sent(SetParams)[-1:] for params in [params.params]] == [
         False
     ]
+
+
+def test_an_upscale_is_one_picture_of_the_whole_canvas(
+    world: World, wait: Callable[..., None]
+) -> None:
+    world.canvas.selection = SelectionMask(Bounds(8, 8, 16, 16), b"\xff" * 256)
+    world.draw(SIZE.bounds)
+    for name, value in (("factor", 3.0), ("percent", 25), ("model", "four")):
+        world.settings.set(f"upscale_{name}", value)
+    world.settings.set("batch_count", 4)
+    world.flow.generate(world.settings.upscale_params())
+    wait(lambda: bool(_asked(world)), 3)
+    asked = _asked(world)[0]
+    assert asked.upscale == UpscaleParams(factor=3.0, model="four", strength=0.25)
+    assert (asked.count, asked.params.mode) == (1, RenderMode.IMG2IMG)
+    assert world.flow.generator.queue.entries[0].title.startswith("Upscale: ")
+    _make(world, asked.batch_id, 0)
+    assert world.flow.generator.results.entries[0].picture.selected is None
+
+
+def test_what_would_be_too_large_is_told_and_nothing_is_asked_for(
+    world: World, wait: Callable[..., None]
+) -> None:
+    world.draw(SIZE.bounds)
+    session = world.link.session
+    assert session is not None
+    session.limits = replace(session.limits, max_side_px=100)
+    world.flow.generate(UpscaleParams(factor=4.0))
+    wait(lambda: "at most 100 px" in world.state.problem, 3)
+    assert not _asked(world)
+    assert not world.flow.generator.queue.is_preparing
+
+
+def test_a_backend_that_cannot_enlarge_is_told(world: World, wait: Callable[..., None]) -> None:
+    session = world.link.session
+    assert session is not None
+    assert session.welcome is not None
+    session.welcome = replace(session.welcome, capabilities=("generate",))
+    world.flow.generate(UpscaleParams())
+    wait(lambda: world.state.problem == "This backend cannot do that yet.", 3)
+    _generate(world, wait)
 
 
 def test_results_have_their_seeds_and_their_place(world: World, wait: Callable[..., None]) -> None:

@@ -31,4 +31,5 @@ def write_esrgan(path: Path, *, scale: int = 4, channels: int = 3, width: int = 
     # What comes out lies about mid-grey, and is cut off nowhere.
     weights["conv_last.weight"] *= 0.3
     weights["conv_last.bias"][:] = 0.5
+    path.parent.mkdir(parents=True, exist_ok=True)
     save_file(weights, path)

@@ -9,10 +9,12 @@ from typing import Any
 from krita import Krita
 from nijimi_protocol.geometry import Extent
 
+from ..qt import QtCore
 from ..texts import tr
 from .journal import Journal
 
 __all__ = [
+    "SRGB",
     "active_document",
     "canvas_image",
     "canvas_widget",
@@ -26,10 +28,16 @@ __all__ = [
     "is_open",
     "is_plain_srgb",
     "main_window",
+    "open_picture",
     "read_note",
     "selected_area",
     "write_note",
 ]
+
+SRGB = "sRGB-elle-V2-srgbtrc.icc"
+"""Krita's own name of its profile."""
+
+_PIXELS_AN_INCH = 300.0
 
 _NOTE = "nijimi/controls"
 
@@ -176,3 +184,20 @@ def canvas_widget() -> Any | None:
 def icon(name: str) -> Any:
     """An icon of Krita's theme."""
     return Krita.instance().icon(name)
+
+
+def open_picture(pixels: bytes, extent: Extent, name: str) -> None:
+    """A new document of that BGRA8 picture comes to the front, in sRGB and with the resolution of
+    the one that was there, to be saved where the painter likes."""
+    app: Any = Krita.instance()
+    before = app.activeDocument()
+    resolution = float(before.resolution()) if before is not None else _PIXELS_AN_INCH
+    document = app.createDocument(extent.width, extent.height, name, "RGBA", "U8", SRGB, resolution)
+    for layer in document.topLevelNodes():
+        if layer.type() == "paintlayer":
+            layer.setName(name)
+            layer.setPixelData(QtCore.QByteArray(pixels), 0, 0, *extent)
+    document.refreshProjection()
+    # It is on no disk yet: Krita asks before it is closed.
+    document.setModified(True)
+    app.activeWindow().addView(document)

@@ -7,7 +7,7 @@ from typing import Any
 from nijimi_protocol.geometry import Bounds, Extent
 
 from ..qt import QtCore, QtGui
-from .document import document_id, is_plain_srgb
+from .document import SRGB, document_id, is_plain_srgb
 from .journal import Journal
 from .room import SelectionMask
 
@@ -23,8 +23,6 @@ __all__ = [
 _ALL_OR_NOTHING = bytes([0, *[255] * 255])
 
 PREVIEW_NAME = "Nijimi preview"
-
-_SRGB = "sRGB-elle-V2-srgbtrc.icc"
 
 
 def scaled_pixels(pixels: bytes | bytearray, extent: Extent, size: Extent) -> bytes:
@@ -99,7 +97,7 @@ def _filled_layer(
 ) -> Any:
     layer = document.createNode(name, "paintlayer")
     if not is_plain_srgb(document):
-        layer.setColorSpace("RGBA", "U8", _SRGB)
+        layer.setColorSpace("RGBA", "U8", SRGB)
     _write(layer, pixels, extent, area, selection)
     return layer
 

@@ -147,6 +147,7 @@ def _room() -> CanvasRoom:
         kept_pictures=kept_pictures,
         keep_picture=partial(keep_picture, journal),
         apply_picture=partial(apply_picture, journal),
+        open_picture=documents.open_picture,
         preview_layer=partial(PreviewLayer, journal),
         canvas_image=documents.canvas_image,
         icon=documents.icon,

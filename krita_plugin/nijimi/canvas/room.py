@@ -74,6 +74,7 @@ class CanvasRoom:
     kept_pictures: Callable[[Any], dict[str, bytes]]
     keep_picture: Callable[[Any, str, bytes], None]
     apply_picture: Callable[..., Any]
+    open_picture: Callable[[bytes, Extent, str], None]
     preview_layer: Callable[[Any], Any]
     canvas_image: Callable[[Any], Any]
     icon: Callable[[str], Any]

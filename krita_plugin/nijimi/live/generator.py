@@ -11,11 +11,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 from nijimi_protocol.errors import RejectedChange
 from nijimi_protocol.messages import BatchPhase, BatchPicture, BatchState, Message
 from nijimi_protocol.params import RenderMode, RenderParams
+from nijimi_protocol.upscale import UpscaleParams
 
 from ..canvas.room import CanvasRoom
 from ..link.connection import Connection
@@ -72,7 +74,7 @@ class Generator(QtCore.QObject):
         self._connection = connection
         self._settings = settings
         self._mirror = mirror
-        self._wishes = 0
+        self._wishes: list[UpscaleParams | None] = []
         self._document_id = ""
         self._asked: dict[int, _Asked] = {}
         self._turn = QtCore.QTimer(self)
@@ -81,8 +83,11 @@ class Generator(QtCore.QObject):
         connection.received.connect(self._receive)
         connection.state_changed.connect(self._connection_changed)
 
-    def generate(self) -> None:
-        """Make a batch of the document in front, as soon as all of it has been sent."""
+    def generate(self, upscale: UpscaleParams | None = None) -> None:
+        """Make a batch of the document in front, as soon as all of it has been sent.
+
+        With ``upscale`` it is one larger picture of the whole canvas.
+        """
         document = self._room.active_document()
         if document is None:
             self.refused.emit(
@@ -90,7 +95,8 @@ class Generator(QtCore.QObject):
             )
             return
         self._document_id = self._room.document_id(document)
-        self._wishes = min(self._wishes + 1, _MOST_WISHES)
+        if len(self._wishes) < _MOST_WISHES:
+            self._wishes.append(upscale)
         self.queue.prepare(True)
         self._mirror.hold(True)
         self._turn.start()
@@ -133,27 +139,26 @@ class Generator(QtCore.QObject):
         session = self._connection.session
         if session is None or not self._connection.is_open or not self._mirror.is_complete():
             return
-        while self._wishes:
-            self._wishes -= 1
-            if not self._ask():
-                self._wishes = 0
+        while self._wishes and self._ask(self._wishes.pop(0)):
+            pass
         self._give_up_wishes()
 
     def _give_up_wishes(self) -> None:
-        self._wishes = 0
+        self._wishes.clear()
         self._turn.stop()
         self.queue.prepare(False)
         self._mirror.hold(False)
 
-    def _ask(self) -> bool:
+    def _ask(self, upscale: UpscaleParams | None) -> bool:
         session = self._connection.session
         assert session is not None
-        if session.welcome is not None and "generate" not in session.welcome.capabilities:
-            self.refused.emit(
-                tr("This backend cannot generate batches."), tr("Update the backend.")
-            )
+        wanted = "generate" if upscale is None else "upscale"
+        if session.welcome is not None and wanted not in session.welcome.capabilities:
+            self.refused.emit(tr("This backend cannot do that yet."), tr("Update the backend."))
             return False
         params = self._settings.final_params(self._mirror.params())
+        if upscale is not None:
+            params = replace(params, mode=RenderMode.IMG2IMG)
         place = self._mirror.places.at(session.revision, self._document_id, params.mode)
         if place is None:
             if params.mode is RenderMode.INPAINT:
@@ -163,14 +168,16 @@ class Generator(QtCore.QObject):
                 )
             # Why else there is no canvas was told by the one who could not send it.
             return False
-        count = self._settings.get("batch_count")
+        count = self._settings.get("batch_count") if upscale is None else 1
         try:
-            batch_id, data = session.generate(params, count)
+            batch_id, data = session.generate(params, count, upscale)
         except RejectedChange as error:
             self.refused.emit(told(error.code, error.sentence), error.action)
             return False
         self._asked[batch_id] = _Asked(place, params, session.revision)
         title = " ".join(params.prompt.split()) or tr("No prompt")
+        if upscale is not None:
+            title = tr("Upscale: {prompt}", prompt=title)
         self.queue.add(BatchEntry(id=batch_id, title=title, count=count))
         self._connection.send(data)
         self._settings.note_prompt()

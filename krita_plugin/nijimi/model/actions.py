@@ -34,6 +34,7 @@ ACTIONS = (
     Action("nijimi_live", "Live On or Off", "Turn what you paint into a picture while you paint."),
     Action("nijimi_apply", "Apply Picture", "Put the picture into a new layer."),
     Action("nijimi_generate", "Generate Pictures", "Finished pictures of the canvas as it is."),
+    Action("nijimi_upscale", "Upscale", "A larger picture of the canvas as it is."),
     Action("nijimi_cancel", "Cancel Generating", "Give up what is generated or waits."),
     Action("nijimi_new_seed", "Another Seed", "Another variation of the same thing."),
     Action("nijimi_lock_seed", "Keep or Loosen Seed", "Whether Apply takes another seed."),

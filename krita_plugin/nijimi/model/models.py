@@ -47,5 +47,9 @@ class KnownModels(QtCore.QObject):
         return tuple(
             entry
             for entry in self._entries
-            if entry.kind != "checkpoint" and entry.family in ("", family)
+            if entry.kind in ("lora", "embedding") and entry.family in ("", family)
         )
+
+    def upscalers(self) -> tuple[str, ...]:
+        """Names of the networks that enlarge pictures."""
+        return tuple(entry.name for entry in self._entries if entry.kind == "upscaler")

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 from nijimi_protocol.inpaint import InitialFill, InpaintMode, InpaintParams
 from nijimi_protocol.params import MAX_SEED, SAMPLERS, RenderMode, RenderParams
+from nijimi_protocol.upscale import UpscaleParams
 
 from ..qt import QtCore, Signal
 from ..texts import tr
@@ -77,6 +78,9 @@ DEFAULTS: dict[str, Any] = {
     "final_sampler": "auto",
     "final_guidance_scale": 1.0,
     "style": "",
+    "upscale_factor": 2.0,
+    "upscale_percent": 20,
+    "upscale_model": "",
 }
 
 FORMAT = 1
@@ -193,6 +197,15 @@ class Settings(QtCore.QObject):
             num_inference_steps=v["final_steps"],
             sampler=v["final_sampler"] if v["final_sampler"] in SAMPLERS else "auto",
             guidance_scale=max(v["final_guidance_scale"], 1.5 if live.negative_prompt else 1.0),
+        )
+
+    def upscale_params(self) -> UpscaleParams:
+        """How a larger picture is made, beside what every finished one is made with."""
+        v = self._values
+        return UpscaleParams(
+            factor=v["upscale_factor"],
+            model=v["upscale_model"],
+            strength=v["upscale_percent"] / 100,
         )
 
     def save(self) -> None:

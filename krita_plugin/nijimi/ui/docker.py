@@ -31,6 +31,7 @@ from .preview import Preview
 from .prompt_editor import PromptEditor
 from .results_strip import ResultsStrip
 from .selection_fields import EdgeFields, SelectionRow
+from .upscale_row import UpscaleRow
 
 __all__ = ["DockerPanel"]
 
@@ -81,7 +82,9 @@ class DockerPanel(QtWidgets.QWidget):
         layout.addWidget(self.control_rows)
         layout.addLayout(self._buttons())
         self.generate_row = GenerateRow(settings, queue or BatchQueue(self), icon)
+        self.upscale_row = UpscaleRow(settings, self._models, icon)
         layout.addWidget(self.generate_row)
+        layout.addWidget(self.upscale_row)
         layout.addLayout(self._canvas_row())
         # Above what may be scrolled out of sight in a low docker.
         layout.addLayout(self._status_row())

@@ -3,6 +3,7 @@
 Signals:
     applied(int)        put it into a layer
     settings_taken(int) go on from what it was made with
+    opened(int)         make a document of it
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ class ResultsStrip(QtWidgets.QListWidget):
 
     applied = Signal(int)
     settings_taken = Signal(int)
+    opened = Signal(int)
 
     def __init__(self, results: Results, icon: Callable[[str], Any]) -> None:
         super().__init__()
@@ -65,6 +67,11 @@ class ResultsStrip(QtWidgets.QListWidget):
         menu = QtWidgets.QMenu(self)
         menu.addAction(self._icon("addlayer"), tr("Apply"), lambda: self.applied.emit(result.id))
         menu.addAction(tr("Use its settings"), lambda: self.settings_taken.emit(result.id))
+        menu.addAction(
+            self._icon("document-new"),
+            tr("Open as a new document"),
+            lambda: self.opened.emit(result.id),
+        )
         menu.addAction(tr("Copy prompt and seed"), lambda: _copy(result.info()))
         menu.addAction(
             self._icon("document-save"), tr("Save as PNG..."), lambda: self._save(result)
