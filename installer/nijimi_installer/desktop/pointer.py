@@ -47,6 +47,10 @@ class Pointer:
         """e.g. ``ctrl+z``."""
         self._run(["key", combination])
 
+    def text(self, words: str) -> None:
+        """As the keyboard types them."""
+        self._run(["type", "--delay", "15", words])
+
     def _run(self, words: list[str], timeout_s: float = 20.0) -> None:
         try:
             done = subprocess.run(

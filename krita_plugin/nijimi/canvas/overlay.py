@@ -131,9 +131,9 @@ class _Sheet(QtWidgets.QWidget):
         if area is None:
             return None
         canvas = window.activeView().canvas()
-        # Krita's zoom is relative to the document's print size at 72 dots an inch.
+        # Krita's zoom is relative to the document's print size at 72 dots an inch, and counts
+        # logical pixels already: at 100 % on a screen of scale 2 it is a half.
         scale = canvas.zoomLevel() * 72.0 / max(1.0, document.resolution())
-        scale /= self.devicePixelRatioF()
         transform = view_transform(self.extent, scale, canvas.rotation(), canvas.mirror())
         x, y = area.horizontalScrollBar().value(), area.verticalScrollBar().value()
         return transform * QtGui.QTransform.fromTranslate(-x, -y)
