@@ -22,6 +22,7 @@ __all__ = ["Finding", "add_arguments", "examine", "run"]
 
 _PACKAGES = (
     "torch", "diffusers", "transformers", "peft", "safetensors", "numpy", "pillow", "websockets",
+    "spandrel",
 )  # fmt: skip
 
 

@@ -8,17 +8,20 @@ from typing import Any
 from .canvas.room import CanvasRoom
 from .flow import Flow
 from .link.connection import Connection
+from .link.doctor_run import DoctorRun
 from .model.actions import SETTING_ACTIONS
 from .model.config import read_config
 from .model.controls import Controls
 from .model.live_state import LiveState
 from .model.models import KnownModels
 from .model.picture_settings import follow_picture, read_text
+from .model.report import own_report
 from .model.settings import Settings, settings_path
 from .model.styles import Styles, own_styles_dir
 from .model.tags import read_tags, tags_path
 from .ui.docker import DockerPanel
 from .ui.preview_view import PreviewPanel
+from .ui.report_dialog import ReportDialog
 from .ui.scroll import ScrollPanel
 
 __all__ = ["Contents"]
@@ -30,6 +33,7 @@ class Contents:
     def __init__(self, room: CanvasRoom) -> None:
         self._room = room
         config = read_config()
+        self._command = config.backend_command
         self.settings = Settings(settings_path())
         if config.live_on_start:
             self.settings.set("live", True)
@@ -61,6 +65,8 @@ class Contents:
         self.preview = PreviewPanel(room.icon)
         self.preview_docker: Any = None
         """Krita's, once it has made it."""
+        self.report: Any = None
+        """The page that was opened last."""
         self.flow.picture_changed.connect(self.preview.view.set_picture)
         self.preview.view.before_wanted.connect(self._show_canvas)
         rows = self.panel.control_rows
@@ -102,7 +108,18 @@ class Contents:
             "nijimi_prompt": self.panel.focus_prompt,
             "nijimi_preview": self._toggle_preview,
             "nijimi_retry": self.connection.start,
+            "nijimi_report": self._show_report,
         }[name]()
+
+    def _show_report(self) -> None:
+        """A page on what is installed and what is wrong, filled as the doctor finds it."""
+        own = own_report(self.live_state, self.settings, self._room.krita_version())
+        self.report = ReportDialog(own, self.home())
+        doctor = DoctorRun(self._command, self.report)
+        doctor.told.connect(self.report.show_doctor)
+        self.report.finished.connect(lambda _: doctor.stop())
+        self.report.show()
+        doctor.start()
 
     def home(self) -> Any:
         """Krita's window that the docker is in, a docker that floats included."""

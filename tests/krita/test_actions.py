@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 
 from nijimi_installer.desktop.profile import KritaProfile
 
 from .session import Session
+
+_REPORT = Path(__file__).with_name("inside_report.py")
 
 
 def test_actions_are_in_the_menu_and_do_what_they_say(session: Session) -> None:
@@ -44,3 +47,26 @@ def test_a_key_that_the_painter_gave_works_while_painting(session: Session) -> N
         assert time.monotonic() < end, "the key did nothing"
         time.sleep(0.1)
     assert session.inside("setting", name="strength") == round(before - 0.05, 2)
+
+
+def test_a_report_to_hand_on_is_shown_and_copied(session: Session, tmp_path: Path) -> None:
+    session.nijimi("set_values", prompt="my secret garden")
+    session.inside("action", name="nijimi_report")
+    session.wait_for(
+        lambda: "What the doctor found" in session.krita.call(_REPORT, "report_text"), 60
+    )
+    session.step("screenshot", path=str(tmp_path / "report.png"))
+    x, y = session.krita.call(_REPORT, "report_button", name="nijimi_report_copy")
+    session.krita.pointer.click((x, y))
+    session.wait_for(
+        lambda: "What the doctor found" in session.krita.call(_REPORT, "clipboard_text")
+    )
+    copied = session.krita.call(_REPORT, "clipboard_text")
+    assert copied.startswith("Nijimi's plugin: ")
+    assert "Krita: 5" in copied
+    assert "torch: 2.13" in copied
+    assert "garden" not in copied
+    assert str(Path.home()) not in copied
+    x, y = session.krita.call(_REPORT, "report_button", name="nijimi_report_close")
+    session.krita.pointer.click((x, y))
+    session.wait_for(lambda: session.krita.call(_REPORT, "report_text") == "")

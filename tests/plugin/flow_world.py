@@ -234,6 +234,7 @@ class Canvas:
             kept_pictures=lambda document: dict(self.kept.get(document, {})),
             keep_picture=self.keep_picture,
             apply_picture=self.apply_picture,
+            krita_version=lambda: "5.1.5",
             open_picture=lambda *picture: self.opened.append(picture),
             preview_layer=self.preview_layer,
             canvas_image=lambda _: QtGui.QImage(64, 64, QtGui.QImage.Format.Format_RGB32),

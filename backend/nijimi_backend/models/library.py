@@ -14,6 +14,7 @@ from pathlib import Path
 
 from ..errors import ModelMissing, NijimiError
 from .catalog import EMBEDDED_DIR, ModelInfo, default_models_dir, describe_file, describe_folder
+from .comfy_paths import extra_folders
 from .headers import WeightsHeader, read_header
 from .recognise import FileKind, Recognised, recognise
 
@@ -194,7 +195,7 @@ def open_library(
 def _collections(folder: Path) -> tuple[Path, ...]:
     """The folders of models within another program's own folder, or the folder itself."""
     if (folder / "models").is_dir():
-        return (folder / "models", folder / "embeddings")
+        return (folder / "models", folder / "embeddings", *extra_folders(folder))
     return (folder,)
 
 

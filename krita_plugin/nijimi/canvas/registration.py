@@ -148,6 +148,7 @@ def _room() -> CanvasRoom:
         keep_picture=partial(keep_picture, journal),
         apply_picture=partial(apply_picture, journal),
         open_picture=documents.open_picture,
+        krita_version=lambda: str(Krita.instance().version()),
         preview_layer=partial(PreviewLayer, journal),
         canvas_image=documents.canvas_image,
         icon=documents.icon,

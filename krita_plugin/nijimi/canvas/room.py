@@ -75,6 +75,7 @@ class CanvasRoom:
     keep_picture: Callable[[Any, str, bytes], None]
     apply_picture: Callable[..., Any]
     open_picture: Callable[[bytes, Extent, str], None]
+    krita_version: Callable[[], str]
     preview_layer: Callable[[Any], Any]
     canvas_image: Callable[[Any], Any]
     icon: Callable[[str], Any]

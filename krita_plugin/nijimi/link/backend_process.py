@@ -17,7 +17,7 @@ from typing import Any
 from ..qt import QtCore, Signal
 from ..texts import tr
 
-__all__ = ["BackendProcess"]
+__all__ = ["BackendProcess", "clean_environment"]
 
 _LOG_LINES = 40
 _LEAKY = ("PYTHON", "VIRTUAL_ENV", "LD_LIBRARY_PATH", "LD_PRELOAD", "QT_", "QML")
@@ -40,7 +40,7 @@ class BackendProcess(QtCore.QObject):
         self._log: list[str] = []
         self._is_over = False
         self._process = QtCore.QProcess(self)
-        self._process.setProcessEnvironment(_clean_environment())
+        self._process.setProcessEnvironment(clean_environment())
         self._process.readyReadStandardOutput.connect(self._read_out)
         self._process.readyReadStandardError.connect(self._read_log)
         self._process.finished.connect(lambda *_: self._finished())
@@ -103,7 +103,8 @@ class BackendProcess(QtCore.QObject):
             self.ended.emit(sentence)
 
 
-def _clean_environment() -> Any:
+def clean_environment() -> Any:
+    """Ours without what belongs to Krita, and without any model hub."""
     environment = QtCore.QProcessEnvironment.systemEnvironment()
     for name in environment.keys():  # noqa: SIM118 - Qt's class is no mapping
         if name.startswith(_LEAKY):

@@ -54,6 +54,7 @@ ACTIONS = (
     Action("nijimi_prompt", "Write the Prompt", "Bring the docker up, and the cursor into it."),
     Action("nijimi_preview", "Preview On or Off", "The docker in which to look closely."),
     Action("nijimi_retry", "Start the Backend Again", "After something went wrong."),
+    Action("nijimi_report", "Report", "What is installed and what is wrong, to hand on."),
 )
 
 
