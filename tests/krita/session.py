@@ -76,7 +76,7 @@ class Session:
             assert time.monotonic() < end, self.nijimi("status_line")
             time.sleep(0.1)
 
-    def wait_for_new_revision(self, before: int, timeout_s: float = 5.0) -> int:
+    def wait_for_new_revision(self, before: int, timeout_s: float = 15.0) -> int:
         """The canvas changed: the plugin must notice by itself."""
         end = time.monotonic() + timeout_s
         while time.monotonic() < end:

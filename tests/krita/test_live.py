@@ -147,7 +147,7 @@ def test_closing_a_document_mid_frame_harms_nothing(session: Session) -> None:
     session.go_live()
     session.krita.pointer.stroke(session.points(STROKE), step_ms=4)
     assert session.inside("close_active_document") == 0
-    session.wait_for(lambda: "document" in session.nijimi("status_line"), timeout_s=5.0)
+    session.wait_for(lambda: "document" in session.nijimi("status_line"))
     assert session.krita.is_running
     session.step("new_document")
     report = session.nijimi("wait_until_shown")
@@ -165,7 +165,7 @@ def test_a_document_closed_under_the_pen_is_noticed(session: Session) -> None:
         assert session.inside("close_active_document") == 0
     finally:
         pointer.release()
-    session.wait_for(lambda: "document" in session.nijimi("status_line"), timeout_s=5.0)
+    session.wait_for(lambda: "document" in session.nijimi("status_line"))
     session.step("new_document")
     assert session.nijimi("wait_until_shown")["final_revision_shown"]
 
@@ -270,7 +270,7 @@ def test_the_preview_layer_does_not_stay_the_active_one(session: Session) -> Non
     assert session.inside("active_layer") == layers[-1]
     session.nijimi("set_values", show_on_canvas="layer")
     session.wait_for(lambda: "Nijimi preview" in session.layers())
-    session.wait_for(lambda: session.inside("active_layer") == layers[-1], timeout_s=1.0)
+    session.wait_for(lambda: session.inside("active_layer") == layers[-1])
     session.nijimi("set_values", live=False)
     session.wait_for(lambda: "Nijimi preview" not in session.layers())
     assert session.layers() == layers
