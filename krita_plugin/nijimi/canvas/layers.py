@@ -116,14 +116,21 @@ def _write(
 
 
 def _place(document: Any) -> tuple[Any, Any]:
-    """The parent of the new layer and the node that it goes above."""
+    """The parent of the new layer and the node that it goes above, None for the top: where Krita
+    itself puts a new layer. Into an open group that is active, else above what is active, and
+    never into a locked group."""
     node = document.activeNode()
     # A mask is no place for a layer: climb to the layer that it belongs to.
     while node is not None and node.type().endswith("mask"):
         node = node.parentNode()
     if node is None or node.parentNode() is None:
         return document.rootNode(), None
-    return node.parentNode(), node
+    if node.type() == "grouplayer" and not node.collapsed() and not node.locked():
+        return node, None
+    parent = node.parentNode()
+    while parent.locked() and parent.parentNode() is not None:
+        node, parent = parent, parent.parentNode()
+    return parent, node
 
 
 def find_preview(document: Any) -> Any | None:
