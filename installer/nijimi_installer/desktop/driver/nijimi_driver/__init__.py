@@ -24,7 +24,7 @@ except ImportError:
     from PyQt6.QtCore import QTimer
 
 POLL_MS = 15
-PREDICATE_TIMEOUT_S = 40.0
+PREDICATE_TIMEOUT_S = 55.0
 
 
 class Driver(Extension):
