@@ -136,6 +136,14 @@ def _load(args: argparse.Namespace) -> Reports:
     return [vars(report)]
 
 
+def _switches(args: argparse.Namespace) -> Reports:
+    from . import switches
+
+    report = switches.measure(args.count)
+    print(switches.switch_table(report))
+    return [vars(report)]
+
+
 def _reliability(args: argparse.Namespace) -> Reports:
     from . import reliability
 
@@ -180,6 +188,8 @@ def _parser() -> argparse.ArgumentParser:
     load.add_argument("--clients", type=int, default=50)
     load.add_argument("--minutes", type=float, default=2.0)
     load.add_argument("--pace", type=float, default=0.0, help="seconds between strokes")
+    switches = add("switches", _switches, "models changed in turn: what stays in memory")
+    switches.add_argument("--count", type=int, default=50)
     reliability = add("reliability", _reliability, "tests of faults and attacks, as a page")
     reliability.add_argument("--results", type=Path, required=True, help="JSON of the long runs")
     reliability.add_argument("--markdown", type=Path, help="the page to write")
