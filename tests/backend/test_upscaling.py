@@ -165,6 +165,29 @@ def test_one_window_gives_what_a_picture_of_that_size_gives(engine: Engine) -> N
     assert np.array_equal(engine.render(request).pixels, alone.pixels)
 
 
+@pytest.mark.parametrize(
+    ("model", "values"),
+    [
+        ("tiny-inpaint", {}),
+        ("tiny-full", {"guidance_scale": 3.0, "negative_prompt": "rain"}),
+        ("tiny-full", {"sampler": "dpmpp_2m", "num_inference_steps": 3}),
+    ],
+    ids=["an inpaint checkpoint", "guidance", "a sampler with a memory"],
+)
+def test_every_kind_of_model_repaints_in_windows(
+    models_dir: Path, model: str, values: dict[str, Any]
+) -> None:
+    own = open_engine(model, models_dir, "cpu")
+    plain = own.render(_request(100, 70, UpscaleParams(factor=1.5, strength=0.0)))
+    params = {"num_inference_steps": 2, **values}
+    request = _request(100, 70, UpscaleParams(factor=1.5, strength=0.4))
+    made = own.render(replace(request, params=replace(request.params, **params)))
+    assert made.pixels.shape == plain.pixels.shape
+    assert made.num_inference_steps >= 1
+    again = own.render(replace(request, params=replace(request.params, **params)))
+    assert np.array_equal(made.pixels, again.pixels)
+
+
 def test_it_is_given_up_between_two_parts(engine: Engine) -> None:
     request = _request(120, 80, UpscaleParams(factor=2.5, strength=0.3))
     for most in (0, 3, 40, 70):
