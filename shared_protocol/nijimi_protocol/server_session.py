@@ -211,8 +211,8 @@ class ServerSession:
         if isinstance(message, SetPlane):
             self._open_plane(message)
         elif isinstance(message, DropPlane):
-            if self._planes.pop(message.plane, None) is None:
-                raise OutOfOrder(f"The plane {message.plane!r} was never begun.")
+            # Its SetPlane may have been refused, which the client did not know when it sent this.
+            self._planes.pop(message.plane, None)
         elif isinstance(message, UpdateTiles):
             self._check_tiles(message)
         elif isinstance(message, SetPose):

@@ -26,6 +26,7 @@ from nijimi_protocol.messages import (
     BatchPicture,
     BatchState,
     ControlLayer,
+    DropPlane,
     ErrorReport,
     Frame,
     Generate,
@@ -355,6 +356,17 @@ def test_an_upscale_that_cannot_be_is_refused_before_it_is_asked_for(
     client.set_plane(CANVAS, Extent(5000, 1000), PixelFormat.BGRA8)
     with pytest.raises(RejectedChange, match=words):
         client.generate(RenderParams(), 1, wish)
+
+
+def test_letting_go_of_a_plane_that_was_refused_ends_nothing() -> None:
+    client, server = _pair(limits=Limits(max_planes=1))
+    server.receive(client.set_plane(CANVAS, Extent(8, 8), PixelFormat.BGRA8))
+    with pytest.raises(RejectedChange, match="More than 1 layers"):
+        server.receive(client.set_plane("control:1", Extent(8, 8), PixelFormat.BGRA8))
+    assert isinstance(server.receive(client.drop_plane("control:1")), DropPlane)
+    server.receive(client.set_params(SetParams(revision=0, params=RenderParams())))
+    assert server.state is SessionState.OPEN
+    assert server.revision == client.revision
 
 
 def test_the_numbers_of_batches_rise() -> None:

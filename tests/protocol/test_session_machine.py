@@ -174,7 +174,8 @@ class BothEnds(RuleBasedStateMachine):
         elif isinstance(event, SetParams):
             self.known_params = event.params
         elif isinstance(event, DropPlane):
-            del self.mirror[event.plane]
+            # One that was refused is not there.
+            self.mirror.pop(event.plane, None)
         elif isinstance(event, Generate):
             assert event.params == self.known_params
             self.open[event.batch_id] = 0
