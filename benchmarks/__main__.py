@@ -147,7 +147,11 @@ def _switches(args: argparse.Namespace) -> Reports:
 def _reliability(args: argparse.Namespace) -> Reports:
     from . import reliability
 
-    verdicts = reliability.run_rows([*reliability.FAULTS, *reliability.ATTACKS])
+    rows = [*reliability.FAULTS, *reliability.ATTACKS]
+    if args.again:
+        verdicts = reliability.run_again(rows, args.again.read_text(encoding="utf-8"))
+    else:
+        verdicts = reliability.run_rows(rows)
     page = reliability.reliability_page(args.results, verdicts)
     print(page)
     if args.markdown:
@@ -192,6 +196,9 @@ def _parser() -> argparse.ArgumentParser:
     switches.add_argument("--count", type=int, default=50)
     reliability = add("reliability", _reliability, "tests of faults and attacks, as a page")
     reliability.add_argument("--results", type=Path, required=True, help="JSON of the long runs")
+    reliability.add_argument(
+        "--again", type=Path, metavar="PAGE", help="try only what did not hold in that page"
+    )
     reliability.add_argument("--markdown", type=Path, help="the page to write")
     return parser
 

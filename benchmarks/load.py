@@ -62,7 +62,8 @@ class _Painter:
 class LoadReport:
     """``unfair``: how far the painter with the fewest or most frames is from the mean. ``slope``:
     MiB an hour that memory at rest grew after the first rounds, by least squares; ``noise`` is
-    three times that slope's standard error. ``rest_mib``: memory after each round."""
+    three times that slope's standard error. ``pace_s``: a painter's pause between two strokes.
+    ``rest_mib``: memory after each round."""
 
     clients: int
     seconds: float
@@ -77,6 +78,7 @@ class LoadReport:
     bound_mib: float
     slope_mib_h: float
     noise_mib_h: float
+    pace_s: float = 0.0
     rest_mib: list[float] = field(default_factory=list[float])
 
     @property
@@ -132,6 +134,7 @@ async def _measure(
     return LoadReport(
         clients=clients,
         seconds=round(seconds, 1),
+        pace_s=pace_s,
         kinds={kind: roles.count(kind) for kind in _ROLES},
         frames=sum(painter.frames for painter in painters),
         frames_a_second=round(sum(counts) / seconds, 1),

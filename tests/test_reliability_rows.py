@@ -33,6 +33,29 @@ def test_a_verdict_is_that_of_all_cases(inside: str, verdict: str) -> None:
     assert reliability._verdict(row, []) == "FAILED", "not run"  # pyright: ignore[reportPrivateUsage]
 
 
+def test_only_what_did_not_hold_is_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [*FAULTS, *ATTACKS]
+    verdicts = {row.test: "held" for row in rows}
+    verdicts[FAULTS[2].test] = "FAILED"
+    tried: list[str] = []
+
+    def run(again: list[Row]) -> dict[str, str]:
+        tried.extend(row.test for row in again)
+        return {row.test: "held" for row in again}
+
+    monkeypatch.setattr(reliability, "run_rows", run)
+    seen = reliability.run_again(rows, reliability_page(tmp_path, verdicts))
+    assert tried == [FAULTS[2].test]
+    assert seen == {**verdicts, FAULTS[2].test: "held, at a second try"}
+    page = reliability_page(tmp_path, seen)
+    assert f"| faults tried, survived | {len(FAULTS)}, {len(FAULTS)} |" in page
+    assert "| held, at a second try |" in page
+    reliability.run_again(rows, "no page")
+    assert tried[1:] == [row.test for row in rows], "what is not in the page was not tried"
+
+
 def test_the_page_counts_what_held(tmp_path: Path) -> None:
     (tmp_path / "fuzz.json").write_text(
         json.dumps([{"target": "codec", "inputs": 1000, "failure": ""},
