@@ -153,8 +153,8 @@ class Engine:
             raise BadInput("There is no picture to enlarge.", "Open a document.")
         clock = StageClock(is_cuda=self._bundle.device.is_cuda)
         plan = self._planner.plan(request, wish.strength, clock)
+        network = self.upscalers.get(wish.model)
         with clock.stage("denoise"):
-            network = self.upscalers.get(wish.model)
             pixels = upscale(
                 request, network, plan, self._bundle, self.denoiser, should_stop, on_step
             )

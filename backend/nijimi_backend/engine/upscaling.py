@@ -56,8 +56,7 @@ def upscale(
         windows = _windows(whole, bundle)
     parts = len(network_tiles(request.extent)) if network is not None else 1
     # Each window is encoded once, denoised in each step, and decoded once.
-    steps = plan.steps if plan is not None else 0
-    total = parts + len(windows) * (steps + 2 if plan is not None else 0)
+    total = parts + len(windows) * (plan.steps + 2 if plan is not None else 0)
     done = itertools.count(1)
 
     def stepped() -> None:
