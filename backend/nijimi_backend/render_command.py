@@ -14,14 +14,13 @@ from nijimi_protocol.inpaint import InitialFill, InpaintMode, InpaintParams
 from nijimi_protocol.limits import Limits
 from nijimi_protocol.openpose import openpose_people
 from nijimi_protocol.params import SAMPLERS, SCHEDULES, RenderMode, RenderParams
-from nijimi_protocol.picture_info import info_text, params_from_info
+from nijimi_protocol.picture_info import params_from_info
 
-from .engine.request import Control, Picture
+from .engine.request import Control
 from .errors import BadInput
-from .models.catalog import ModelInfo
-from .models.headers import file_sha256
 from .models.library import Library, open_library
 from .picture_files import PictureFile, read_info, read_mask, read_picture, write_picture
+from .picture_text import picture_text
 from .terminal import progress_bar
 
 __all__ = ["add_arguments", "run"]
@@ -151,7 +150,8 @@ def run(args: argparse.Namespace) -> int:
         result = renderer.render(params, source, mask, extent, note, controls)
     made, (height, width) = renderer.last, result.values.shape[:2]
     assert made is not None
-    write_picture(result, args.output, _info(params, made, engine.model, width, height))
+    text = picture_text(params, made, engine.model, library, Extent(width, height))
+    write_picture(result, args.output, text)
     for failure in made.failures:
         sys.stderr.write(f"warning: {failure}\n")
     sys.stderr.write(
@@ -179,12 +179,6 @@ def _present(name: str, library: Library) -> str:
         sys.stderr.write(f"warning: the picture's model {name} is not here\n")
         return ""
     return name
-
-
-def _info(params: RenderParams, made: Picture, model: ModelInfo, width: int, height: int) -> str:
-    """A hash for a checkpoint file only: a folder's would be of no use to anyone."""
-    digest = file_sha256(model.path) if model.is_file else ""
-    return info_text(params, made.sampler, width, height, model.name, digest)
 
 
 def _mode_of(args: argparse.Namespace) -> RenderMode:

@@ -11,13 +11,13 @@ from nijimi_protocol.errors import RejectedChange
 from nijimi_protocol.geometry import Extent
 from nijimi_protocol.limits import Limits
 from nijimi_protocol.params import RenderMode, RenderParams
-from nijimi_protocol.picture_info import info_text
 from nijimi_protocol.upscale import UpscaleParams
 
 from .engine.request import FrameRequest
 from .errors import BadInput
 from .models.library import open_library
 from .picture_files import PictureFile, read_picture, write_picture
+from .picture_text import picture_text
 from .terminal import progress_bar
 
 __all__ = ["add_arguments", "run"]
@@ -84,9 +84,9 @@ def run(args: argparse.Namespace) -> int:
     with progress_bar("enlarging") as note:
         made = engine.render(request, on_step=note)
     height, width = made.pixels.shape[:2]
-    info = info_text(params, made.sampler, width, height, engine.model.name)
+    text = picture_text(params, made, engine.model, library, Extent(width, height))
     write_picture(
-        PictureFile(values=np.ascontiguousarray(made.pixels[..., 2::-1])), args.output, info
+        PictureFile(values=np.ascontiguousarray(made.pixels[..., 2::-1])), args.output, text
     )
     for failure in made.failures:
         sys.stderr.write(f"warning: {failure}\n")

@@ -6,6 +6,7 @@ A1111's form: the prompt; ``Negative prompt: …``; then one line ``Steps: 4, Sa
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import replace
 
 from .errors import RejectedChange
@@ -25,9 +26,16 @@ _SCHEDULES = {"automatic": "auto", "uniform": "normal", "sgm uniform": "trailing
 
 
 def info_text(
-    params: RenderParams, sampler: str, width: int, height: int, model: str, model_hash: str = ""
+    params: RenderParams,
+    sampler: str,
+    width: int,
+    height: int,
+    model: str,
+    model_hash: str = "",
+    lora_hashes: Mapping[str, str] | None = None,
 ) -> str:
-    """``sampler`` is the one that ran; ``model_hash`` as the web UIs shorten it, 10 digits."""
+    """``sampler`` is the one that ran; hashes are shortened as the web UIs do, the model's to 10
+    digits, a LoRA's (by its name) to 12."""
     lines = [params.prompt]
     if params.negative_prompt:
         lines.append(f"Negative prompt: {params.negative_prompt}")
@@ -42,6 +50,9 @@ def info_text(
         "Model": _quoted(model),
         "Denoising strength": "" if params.strength >= 1.0 else f"{params.strength:g}",
         "Clip skip": params.clip_skip or "",
+        "Lora hashes": _quoted(
+            ", ".join(f"{name}: {found[:12]}" for name, found in (lora_hashes or {}).items())
+        ),
         "Version": f"nijimi {VERSION}",
     }
     lines.append(", ".join(f"{key}: {value}" for key, value in facts.items() if value != ""))

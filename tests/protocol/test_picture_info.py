@@ -61,12 +61,15 @@ words = st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=40).map
     )
 )
 def test_what_is_written_is_read_again(params: RenderParams) -> None:
-    text = info_text(params, params.sampler, 512, 768, "a model, or: two", "0" * 64)
+    text = info_text(params, params.sampler, 512, 768, "a model, or: two", "0" * 64, {
+        "ink": "1" * 64, "wash, thin": "2" * 64,
+    })  # fmt: skip
     found = params_from_info(text, RenderParams(strength=1.0))
     assert replace(found, model="") == params
     assert found.model == "a model, or: two"
     assert "Size: 512x768" in text
     assert "Model hash: 0000000000," in text
+    assert f'Lora hashes: "ink: {"1" * 12}, wash, thin: {"2" * 12}",' in text
 
 
 @given(st.text(max_size=200))

@@ -14,7 +14,14 @@ from safetensors import SafetensorError, safe_open
 
 from ..errors import ModelCorrupt
 
-__all__ = ["COPY_AGAIN", "WeightsHeader", "file_sha256", "first_line", "read_header"]
+__all__ = [
+    "COPY_AGAIN",
+    "WeightsHeader",
+    "file_sha256",
+    "first_line",
+    "read_header",
+    "weights_sha256",
+]
 
 COPY_AGAIN = "Copy or download it again, whole."
 
@@ -97,8 +104,21 @@ def _check_start(path: Path, start: bytes, size: int) -> None:
 
 def file_sha256(path: Path, on_bytes: Callable[[int], None] = lambda _done: None) -> str:
     """The whole file's hash, in hex; ``on_bytes`` hears how much was read."""
+    return _sha256_from(path, 0, on_bytes)
+
+
+def weights_sha256(path: Path) -> str:
+    """The hash of a .safetensors file without its table of contents, as the web UIs name LoRAs by:
+    an edited title or trigger word changes nothing."""
+    with path.open("rb") as file:
+        claimed = int.from_bytes(file.read(8), "little")
+    return _sha256_from(path, 8 + claimed, lambda _done: None)
+
+
+def _sha256_from(path: Path, start: int, on_bytes: Callable[[int], None]) -> str:
     digest, done = hashlib.sha256(), 0
     with path.open("rb") as file:
+        file.seek(start)
         while block := file.read(4 * 1024 * 1024):
             digest.update(block)
             done += len(block)
