@@ -1,6 +1,9 @@
 """Pictures, sketches and captions enter; latents and token rows leave.
 
 ``python -m training.encode_latents``
+
+``--px 128`` encodes at half the size, for a first part of the base's training: a step costs a
+quarter of the time there. Keep the ``--scale`` of the full size, or the second part starts anew.
 """
 
 from __future__ import annotations
@@ -11,21 +14,24 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch.nn import functional
 
 from .networks import make_autoencoder
 from .tokens import make_tokenizer, token_rows
 from .workspace import arguments, device_of, load_checkpoint
 
 
-def encode_file(model: Any, path: Path, device: torch.device) -> torch.Tensor:
-    """N pictures become 2N x 4 x 32 x 32: row 2n is picture n, row 2n + 1 its mirror."""
+def encode_file(model: Any, path: Path, px: int, device: torch.device) -> torch.Tensor:
+    """N pictures become 2N x 4 x px/8 x px/8: row 2n is picture n, row 2n + 1 its mirror."""
     pictures = np.load(path, mmap_mode="r")
     found: list[torch.Tensor] = []
     with torch.inference_mode():
         for start in range(0, len(pictures), 16):
             batch = torch.from_numpy(np.array(pictures[start : start + 16])).to(device)
             images = batch.permute(0, 3, 1, 2).float() / 127.5 - 1  # N x 3 x 256 x 256
-            both = torch.stack([images, images.flip(-1)], 1).flatten(0, 1)  # 2N x 3 x 256 x 256
+            if px != images.shape[-1]:
+                images = functional.interpolate(images, (px, px), mode="bilinear", antialias=True)
+            both = torch.stack([images, images.flip(-1)], 1).flatten(0, 1)  # 2N x 3 x px x px
             found.append(model.encode(both).latents.half().cpu())
             if start % 1600 == 0:
                 print(f"encoded {start} of {len(pictures)} of {path.name}", flush=True)
@@ -34,6 +40,8 @@ def encode_file(model: Any, path: Path, device: torch.device) -> torch.Tensor:
 
 def main() -> None:
     parser = arguments("Encode each picture, each sketch and their mirrors once.", 0)
+    parser.add_argument("--px", type=int, default=256, help="side of the pictures to encode")
+    parser.add_argument("--scale", type=float, help="else found from the latents")
     options = parser.parse_args()
     device = device_of(options.threads)
     model = make_autoencoder().to(device, memory_format=torch.channels_last).eval()
@@ -41,9 +49,9 @@ def main() -> None:
     if saved is None:
         raise SystemExit("Train the autoencoder first.")
     model.load_state_dict(saved["model"])
-    latents = encode_file(model, options.work / "train.npy", device)
-    sketches = encode_file(model, options.work / "train_sketch.npy", device)
-    scale = 1.0 / latents.float().std().item()
+    latents = encode_file(model, options.work / "train.npy", options.px, device)
+    sketches = encode_file(model, options.work / "train_sketch.npy", options.px, device)
+    scale = options.scale or 1.0 / latents.float().std().item()
     truths: list[dict[str, Any]] = json.loads((options.work / "train.json").read_text())
     flat = [text for truth in truths for text in truth["captions"]]
     tokenizer = make_tokenizer(flat, options.work / "tokenizer")

@@ -207,7 +207,7 @@ def examine_inpaint(examiner: Examiner, truth: Truth, count: int) -> dict[str, A
 
 def has_control(engine: Engine, kind: str) -> bool:
     """Whether the model brings that ControlNet."""
-    return any(info.kind == kind for info in list_controls(engine.model))
+    return any(kind in info.kinds for info in list_controls(engine.model))
 
 
 def examine_pose(examiner: Examiner, truth: Truth, hints: Hints, count: int) -> dict[str, Any]:
