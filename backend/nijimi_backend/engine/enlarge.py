@@ -13,6 +13,7 @@ from nijimi_protocol.geometry import Bounds, Extent
 
 from ..models.upscalers import UpscaleNetwork
 from .request import Pixels
+from .stages import resized
 
 __all__ = ["blend_in", "enlarge", "network_tiles", "tiles_of"]
 
@@ -35,7 +36,7 @@ def enlarge(
     height, width = rgb.shape[:2]
     if network is None:
         stepped()
-        return _fitted(rgb, extent)
+        return resized(rgb, extent, cv2.INTER_LANCZOS4)
     before = Extent(width, height)
     result = np.zeros((extent.height, extent.width, 3), np.uint8)
     overlap = math.ceil(_OVERLAP_PX * extent.width / width)
@@ -43,7 +44,7 @@ def enlarge(
         stepped()
         target = _scaled(part, before, extent)
         made = _by_network(rgb[part.y : part.bottom, part.x : part.right], network)
-        blend_in(result, target, _fitted(made, target.extent), overlap)
+        blend_in(result, target, resized(made, target.extent, cv2.INTER_LANCZOS4), overlap)
     return result
 
 
@@ -106,12 +107,3 @@ def _scaled(part: Bounds, before: Extent, after: Extent) -> Bounds:
     left, right = (round(x * after.width / before.width) for x in (part.x, part.right))
     top, bottom = (round(y * after.height / before.height) for y in (part.y, part.bottom))
     return Bounds(left, top, right - left, bottom - top)
-
-
-def _fitted(rgb: Pixels, extent: Extent) -> Pixels:
-    height, width = rgb.shape[:2]
-    if (width, height) == tuple(extent):
-        return rgb
-    shrinks = extent.width <= width and extent.height <= height
-    how = cv2.INTER_AREA if shrinks else cv2.INTER_LANCZOS4
-    return np.asarray(cv2.resize(rgb, tuple(extent), interpolation=how), np.uint8)

@@ -12,6 +12,7 @@ from diffusers import AutoencoderTiny
 from nijimi_protocol.geometry import Bounds, Extent
 
 from ..models.bundle import Autoencoder, ModelBundle
+from ..models.tiny_vae import can_encode
 from .request import Pixels
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "refresh_small",
     "resize_canvas",
     "resize_mask",
+    "resized",
     "seeded_noise",
 ]
 
@@ -38,7 +40,7 @@ def lay_over_white(canvas: Pixels) -> Pixels:
 def resize_canvas(canvas: Pixels, extent: Extent) -> Pixels:
     """BGRA at any size becomes opaque RGB of ``extent``, h x w x 3, averaged over areas."""
     # Colours are swapped last, where there are fewest pixels.
-    small = _resized(lay_over_white(canvas), extent, cv2.INTER_CUBIC)
+    small = resized(lay_over_white(canvas), extent, cv2.INTER_CUBIC)
     return np.ascontiguousarray(small[..., 2::-1])
 
 
@@ -65,10 +67,11 @@ def refresh_small(
 
 def resize_mask(mask: Pixels, extent: Extent) -> Pixels:
     """A mask H x W becomes h x w of ``extent``, averaged over areas."""
-    return _resized(mask, extent, cv2.INTER_LINEAR)
+    return resized(mask, extent, cv2.INTER_LINEAR)
 
 
-def _resized(pixels: Pixels, extent: Extent, enlarging: int) -> Pixels:
+def resized(pixels: Pixels, extent: Extent, enlarging: int) -> Pixels:
+    """Averaged over areas where it gets smaller, else by OpenCV's interpolation ``enlarging``."""
     height, width = pixels.shape[:2]
     if (width, height) == tuple(extent):
         return pixels
@@ -88,7 +91,7 @@ def encode_canvas(
     device = bundle.device
     images = torch.from_numpy(rgb.copy()).to(device.torch_device)
     images = images.permute(2, 0, 1)[None]  # 1 x 3 x h x w, channels last in memory
-    vae: Any = live_vae or bundle.vae
+    vae: Any = live_vae if live_vae is not None and can_encode(live_vae) else bundle.vae
     images = images.to(vae.dtype) / 127.5 - 1.0
     encoded = vae.encode(images)
     is_tiny = isinstance(vae, AutoencoderTiny)

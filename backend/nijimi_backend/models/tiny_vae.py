@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import json
 import logging
+import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ from accelerate import init_empty_weights
 from diffusers import AutoencoderTiny
 
 from ..errors import ModelCorrupt, NijimiError
+from .bundle import Autoencoder
 from .catalog import ModelInfo
 from .device import Device
 from .headers import read_header
@@ -24,7 +27,7 @@ from .library import Library
 from .recognise import FileKind
 from .weight_files import read_weights
 
-__all__ = ["find_tiny_vae", "load_tiny_vae"]
+__all__ = ["can_encode", "find_tiny_vae", "load_tiny_vae"]
 
 log = logging.getLogger(__name__)
 
@@ -55,6 +58,11 @@ def load_tiny_vae(path: Path, device: Device) -> AutoencoderTiny | None:
     return network
 
 
+def can_encode(vae: Autoencoder) -> bool:
+    """Whether it is more than a decoder."""
+    return getattr(vae, "encoder", None) is not None
+
+
 def _is_tiny(path: Path) -> bool:
     try:
         config: object = json.loads((path / "config.json").read_text("utf-8"))
@@ -70,12 +78,34 @@ def _from_folder(path: Path) -> AutoencoderTiny:
 
 
 def _from_file(path: Path) -> AutoencoderTiny:
-    """diffusers' names, as the published file has them."""
+    """diffusers' names, or the original's, which publishes decoder and encoder apart.
+
+    Without an encoder in the file or beside it the network has none: see ``can_encode``.
+    """
     header = read_header(path)
     with init_empty_weights():
         network: Any = AutoencoderTiny()
-    weights = read_weights(header, {key: key for key in header.shapes}, torch.float32)
+    inside = [name for name in header.shapes if "encoder." in name]
+    # The original counts its decoder's first clamp as a layer, diffusers does not.
+    names = _renamed((name for name in header.shapes if name not in inside), "decoder", 1)
+    beside = path.with_name(path.name.replace("decoder", "encoder"))
+    if not names:
+        weights = read_weights(header, {key: key for key in header.shapes}, torch.float32)
+    else:
+        weights = read_weights(header, names | _renamed(inside, "encoder", 0), torch.float32)
+        if not inside and beside != path and beside.is_file():
+            other = read_header(beside)
+            weights |= read_weights(other, _renamed(other.shapes, "encoder", 0), torch.float32)
+        elif not inside:
+            network.encoder = None
     missing, _ = network.load_state_dict(weights, strict=False, assign=True)
     if missing:
         raise ModelCorrupt(f"{path.name} is no whole autoencoder ({missing[0]} is missing).")
     return network
+
+
+def _renamed(names: Iterable[str], part: str, first: int) -> dict[str, str]:
+    """From the original files' names to ours; {} where they are diffusers' already."""
+    pattern = re.compile(rf"(?:(?:taesd_)?{part}\.)?(\d+)\.(.+)")
+    found = [(name, match) for name in names if (match := pattern.fullmatch(name))]
+    return {name: f"{part}.layers.{int(match[1]) - first}.{match[2]}" for name, match in found}
