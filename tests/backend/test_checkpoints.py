@@ -20,19 +20,22 @@ from nijimi_backend.engine import adapters
 from nijimi_backend.engine.engine import Engine
 from nijimi_backend.engine.recipe import choose_recipe
 from nijimi_backend.engine.request import FrameRequest, Picture
+from nijimi_backend.engine.stages import encode_canvas
 from nijimi_backend.errors import ModelCorrupt
 from nijimi_backend.models.device import choose_device
 from nijimi_backend.models.library import Library
 from nijimi_backend.models.loader import load_model
 from nijimi_backend.models.recognise import FileKind
+from nijimi_backend.models.tiny_vae import find_tiny_vae, load_tiny_vae
 from nijimi_backend.models.tokenizer import clip_tokenizer
 from nijimi_protocol.geometry import Extent
 from nijimi_protocol.params import RenderMode, RenderParams
 from safetensors.torch import load_file, save_file
 
-from benchmarks.parity import BAR, PROMPT, Workbench, measure
+from benchmarks.parity import measure
 from benchmarks.real_adapters import write_adapter, write_embedding
 from benchmarks.real_layout import FAMILIES, write_checkpoint
+from benchmarks.workbench import BAR, PROMPT, Workbench
 
 SIZE = Extent(64, 64)
 
@@ -291,6 +294,36 @@ def test_live_frames_take_a_tiny_autoencoder_and_exact_ones_the_full(
     assert not np.array_equal(live, exact)
     assert np.array_equal(exact, _quick(bench).pixels)
     assert refined > 1
+
+
+@pytest.mark.parametrize("form", ["decoder alone", "two files", "one file"])
+def test_the_original_tiny_autoencoder_is_read_too(
+    bench: Workbench, tmp_path: Path, form: str
+) -> None:
+    torch.manual_seed(2)
+    made: Any = AutoencoderTiny()
+    decoder: dict[str, torch.Tensor] = {}
+    for key, value in made.decoder.layers.state_dict().items():
+        number, rest = key.split(".", 1)
+        decoder[f"{int(number) + 1}.{rest}"] = value
+    encoder: dict[str, torch.Tensor] = made.encoder.layers.state_dict()
+    if form == "one file":
+        decoder = {f"decoder.{key}": value for key, value in decoder.items()}
+        decoder |= {f"encoder.{key}": value for key, value in encoder.items()}
+    save_file(decoder, tmp_path / "taesd_decoder.safetensors")
+    if form == "two files":
+        save_file(encoder, tmp_path / "taesd_encoder.safetensors")
+    library = Library([tmp_path])
+    path = tmp_path / "taesd_decoder.safetensors"
+    assert find_tiny_vae(bench.bundle.info, library) == path
+    loaded: Any = load_tiny_vae(path, choose_device("cpu"))
+    latents, rgb = torch.randn(1, 4, 8, 8), np.full((64, 64, 3), 90, np.uint8)
+    with torch.inference_mode():
+        assert torch.allclose(loaded.decode(latents).sample, made.decode(latents).sample, atol=1e-5)
+        # What only decodes leaves the canvas to the model's own encoder.
+        encoder_of = None if form == "decoder alone" else made
+        ours, theirs = (encode_canvas(bench.bundle, rgb, vae) for vae in (loaded, encoder_of))
+        assert torch.allclose(ours, theirs, atol=1e-5)
 
 
 def test_a_broken_tiny_autoencoder_is_left_out(bench: Workbench, tmp_path: Path) -> None:

@@ -28,10 +28,8 @@ from nijimi_protocol.geometry import Bounds, Extent
 from nijimi_protocol.inpaint import InpaintMode, InpaintParams
 from nijimi_protocol.params import RenderMode, RenderParams
 from nijimi_protocol.pose import BODY_JOINTS, JOINT_COLOURS, LIMBS, Joint, Person
-from safetensors.torch import save_file
 
 from tests.support.tiny_control import (
-    ldm_layout,
     make_controlnet,
     write_adapter,
     write_controlnet,
@@ -225,16 +223,16 @@ def _scribble(version: int = 1, **values: Any) -> Control:
 def test_networks_are_known_by_configuration_name_and_shape(folder: Path) -> None:
     library = Library([folder])
     found = {
-        info.name: (info.kind, info.is_adapter, info.width)
+        info.name: (info.kinds, info.adapter, info.width)
         for info in list_controls(library.find_model("tiny"), library)
     }
     assert found == {
-        "my-openpose": ("pose", False, 16),
-        "lines": ("scribble", False, 16),
-        "sd15_depth": ("depth", False, 768),
-        "some_inpaint": ("inpaint", False, 16),
-        "t2iadapter_canny": ("canny", True, 0),
-        "broken_mlsd": ("mlsd", False, 16),
+        "my-openpose": (("pose",), "", 16),
+        "lines": (("scribble",), "", 16),
+        "sd15_depth": (("depth",), "", 768),
+        "some_inpaint": (("inpaint",), "", 16),
+        "t2iadapter_canny": (("canny",), "full_adapter", 0),
+        "broken_mlsd": (("mlsd",), "", 16),
     }
 
 
@@ -365,32 +363,6 @@ def test_a_network_that_is_dropped_in_is_found_at_the_next_frame(tmp_path: Path)
     assert not engine.render(_request(_pose())).failures
 
 
-@pytest.mark.parametrize("layout", ["original", "diffusers"])
-def test_a_single_file_is_loaded_in_either_layout(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, layout: str
-) -> None:
-    network = make_controlnet(width=768)
-    small = {key: network.config[key] for key in (
-        "cross_attention_dim", "block_out_channels", "layers_per_block", "down_block_types",
-        "attention_head_dim", "norm_num_groups", "conditioning_embedding_out_channels",
-    )}  # fmt: skip
-    monkeypatch.setitem(controls_module._SHAPES, "sd1", small)  # pyright: ignore[reportPrivateUsage]
-    write_tiny_model(tmp_path / "tiny", attention_first=True)
-    (tmp_path / "controlnet").mkdir()
-    file = tmp_path / "controlnet" / "control_v11p_sd15_scribble.safetensors"
-    if layout == "original":
-        ldm_layout(network, file)
-    else:
-        save_file({k: v.half().contiguous() for k, v in network.state_dict().items()}, file)
-    info = list_controls((library := Library([tmp_path])).find_model("tiny"), library)[0]
-    assert (info.kind, info.family, info.width) == ("scribble", "sd1", 768)
-    loaded = load_control(info, choose_device("cpu"))
-    for (name, ours), theirs in zip(
-        loaded.state_dict().items(), network.state_dict().values(), strict=True
-    ):
-        assert torch.allclose(ours, theirs.half().float()), name
-
-
 def test_a_network_with_bad_numbers_is_refused(tmp_path: Path) -> None:
     write_tiny_model(tmp_path / "tiny", attention_first=True)
     network = make_controlnet()
@@ -401,7 +373,7 @@ def test_a_network_with_bad_numbers_is_refused(tmp_path: Path) -> None:
     model = library.find_model("tiny")
     unet = make_controlnet()
     with pytest.raises(ModelCorrupt, match="not finite"):
-        load_control(find_control("pose", model, unet, library), choose_device("cpu"))
+        load_control(find_control("pose", model, unet, library), unet, choose_device("cpu"))
 
 
 def _inpaint_request(*controls: Control) -> FrameRequest:

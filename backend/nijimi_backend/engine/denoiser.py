@@ -13,6 +13,7 @@ from nijimi_protocol.params import RenderParams
 from ..errors import RenderCancelled
 from ..models.bundle import ModelBundle
 from .cache import StageCache
+from .control.reference import References
 from .control.residuals import Extras, Steering
 from .frozen import frozen
 from .prompt.encode import Conditioning
@@ -28,27 +29,32 @@ class UNetWithExtras(torch.nn.Module):
     """The UNet with plain tensors in and out, as tracing wants it.
 
     Latents N x C x h x w, a timestep (0-dimensional), embeddings N x T x width, and then, in this
-    order: with ``pooled`` the text's vector and SDXL's six sizes, with ``scaled`` the embedding of
-    the guidance scale (LCM models), and what controls add: ``down`` residuals and one for the
-    middle, and ``within`` features.
+    order: the ``references``' tokens and a scale for each, with ``pooled`` the text's vector
+    and SDXL's six sizes, with ``scaled`` the embedding of the guidance scale (LCM models), and what
+    controls add: ``down`` residuals and one for the middle, and ``within`` features.
     """
 
     def __init__(
-        self, unet: Any, down: int = 0, within: int = 0, *, pooled: bool = False,
-        scaled: bool = False,
+        self, unet: Any, down: int = 0, within: int = 0, *, references: References | None = None,
+        pooled: bool = False, scaled: bool = False,
     ) -> None:  # fmt: skip
         super().__init__()
         self.unet = unet
         self._down, self._within = down, within
+        self._references = references or References()
         self._pooled, self._scaled = pooled, scaled
 
     def forward(
         self, latents: torch.Tensor, timestep: torch.Tensor, embeds: torch.Tensor,
         *extras: torch.Tensor,
     ) -> torch.Tensor:  # fmt: skip
-        added = None
+        added: dict[str, Any] = {}
+        if count := len(self._references.tokens):
+            added["image_embeds"] = list(extras[:count])
+            self._references.use(extras[count : 2 * count])
+            extras = extras[2 * count :]
         if self._pooled:
-            added = {"text_embeds": extras[0], "time_ids": extras[1]}
+            added |= {"text_embeds": extras[0], "time_ids": extras[1]}
             extras = extras[2:]
         condition = None
         if self._scaled:
@@ -59,7 +65,7 @@ class UNetWithExtras(torch.nn.Module):
             timestep,
             encoder_hidden_states=embeds,
             timestep_cond=condition,
-            added_cond_kwargs=added,
+            added_cond_kwargs=added or None,
             down_block_additional_residuals=extras[: self._down] if self._down else None,
             mid_block_additional_residual=extras[self._down] if self._down else None,
             # A list: the UNet takes them out one by one.
@@ -226,15 +232,22 @@ class Denoiser:
             width = int(self._bundle.unet.config["time_cond_proj_dim"])
             made = guidance_embedding(guidance.scale, width).to(latents.device, dtype)
             scales = (made.expand(batch, -1),)
-        inputs = (plain, when, embeds, *added, *scales, *extras.tensors)
-        down, within = len(extras.down), len(extras.within)
+        shown = steering.references
+        told_pictures = shown.inputs(batch, run.part(n))
+        rest = (*added, *scales, *extras.tensors)
+        inputs = (plain, when, embeds, *told_pictures, *rest)
+        down, within, count = len(extras.down), len(extras.within), len(shown.tokens)
         network = UNetWithExtras(
-            self._bundle.unet, down, within, pooled=bool(added), scaled=bool(scales)
-        ).eval()
+            self._bundle.unet, down, within, references=shown, pooled=bool(added),
+            scaled=bool(scales),
+        ).eval()  # fmt: skip
         unet: Callable[..., Any] = network
         if self._packs:
-            key = (plain.shape, when.dtype, embeds.shape, down, within)
-            unet = self._unets.get(key, lambda: frozen(network, inputs))
+            key = (plain.shape, when.dtype, embeds.shape, down, within, shown.key)
+            # A scale of 0 would be traced as no attention at all.
+            ones = tuple(torch.ones_like(each) for each in told_pictures[count:])
+            examples = (plain, when, embeds, *told_pictures[:count], *ones, *rest)
+            unet = self._unets.get(key, lambda: frozen(network, examples))
         output = unet(*inputs).float()
         if batch == 1:
             return output

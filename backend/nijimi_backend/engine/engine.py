@@ -154,6 +154,7 @@ class Engine:
         clock = StageClock(is_cuda=self._bundle.device.is_cuda)
         plan = self._planner.plan(request, wish.strength, clock)
         network = self.upscalers.get(wish.model)
+        self.controls.clear_references()
         with clock.stage("denoise"):
             pixels = upscale(
                 request, network, plan, self._bundle, self.denoiser, should_stop, on_step

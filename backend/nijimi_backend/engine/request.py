@@ -47,6 +47,15 @@ class Control:
         """Two controls of equal keys have the same hint, however strong they are."""
         return self.kind, self.version, self.people, self.process
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether it can change nothing."""
+        return self.scale <= 0.0 or self.end <= self.start
+
+    def counts(self, part: float) -> bool:
+        """Whether a step that begins at ``part`` of all steps is within the range."""
+        return self.start <= part < self.end or (self.end >= 1.0 and part >= self.start)
+
 
 @dataclass(frozen=True, kw_only=True)
 class FrameRequest:

@@ -8,13 +8,21 @@ family, as published in the model cards of SD 1.5, SD 2.1 and SDXL 1.0.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import Any
 
 from ..errors import ModelCorrupt
 from .headers import WeightsHeader
 from .recognise import UNET, VAE
 
-__all__ = ["TEXT_PREFIXES", "scheduler_config", "text_config", "unet_config", "vae_config"]
+__all__ = [
+    "TEXT_PREFIXES",
+    "count_parts",
+    "scheduler_config",
+    "text_config",
+    "unet_config",
+    "vae_config",
+]
 
 TEXT_PREFIXES: dict[str, tuple[str, ...]] = {
     "sd1": ("cond_stage_model.transformer.",),
@@ -73,40 +81,40 @@ def unet_config(header: WeightsHeader, family: str) -> dict[str, Any]:
 def _levels(shapes: dict[str, tuple[int, ...]]) -> tuple[list[int], list[int]]:
     """Channels of each level, and transformer blocks in each of its attentions (0: none)."""
     channels, depths = [shapes["input_blocks.0.0.weight"][0]], [0]
-    for n in range(1, _count(shapes, "input_blocks")):
+    for n in range(1, count_parts(shapes, "input_blocks")):
         if f"input_blocks.{n}.0.op.weight" in shapes:
             channels.append(0)
             depths.append(0)
             continue
         channels[-1] = shapes[f"input_blocks.{n}.0.out_layers.3.weight"][0]
-        depths[-1] = max(depths[-1], _count(shapes, f"input_blocks.{n}.1.transformer_blocks"))
+        depths[-1] = max(depths[-1], count_parts(shapes, f"input_blocks.{n}.1.transformer_blocks"))
     return channels, depths
 
 
 def _layers_per_level(shapes: dict[str, tuple[int, ...]]) -> int:
     first_op = next(
-        (n for n in range(1, _count(shapes, "input_blocks"))
-         if f"input_blocks.{n}.0.op.weight" in shapes), _count(shapes, "input_blocks"),
+        (n for n in range(1, count_parts(shapes, "input_blocks"))
+         if f"input_blocks.{n}.0.op.weight" in shapes), count_parts(shapes, "input_blocks"),
     )  # fmt: skip
     return first_op - 1
 
 
-def _count(shapes: dict[str, tuple[int, ...]], name: str) -> int:
+def count_parts(names: Iterable[str], name: str) -> int:
     """How many numbered parts lie below ``name``."""
     pattern = re.compile(re.escape(name) + r"\.(\d+)\.")
-    return len({match.group(1) for key in shapes if (match := pattern.match(key))})
+    return len({match.group(1) for key in names if (match := pattern.match(key))})
 
 
 def vae_config(header: WeightsHeader, family: str, prefix: str = VAE) -> dict[str, Any]:
     """Arguments of ``AutoencoderKL``; raises ``ModelCorrupt``."""
     shapes = header.with_prefix(prefix)
     try:
-        levels = _count(shapes, "encoder.down")
+        levels = count_parts(shapes, "encoder.down")
         channels = tuple(shapes[f"encoder.down.{n}.block.0.conv1.weight"][0] for n in range(levels))
         config: dict[str, Any] = {
             "latent_channels": shapes["decoder.conv_in.weight"][1],
             "block_out_channels": channels,
-            "layers_per_block": _count(shapes, "encoder.down.0.block"),
+            "layers_per_block": count_parts(shapes, "encoder.down.0.block"),
             "down_block_types": ("DownEncoderBlock2D",) * levels,
             "up_block_types": ("UpDecoderBlock2D",) * levels,
             "scaling_factor": _LATENT_SCALES.get(family, 0.18215),
@@ -130,14 +138,14 @@ def text_config(header: WeightsHeader, prefix: str) -> dict[str, Any]:
     try:
         if is_open_clip:
             words, width = shapes["token_embedding.weight"]
-            layers = _count(shapes, "transformer.resblocks")
+            layers = count_parts(shapes, "transformer.resblocks")
             inner = shapes["transformer.resblocks.0.mlp.c_fc.weight"][0]
             places = shapes["positional_embedding"][0]
             if prefix == TEXT_PREFIXES["sd2"][0]:
                 layers = min(layers, 23)
         else:
             words, width = shapes["text_model.embeddings.token_embedding.weight"]
-            layers = _count(shapes, "text_model.encoder.layers")
+            layers = count_parts(shapes, "text_model.encoder.layers")
             inner = shapes["text_model.encoder.layers.0.mlp.fc1.weight"][0]
             places = shapes["text_model.embeddings.position_embedding.weight"][0]
     except (KeyError, ValueError) as error:

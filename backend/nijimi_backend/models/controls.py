@@ -15,20 +15,25 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
-from diffusers import ControlNetModel, T2IAdapter
-from diffusers.loaders.single_file_utils import convert_controlnet_checkpoint
+from diffusers import ControlNetModel, ControlNetUnionModel, T2IAdapter
 from safetensors import SafetensorError
-from safetensors.torch import load_file
 
 from ..errors import ModelCorrupt, ModelMissing, OutOfMemory
-from .catalog import ModelInfo, default_models_dir
+from .catalog import ModelInfo
+from .control_files import (
+    ControlNetwork,
+    adapter_config,
+    adapter_from_file,
+    controlnet_from_file,
+)
 from .device import Device, is_out_of_memory
 from .headers import first_line, read_header
-from .library import Library
-from .recognise import FileKind, text_width_family
+from .library import Library, own_folder
+from .recognise import FileKind, recognise, text_width_family
 from .weight_files import own_memory
 
 __all__ = [
+    "UNION_KINDS",
     "ControlInfo",
     "ControlNetwork",
     "controls_state",
@@ -38,8 +43,6 @@ __all__ = [
 ]
 
 log = logging.getLogger(__name__)
-
-ControlNetwork = ControlNetModel | T2IAdapter
 
 _WORDS = {
     "pose": ("openpose", "pose"),
@@ -57,26 +60,31 @@ _WORDS = {
 }
 """Words in a network's name, by kind, as the published ones are called."""
 
-_SHAPES: dict[str, dict[str, Any]] = {
-    "sd1": {"cross_attention_dim": 768},
-    "sd2": {
-        "cross_attention_dim": 1024,
-        "attention_head_dim": (5, 10, 20, 20),
-        "use_linear_projection": True,
-    },
-}
-"""What differs from diffusers' defaults, for single files, which carry no configuration."""
+UNION_KINDS: tuple[tuple[str, ...], ...] = (
+    ("pose",),
+    ("depth",),
+    ("softedge", "scribble"),
+    ("canny", "lineart", "mlsd"),
+    ("normal",),
+    ("seg",),
+    ("tile", "blur"),
+    ("inpaint",),
+)
+"""What the tasks of a union network are, in its order (ControlNet++ for SDXL, its README; the
+first form has six of them)."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ControlInfo:
     """One network on disk; ``path`` is a folder or a file. ``width``: that of the text it reads,
-    0 for an adapter, which reads none. ``channels``: of each level, () where not known."""
+    0 for an adapter, which reads none. ``channels``: of each level, () where not known.
+    ``adapter``: diffusers' word for a T2I-Adapter's form, "" for a ControlNet. ``kinds``: a union
+    network serves many."""
 
     name: str
-    kind: str
+    kinds: tuple[str, ...]
     path: Path
-    is_adapter: bool
+    adapter: str
     width: int
     channels: tuple[int, ...] = ()
 
@@ -87,11 +95,13 @@ class ControlInfo:
     def fits(self, unet: Any) -> bool:
         """Whether it was made for a UNet of that text width, those channels and that order."""
         config = unet.config
-        if self.channels and self.channels != tuple(config["block_out_channels"]):
+        levels = tuple(config["block_out_channels"])
+        if self.channels and self.channels[: len(levels)] != levels:
             return False
-        if self.is_adapter:
-            # Where the first level has no attention, it halves before features are added.
-            return str(config["down_block_types"][0]).startswith("CrossAttn")
+        if self.adapter:
+            # Where the first level has no attention (SDXL), it halves before features are added.
+            is_xl = not str(config["down_block_types"][0]).startswith("CrossAttn")
+            return is_xl == (self.adapter == "full_adapter_xl")
         return self.width == int(config["cross_attention_dim"])
 
 
@@ -104,7 +114,7 @@ def list_controls(model: ModelInfo, library: Library | None = None) -> tuple[Con
         found += [
             _describe_file(file.path)
             for file in library.files()
-            if file.found.kind is FileKind.CONTROLNET and not file.trouble
+            if file.found.kind in (FileKind.CONTROLNET, FileKind.T2I_ADAPTER) and not file.trouble
         ]
     return tuple(info for info in found if info is not None)
 
@@ -122,12 +132,13 @@ def find_control(
     kind: str, model: ModelInfo, unet: Any, library: Library | None = None
 ) -> ControlInfo:
     """The first network of that kind that fits. Raises ``ModelMissing`` with what there is."""
-    of_kind = [info for info in list_controls(model, library) if info.kind == kind]
+    of_kind = [info for info in list_controls(model, library) if kind in info.kinds]
+    # One that was made for this alone does it better than one for all.
+    of_kind.sort(key=lambda info: len(info.kinds))
     for info in of_kind:
         if info.fits(unet):
             return info
-    root = library.roots[0] if library is not None and library.roots else default_models_dir()
-    folder = root / "controlnet"
+    folder = own_folder(library) / "controlnet"
     if of_kind:
         raise ModelMissing(
             f"The {kind} control {of_kind[0].name} is for {of_kind[0].family}, not for the model "
@@ -140,11 +151,11 @@ def find_control(
     )
 
 
-def load_control(info: ControlInfo, device: Device) -> ControlNetwork:
-    """Load from disk, safetensors only. Raises ``ModelCorrupt`` or ``OutOfMemory``."""
+def load_control(info: ControlInfo, unet: Any, device: Device) -> ControlNetwork:
+    """Load from disk, safetensors only, what is to steer ``unet``. Raises ``ModelCorrupt`` or
+    ``OutOfMemory``."""
     try:
-        read = _from_folder if info.path.is_dir() else _from_file
-        network: Any = read(info, device.dtype)
+        network: Any = _read(info, unet, device.dtype)
         if not all(bool(torch.isfinite(value).all()) for value in network.state_dict().values()):
             raise ValueError("it holds numbers that are not finite")
         own_memory(network)
@@ -156,34 +167,30 @@ def load_control(info: ControlInfo, device: Device) -> ControlNetwork:
         log.warning("loading %s failed", info.path, exc_info=True)
         if is_out_of_memory(error):
             raise OutOfMemory(
-                f"The {info.kind} control {info.name} does not fit into memory.",
+                f"The control {info.name} does not fit into memory.",
                 "Close other programs, or switch it off.",
             ) from error
         raise ModelCorrupt(
-            f"The {info.kind} control {info.name} cannot be read ({first_line(error)}).",
+            f"The control {info.name} cannot be read ({first_line(error)}).",
             "Copy or download it again, or switch it off.",
         ) from error
     return network
 
 
-def _from_folder(info: ControlInfo, dtype: torch.dtype) -> ControlNetwork:
-    options: dict[str, Any] = {
-        "local_files_only": True, "use_safetensors": True, "low_cpu_mem_usage": False,
-        "torch_dtype": dtype,
-    }  # fmt: skip
-    if info.is_adapter:
-        return T2IAdapter.from_pretrained(info.path, **options)
-    return ControlNetModel.from_pretrained(info.path, **options)
-
-
-def _from_file(info: ControlInfo, dtype: torch.dtype) -> ControlNetwork:
-    if info.family not in _SHAPES:
-        raise ValueError(f"single files for {info.family} are not read yet")
-    network = ControlNetModel(**_SHAPES[info.family])
-    weights = convert_controlnet_checkpoint(load_file(info.path), dict(network.config))
-    # Assigned, not copied: the weights made above are never held twice.
-    network.load_state_dict({key: v.to(dtype) for key, v in weights.items()}, assign=True)
-    return network
+def _read(info: ControlInfo, unet: Any, dtype: torch.dtype) -> ControlNetwork:
+    if not info.path.is_dir():
+        if info.adapter:
+            return adapter_from_file(info.path, dtype)
+        return controlnet_from_file(info.path, unet, dtype)
+    kind: Any = ControlNetModel
+    if info.adapter:
+        kind = T2IAdapter
+    elif len(info.kinds) > 1:
+        kind = ControlNetUnionModel
+    return kind.from_pretrained(
+        info.path, local_files_only=True, use_safetensors=True, low_cpu_mem_usage=False,
+        torch_dtype=dtype,
+    )  # fmt: skip
 
 
 def _describe(path: Path) -> ControlInfo | None:
@@ -197,30 +204,51 @@ def _describe(path: Path) -> ControlInfo | None:
 def _describe_folder(path: Path) -> ControlInfo | None:
     try:
         config = cast("dict[str, Any]", json.loads((path / "config.json").read_text("utf-8")))
-        is_adapter = config.get("_class_name") == "T2IAdapter"
-        channels = config["channels" if is_adapter else "block_out_channels"]
-        kind = str(config.get("control_kind") or _kind_of(path.name))
-        width = 0 if is_adapter else int(config["cross_attention_dim"])
+        adapter = ""
+        if config.get("_class_name") == "T2IAdapter":
+            adapter = str(config.get("adapter_type", "full_adapter"))
+        channels = config["channels" if adapter else "block_out_channels"]
+        kinds = (str(config.get("control_kind") or _kind_of(path.name)),)
+        if config.get("_class_name") == "ControlNetUnionModel":
+            kinds = _union_kinds(int(config["num_control_type"]))
+        width = 0 if adapter else int(config["cross_attention_dim"])
         channels = tuple(int(value) for value in channels)
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         log.warning("%s is no control network", path)
         return None
     return ControlInfo(
-        name=path.name, kind=kind, path=path, is_adapter=is_adapter, width=width, channels=channels
-    )
+        name=path.name, kinds=kinds, path=path, adapter=adapter, width=width,
+        channels=channels,
+    )  # fmt: skip
 
 
 def _describe_file(path: Path) -> ControlInfo | None:
     try:
-        shapes = read_header(path).shapes
+        header = read_header(path)
     except ModelCorrupt as error:
         log.warning("%s", error)
         return None
+    shapes = header.shapes
+    kinds = (_kind_of(path.stem),)
+    if tasks := shapes.get("task_embedding"):
+        kinds = _union_kinds(tasks[0])
+    adapter, channels = "", ()
+    if recognise(header).kind is FileKind.T2I_ADAPTER:
+        try:
+            config = adapter_config(shapes)
+        except (KeyError, ValueError) as error:
+            log.warning("%s cannot be used: %s", path, error)
+            return None
+        adapter, channels = config["adapter_type"], tuple(config["channels"])
     reads = (shape[1] for key, shape in shapes.items() if key.endswith("attn2.to_k.weight"))
-    width = next(reads, 0)
     return ControlInfo(
-        name=path.stem, kind=_kind_of(path.stem), path=path, is_adapter=False, width=width
-    )
+        name=path.stem, kinds=kinds, path=path, adapter=adapter, width=next(reads, 0),
+        channels=channels,
+    )  # fmt: skip
+
+
+def _union_kinds(tasks: int) -> tuple[str, ...]:
+    return tuple(kind for kinds in UNION_KINDS[:tasks] for kind in kinds)
 
 
 def _kind_of(name: str) -> str:

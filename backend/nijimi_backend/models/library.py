@@ -46,6 +46,11 @@ class LibraryFile:
         return self.path.stem
 
 
+def own_folder(library: Library | None) -> Path:
+    """Where a painter is told to put files: the first root."""
+    return library.roots[0] if library is not None and library.roots else default_models_dir()
+
+
 class Library:
     """Looks again whenever a folder has changed; headers are read once a file and its date."""
 
@@ -93,7 +98,7 @@ class Library:
         for model in models:
             if name in ("", model.name):
                 return model
-        folder = self.roots[0] if self.roots else default_models_dir()
+        folder = own_folder(self)
         for file in self.files():
             if file.name == name:
                 raise ModelMissing(

@@ -42,7 +42,7 @@ class FileKind(str, enum.Enum):
 class Recognised:
     """``family``: sd1, sd2, sdxl, sdxl-refiner, sd3, flux, zimage, or "" where it is not told.
 
-    ``form``: what else matters: "inpaint", "v" (predicts v), "edit"; "" for the plain one.
+    ``form``: what else matters: "inpaint", "v" (predicts v), "edit", "union"; "" for the plain one.
     """
 
     kind: FileKind
@@ -119,7 +119,8 @@ def _adapter(header: WeightsHeader) -> Recognised | None:
             or "lora_controlnet" in keys:  # fmt: skip
         return Recognised(kind=FileKind.CONTROLNET, family=_unet_family(header))
     if header.has("controlnet_cond_embedding.conv_in.weight"):
-        return Recognised(kind=FileKind.CONTROLNET, family=_unet_family(header))
+        form = "union" if header.has("task_embedding") else ""
+        return Recognised(kind=FileKind.CONTROLNET, family=_unet_family(header), form=form)
     if any(re.match(r"(adapter\.)?body\.0\.(resnets\.0\.)?block1\.weight", key) for key in keys):
         return Recognised(kind=FileKind.T2I_ADAPTER)
     if any(_LORA.search(key) for key in keys):

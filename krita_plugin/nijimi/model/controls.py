@@ -26,6 +26,9 @@ KINDS = (
     ("seg", "Segmentation"),
     ("tile", "Tile"),
     ("blur", "Blur"),
+    ("reference", "Reference"),
+    ("style", "Reference of style"),
+    ("face", "Reference of a face"),
 )
 """Each kind with its name for painters."""
 

@@ -21,6 +21,9 @@ __all__ = ["ControlRows"]
 
 _TITLES = dict(KINDS)
 
+_FROM_PICTURE = ("scribble", "lineart", "softedge", "canny", "mlsd", "blur")
+"""Hints that the backend can make of a picture."""
+
 
 class ControlRows(QtWidgets.QWidget):
     """One row a control: on or off, kind and layer, strength; the rest in its menu."""
@@ -173,7 +176,7 @@ class _Row(QtWidgets.QWidget):
         self._on.setChecked(row.enabled)
         self._scale.setValue(round(100 * row.scale))
         self._percent.setText(f"{round(100 * row.scale)} %")
-        self._process.setVisible(row.kind not in ("pose", "depth", "normal", "seg", "tile"))
+        self._process.setVisible(row.kind in _FROM_PICTURE)
         self._process.setChecked(row.process)
         self._save.setVisible(row.kind == "pose")
         for known, action in self._ranges.items():

@@ -15,12 +15,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from diffusers import T2IAdapter
+from diffusers import ControlNetUnionModel, T2IAdapter
 from nijimi_protocol.geometry import Bounds, Extent
 
 from ...errors import NijimiError
 from ...models.bundle import ModelBundle
 from ...models.controls import (
+    UNION_KINDS,
     ControlInfo,
     ControlNetwork,
     controls_state,
@@ -28,10 +29,12 @@ from ...models.controls import (
     load_control,
 )
 from ...models.library import Library
+from ...models.reference_files import REFERENCE_KINDS
 from ..cache import StageCache
 from ..frozen import frozen
 from ..request import Control
 from .hints import make_hint
+from .reference import ReferenceRoom, References
 
 __all__ = ["ControlRoom", "Extras", "Steering"]
 
@@ -77,27 +80,56 @@ class _Encoder(torch.nn.Module):
         )  # fmt: skip
         return (*down, middle)
 
+    def told(self, kind: str) -> tuple[torch.Tensor, ...]:
+        """What the network must be told beside the hint's embedding."""
+        return ()
+
+
+class _UnionEncoder(_Encoder):
+    """One network for many kinds (ControlNet++ for SDXL): it is told which task the hint is for.
+
+    Each control is a pass of its own, and passes are summed, as for other networks.
+    """
+
+    def forward(
+        self, latents: torch.Tensor, timestep: torch.Tensor, embeds: torch.Tensor,
+        hint: torch.Tensor, *told: torch.Tensor,
+    ) -> tuple[torch.Tensor, ...]:  # fmt: skip
+        task, *added = told
+        tasks: Any = self.network.task_embedding.shape[0]
+        chosen = torch.nn.functional.one_hot(task, tasks).expand(latents.shape[0], -1)
+        down, middle = self.network(
+            latents, timestep, encoder_hidden_states=embeds, controlnet_cond=[hint],
+            control_type=chosen.to(latents.dtype), control_type_idx=[task],
+            conditioning_scale=[1.0],
+            added_cond_kwargs={"text_embeds": added[0], "time_ids": added[1]} if added else None,
+            return_dict=False,
+        )  # fmt: skip
+        return (*down, middle)
+
+    def told(self, kind: str) -> tuple[torch.Tensor, ...]:
+        """The task's number, 0-dimensional."""
+        task = next(n for n, kinds in enumerate(UNION_KINDS) if kind in kinds)
+        return (torch.tensor(task, device=self.network.task_embedding.device),)
+
 
 @dataclass(frozen=True, kw_only=True)
 class _Active:
-    """One control of this frame: its network and what its hint gave."""
+    """One control of this frame: its network, what its hint gave, what the network is told."""
+
+    control: Control
 
     network: _Encoder | T2IAdapter
     made: tuple[torch.Tensor, ...]
-    scale: float
-    start: float
-    end: float
-
-    def counts(self, part: float) -> bool:
-        """Whether a step that begins at ``part`` of all steps is within the range."""
-        return self.start <= part < self.end or (self.end >= 1.0 and part >= self.start)
+    told: tuple[torch.Tensor, ...]
 
 
 class Steering:
     """The controls of one frame, ready to be asked at each step."""
 
-    def __init__(self, active: Sequence[_Active]) -> None:
+    def __init__(self, active: Sequence[_Active], references: References | None = None) -> None:
         self.active = tuple(active)
+        self.references = references or References()
 
     def extras(
         self, latents: torch.Tensor, timestep: torch.Tensor, embeds: torch.Tensor, part: float,
@@ -111,18 +143,19 @@ class Steering:
         """
         skips: list[torch.Tensor] = []
         within: list[torch.Tensor] = []
-        for control in self.active:
-            if not control.counts(part):
+        for each in self.active:
+            if not each.control.counts(part):
                 continue
-            if isinstance(control.network, _Encoder):
-                hint = control.made[0].expand(latents.shape[0], -1, -1, -1).contiguous()
-                inputs = (latents, timestep, embeds, hint, *added)
-                network = control.network
+            scale = each.control.scale
+            if isinstance(each.network, _Encoder):
+                hint = each.made[0].expand(latents.shape[0], -1, -1, -1).contiguous()
+                inputs = (latents, timestep, embeds, hint, *each.told, *added)
+                network = each.network
                 key = (latents.shape, timestep.dtype, embeds.shape)
                 run = network.functions.get(key, partial(frozen, network, inputs))
-                _add(skips, [each * control.scale for each in run(*inputs)])
+                _add(skips, [more * scale for more in run(*inputs)])
             else:
-                _add(within, [each * control.scale for each in control.made])
+                _add(within, [more * scale for more in each.made])
         if not skips and not within:
             return None
         middle = skips.pop() if skips else None
@@ -145,6 +178,7 @@ class ControlRoom:
         self._library = library
         self._networks: StageCache[_Encoder | T2IAdapter] = StageCache(_MOST_NETWORKS)
         self._found: StageCache[ControlInfo | NijimiError] = StageCache(16)
+        self._references = ReferenceRoom(bundle, library)
         self.hints: StageCache[tuple[torch.Tensor, ...]] = StageCache(16)
 
     def prepare(
@@ -152,9 +186,13 @@ class ControlRoom:
     ) -> tuple[Steering, tuple[NijimiError, ...]]:
         """The controls for one picture, and why some of them cannot be: the rest goes on."""
         active: list[_Active] = []
-        failed: list[NijimiError] = []
-        for control in controls:
-            if control.scale <= 0.0 or control.end <= control.start:
+        wanted = [control for control in controls if not control.is_idle]
+        references, missing = self._references.prepare(
+            [control for control in wanted if control.kind in REFERENCE_KINDS]
+        )
+        failed = list(missing)
+        for control in wanted:
+            if control.kind in REFERENCE_KINDS:
                 continue
 
             def make(control: Control = control) -> npt.NDArray[Any]:
@@ -164,7 +202,11 @@ class ControlRoom:
                 active.append(self._active(control, (control.key, canvas, crop, extent), make))
             except NijimiError as error:
                 failed.append(error)
-        return Steering(active), tuple(failed)
+        return Steering(active, references), tuple(failed)
+
+    def clear_references(self) -> None:
+        """Take every reference off the UNet, for pictures that are made without controls."""
+        self._references.prepare(())
 
     def add_inpaint(
         self, steering: Steering, key: Hashable, rgb: npt.NDArray[np.uint8],
@@ -183,31 +225,35 @@ class ControlRoom:
             active = self._active(control, (control.key, key), make)
         except NijimiError:
             return steering
-        return Steering([*steering.active, active])
+        return Steering([*steering.active, active], steering.references)
 
     def _active(
         self, control: Control, key: Hashable, make: Callable[[], npt.NDArray[Any]]
     ) -> _Active:
-        network = self._network(control.kind)
+        info = self._find(control.kind)
+        network = self._network(info)
 
         def embed() -> tuple[torch.Tensor, ...]:
             return self._embedded(network, make())
 
         return _Active(
+            control=control,
             network=network,
-            made=self.hints.get(key, embed),
-            scale=control.scale,
-            start=control.start,
-            end=control.end,
+            made=self.hints.get((info.path, key), embed),
+            told=network.told(control.kind) if isinstance(network, _Encoder) else (),
         )
 
-    def _network(self, kind: str) -> _Encoder | T2IAdapter:
-        def load() -> _Encoder | T2IAdapter:
-            bundle = self._bundle
-            network: ControlNetwork = load_control(self._find(kind), bundle.device)
-            return network if isinstance(network, T2IAdapter) else _Encoder(network).eval()
+    def _network(self, info: ControlInfo) -> _Encoder | T2IAdapter:
+        bundle = self._bundle
 
-        return self._networks.get(kind, load)
+        def load() -> _Encoder | T2IAdapter:
+            network: ControlNetwork = load_control(info, bundle.unet, bundle.device)
+            if isinstance(network, T2IAdapter):
+                return network
+            wrap = _UnionEncoder if isinstance(network, ControlNetUnionModel) else _Encoder
+            return wrap(network).eval()
+
+        return self._networks.get(info.path, load)
 
     def _find(self, kind: str) -> ControlInfo:
         """What was found stays known until a file comes or goes."""
