@@ -127,6 +127,8 @@ class _Connection:
             self._worker.remove(self._client)
             if sender is not None:
                 sender.cancel()
+                # It holds the frame that it sent last.
+                await asyncio.wait([sender])
             self._finished.take()
             self._last_sent = None
             self._batches.clear()
@@ -340,6 +342,7 @@ class NijimiServer:
             await connection.run()
         finally:
             self._connections.discard(connection)
+            del connection, session
             give_memory_back()
 
     async def _watch_models(self) -> None:

@@ -3,8 +3,10 @@
 # pyright: reportPrivateUsage=false
 from __future__ import annotations
 
+import gc
 import threading
 import time
+import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -351,6 +353,32 @@ def test_more_batches_than_agreed_are_refused() -> None:
         bench.generate(17)
     bench.worker.remove(bench.client)
     bench.engine.may_go_on.set()
+    bench.worker.stop()
+
+
+def test_a_client_that_left_mid_frame_is_held_by_nothing() -> None:
+    bench = Bench()
+    _until(lambda: "ready" in bench.states())
+    bench.engine.may_go_on.clear()
+    bench.client.state.apply(
+        SetPlane(revision=1, plane=CANVAS, extent=Extent(64, 64), format=PixelFormat.BGRA8)
+    )
+    params = RenderParams(mode=RenderMode.IMG2IMG, live=True, refine=False)
+    assert bench.client.state.apply(SetParams(revision=2, params=params))
+    gc.disable()
+    try:
+        bench.worker.changed(bench.client)
+        _until(lambda: bool(bench.engine.requests))
+        canvas = bench.engine.requests.pop().canvas
+        assert canvas is not None
+        left = weakref.ref(canvas)
+        del canvas
+        assert left() is not None, "it is being rendered"
+        bench.worker.remove(bench.client)
+        bench.engine.may_go_on.set()
+        _until(lambda: left() is None)
+    finally:
+        gc.enable()
     bench.worker.stop()
 
 

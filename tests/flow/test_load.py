@@ -35,12 +35,13 @@ def test_a_crowd_is_served_fairly_within_bounded_memory(
         assert not report.grows
 
 
-def _report(slope: float, noise: float) -> LoadReport:
+def _report(slope: float, noise: float, step: float = 5.0) -> LoadReport:
     return LoadReport(
         clients=1, seconds=3600.0, kinds={}, frames=1, frames_a_second=1.0, unfair=0.0,
         slowest_s=0.0,
         lost_connections=0, rss_start_mib=1.0, rss_most_mib=100.0, bound_mib=1.0,
         slope_mib_h=slope, noise_mib_h=noise,
+        step_mib=step,
     )  # fmt: skip
 
 
@@ -48,6 +49,7 @@ def test_growth_is_what_is_more_than_noise_and_worth_a_word() -> None:
     assert not _report(40.0, 60.0).grows
     assert not _report(3.0, 0.1).grows, "of 100 MiB, within an hour"
     assert _report(40.0, 10.0).grows
+    assert not _report(40.0, 10.0, step=0.3).grows, "once, and then no more"
 
 
 def test_the_formula_counts_planes_and_clients() -> None:
@@ -58,6 +60,8 @@ def test_the_formula_counts_planes_and_clients() -> None:
 def test_a_leak_is_told_from_memory_that_comes_and_goes() -> None:
     from benchmarks import load
 
+    assert load._step([70.7, 71.0, 70.6, 80.1, 79.6, 80.1]) < 1  # pyright: ignore[reportPrivateUsage]
+    assert load._step([70.0, 72.5, 74.0, 77.0, 79.5, 82.0]) > 2  # pyright: ignore[reportPrivateUsage]
     steps = [(75.0 * n, 300.0 + (n * 7) % 5) for n in range(3, 9)]
     slope, noise = load._slope(steps)  # pyright: ignore[reportPrivateUsage]
     assert abs(slope) < noise

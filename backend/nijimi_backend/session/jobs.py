@@ -101,3 +101,7 @@ class Job:
     batch: Batch | None = None
     began_s: float = 0.0
     told_s: float = 0.0
+
+    def note(self, done: int, total: int) -> None:
+        """So many of its steps are done."""
+        self.done_part = done / max(1, total)

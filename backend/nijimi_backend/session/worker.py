@@ -27,6 +27,7 @@ from ..errors import DeviceLost, NijimiError, RenderCancelled
 from .batches import Batch
 from .frames import Finished, Made
 from .jobs import EngineLike, EngineOpener, Job, RenderClient
+from .memory import give_memory_back
 from .pace import Work
 from .refusals import Refusals
 from .stage_times import StageTimes
@@ -160,8 +161,14 @@ class Worker:
                 self._wait_for_another_model()
                 continue
             job = self._wait_for_job()
-            if job is not None:
-                self._serve(job)
+            if job is None:
+                continue
+            self._serve(job)
+            has_left = job.client not in self._clients
+            # Nothing of it is held while the next one is waited for.
+            del job
+            if has_left:
+                give_memory_back()
         if summary := self._times.summary(time.monotonic()):
             log.info("frames", extra={"data": summary})
 
@@ -264,9 +271,7 @@ class Worker:
             picture = known[2]
             is_refined = known[1]
         else:
-            picture = engine.render(
-                request, lambda: self._should_stop(job), lambda done, total: _note(job, done, total)
-            )
+            picture = engine.render(request, lambda: self._should_stop(job), job.note)
             is_refined = refine
             client.last = (snapshot.key, refine, picture)
         client.tell_failures(picture, snapshot.revision)
@@ -345,18 +350,15 @@ class Worker:
         self._engine = engine
         self._wanted = engine.model.name
         self._refusals.forget(name)
-        self._say(Status(state="ready", device=engine.device, model=engine.model.name))
+        self._say(_ready(engine))
         return True
 
     def _refuse(self, name: str, code: str, sentence: str, action: str) -> None:
         report = ErrorReport(code=code, sentence=sentence, action=action)
         self._refusals.note(name, report, time.monotonic())
-        engine = self._engine
         self._tell_all(report)
-        if engine is None:
-            self._say(Status(state="failed", device="", model=name, text=sentence))
-        else:
-            self._say(Status(state="ready", device=engine.device, model=engine.model.name))
+        failed = Status(state="failed", device="", model=name, text=sentence)
+        self._say(_ready(self._engine) if self._engine is not None else failed)
 
     def _rest(self, job: Job, why: ErrorReport | None = None) -> None:
         """The job cannot be done; live work waits for a change, a batch ends and says why."""
@@ -390,9 +392,9 @@ class Worker:
                 client.tell(message)
 
 
+def _ready(engine: EngineLike) -> Status:
+    return Status(state="ready", device=engine.device, model=engine.model.name)
+
+
 def _kept_as(batch_id: int) -> str:
     return f"batch:{batch_id}"
-
-
-def _note(job: Job, done: int, total: int) -> None:
-    job.done_part = done / max(1, total)

@@ -17,6 +17,7 @@ from ..model.picture import picture_image
 from ..model.results import Result, Results
 from ..qt import QtCore, QtGui, QtWidgets, Signal
 from ..texts import tr
+from .preview_view import PreviewPanel
 
 __all__ = ["ResultsStrip", "save_png"]
 
@@ -58,6 +59,7 @@ class ResultsStrip(QtWidgets.QListWidget):
         self.customContextMenuRequested.connect(self._show_menu)
         self.currentItemChanged.connect(self._chosen)
         self.itemActivated.connect(self._apply)
+        QtWidgets.QApplication.instance().focusChanged.connect(self._focus_moved)
         results.changed.connect(self._fill)
         results.chosen_changed.connect(self._follow)
         self._fill()
@@ -92,11 +94,14 @@ class ResultsStrip(QtWidgets.QListWidget):
         else:
             super().keyPressEvent(event)
 
-    def focusOutEvent(self, event: Any) -> None:
-        """The painter goes on with the canvas: it shows what is live again."""
-        super().focusOutEvent(event)
-        reasons = QtCore.Qt.FocusReason
-        if event.reason() not in (reasons.PopupFocusReason, reasons.ActiveWindowFocusReason):
+    def _focus_moved(self, _before: Any, now: Any) -> None:
+        """The painter goes on with the canvas: it shows what is live again. Looking closely at
+        the chosen one, or saving it, is not going on."""
+        is_looking = now is None or now is self or isinstance(now.window(), QtWidgets.QDialog)
+        while now is not None and not is_looking:
+            is_looking = isinstance(now, PreviewPanel)
+            now = now.parentWidget()
+        if not is_looking:
             self._results.choose(None)
 
     def _fill(self) -> None:
