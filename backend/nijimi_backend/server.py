@@ -133,6 +133,9 @@ class _Connection:
             self._last_sent = None
             self._batches.clear()
             self._frames.forget()
+            # The worker may still be at a picture for it. With no circle between the two, that
+            # goes when it is made, not when Python looks for circles.
+            del self._client
 
     def _receive(self, data: str | bytes) -> None:
         if isinstance(data, str):

@@ -32,6 +32,7 @@ def read_generate(f: Fields, _t: tuple[Tile, ...], _m: bool, limits: Limits) -> 
         count=f.integer("count", 1, MAX_BATCH_PICTURES),
         params=params_from_json(f.part("params"), limits),
         upscale=upscale_from_json(f.optional_part("upscale")),
+        looks=f.flag("looks", missing=False),
     )
 
 
@@ -43,7 +44,7 @@ def read_order_batches(f: Fields, _t: tuple[Tile, ...], _m: bool, _l: Limits) ->
     return OrderBatches(batch_ids=f.counters("batch_ids", MAX_BATCHES))
 
 
-def read_batch_state(f: Fields, _t: tuple[Tile, ...], _m: bool, _l: Limits) -> Message:
+def read_batch_state(f: Fields, tiles: tuple[Tile, ...], _m: bool, _l: Limits) -> Message:
     try:
         state = BatchPhase(f.text("state", 32))
     except ValueError:
@@ -57,6 +58,7 @@ def read_batch_state(f: Fields, _t: tuple[Tile, ...], _m: bool, _l: Limits) -> M
         left_s=f.ratio("left_s", 1e9),
         sentence=f.text("sentence", 4096),
         action=f.text("action", 4096),
+        tiles=tiles,
     )
 
 

@@ -12,7 +12,7 @@ from .errors import (
     RemoteProtocolError,
 )
 from .geometry import Extent
-from .limits import MAX_BATCH_PICTURES, Limits
+from .limits import MAX_BATCH_PICTURES, MAX_LOOK_PX, Limits
 from .messages import (
     CANVAS,
     Ack,
@@ -189,7 +189,12 @@ class ClientSession:
         return encode(SetPose(revision=self._next(), id=message.id, people=message.people))
 
     def generate(
-        self, params: RenderParams, count: int, upscale: UpscaleParams | None = None
+        self,
+        params: RenderParams,
+        count: int,
+        upscale: UpscaleParams | None = None,
+        *,
+        looks: bool = False,
     ) -> tuple[int, bytes]:
         """Ask for a batch of the state as it is now: its number, and what to send.
 
@@ -204,7 +209,9 @@ class ClientSession:
             raise LocalProtocolError(f"A batch has 1 to {MAX_BATCH_PICTURES} pictures.")
         self._batch_id += 1
         self._batches[self._batch_id] = count
-        message = Generate(batch_id=self._batch_id, count=count, params=params, upscale=upscale)
+        message = Generate(
+            batch_id=self._batch_id, count=count, params=params, upscale=upscale, looks=looks
+        )
         return self._batch_id, encode(message)
 
     def cancel_batch(self, batch_id: int) -> bytes:
@@ -248,6 +255,7 @@ class ClientSession:
             self._paste(message)
         elif isinstance(message, BatchState):
             self._check_batch(message.batch_id)
+            _check_look(message.tiles)
             if message.state.is_over:
                 del self._batches[message.batch_id]
         elif isinstance(message, BatchPicture):
@@ -312,6 +320,17 @@ class ClientSession:
             else:
                 pixels.append((tile, unpack_tile(tile)))
         return pixels
+
+
+def _check_look(tiles: tuple[Tile, ...]) -> None:
+    """None, or one that is a whole small picture as it is."""
+    for tile in tiles:
+        x, y, width, height = tile.bounds
+        is_small = max(width, height) <= MAX_LOOK_PX
+        is_plain = tile.format is PixelFormat.BGRA8 and tile.encoding is Encoding.RAW
+        if len(tiles) > 1 or (x, y) != (0, 0) or not (is_small and is_plain):
+            raise MalformedMessage("What is being made is shown by no such picture.")
+        unpack_tile(tile)
 
 
 @dataclass

@@ -88,6 +88,7 @@ _TYPES: Mapping[type[object], int] = {
 }
 
 
+_WITH_TILES = (UpdateTiles, Frame, BatchState, BatchPicture)
 _IN_PARTS = (_TYPES[UpdateTiles], _TYPES[BatchPicture])
 
 
@@ -96,8 +97,8 @@ def encode(message: Message) -> bytes:
     tiles: tuple[Tile, ...] = ()
     flags = 0
     if isinstance(message, (UpdateTiles, BatchPicture)):
-        tiles, flags = message.tiles, _MORE if message.more else 0
-    elif isinstance(message, Frame):
+        flags = _MORE if message.more else 0
+    if isinstance(message, _WITH_TILES):
         tiles = message.tiles
     meta = json.dumps(_meta_of(message), separators=(",", ":")).encode("utf-8")
     parts = [_HEADER.pack(MAGIC, _TYPES[type(message)], flags, len(meta)), meta]
@@ -136,7 +137,7 @@ def decode(data: bytes | bytearray | memoryview, limits: Limits) -> Message:
     if reader is None:
         raise MalformedMessage(f"A message has the unknown type {kind}.")
     fields = parse_object(bytes(view[_HEADER.size : start]))
-    carries_tiles = kind in (_TYPES[UpdateTiles], _TYPES[Frame], _TYPES[BatchPicture])
+    carries_tiles = kind in [_TYPES[each] for each in _WITH_TILES]
     if not carries_tiles and start != len(view):
         raise MalformedMessage("A message has bytes behind its end.")
     if flags & ~_MORE or (flags and kind not in _IN_PARTS):

@@ -57,8 +57,9 @@ class Fields:
             raise MalformedMessage(f"The field {name} must lie between 0 and {high:g}.")
         return value
 
-    def flag(self, name: str) -> bool:
-        value = self._value.get(name)
+    def flag(self, name: str, missing: bool | None = None) -> bool:
+        """``missing``: what it is where an older end does not say; None: that is an error."""
+        value = self._value.get(name, missing)
         if not isinstance(value, bool):
             raise MalformedMessage(f"The field {name} must be true or false.")
         return value

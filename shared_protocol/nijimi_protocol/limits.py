@@ -7,13 +7,16 @@ from dataclasses import dataclass
 from .errors import RejectedChange
 from .geometry import Extent
 
-__all__ = ["MAX_BATCHES", "MAX_BATCH_PICTURES", "Limits"]
+__all__ = ["MAX_BATCHES", "MAX_BATCH_PICTURES", "MAX_LOOK_PX", "Limits"]
 
 MAX_BATCHES = 16
 """Batches that one client may have waiting or running."""
 
 MAX_BATCH_PICTURES = 16
 """Pictures of one batch."""
+
+MAX_LOOK_PX = 128
+"""The longest side of a picture of what is being made."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -189,13 +189,15 @@ class Generate:
 
     ``params`` are these pictures' own; the picture ``n`` has the seed ``params.seed + n``, counted
     modulo 2**32. ``batch_id`` rises from one batch to the next. With ``upscale`` they are larger
-    pictures of the whole canvas, whatever the mode of ``params``.
+    pictures of the whole canvas, whatever the mode of ``params``. With ``looks`` its states carry
+    small pictures of what is being made.
     """
 
     batch_id: int
     count: int
     params: RenderParams
     upscale: UpscaleParams | None = None
+    looks: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -296,7 +298,8 @@ class BatchState:
     """How far a batch is: ``done`` pictures, and ``step`` of ``steps`` of the next one.
 
     ``left_s`` is a guess at the seconds to its end, 0 where nothing is known. A batch that failed
-    says why.
+    says why. ``tiles``: none, or one, which is all of a small picture (at most ``MAX_LOOK_PX`` a
+    side) of what is being made.
     """
 
     batch_id: int
@@ -307,6 +310,7 @@ class BatchState:
     left_s: float = 0.0
     sentence: str = ""
     action: str = ""
+    tiles: tuple[Tile, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,6 +9,7 @@ x(sigma) = mean + (x(start) - mean) sqrt((s^2 + sigma^2) / (s^2 + start^2)).
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -45,8 +46,14 @@ def _alpha_at(timestep: float) -> float:
     return 1.0 / (1.0 + sigma**2)
 
 
-def _solve(run: Run, noise: torch.Tensor, clean: torch.Tensor | None = None) -> torch.Tensor:
-    """Denoise with the exact denoiser of the Gaussian."""
+def _solve(
+    run: Run,
+    noise: torch.Tensor,
+    clean: torch.Tensor | None = None,
+    stepped: Callable[[torch.Tensor], None] = lambda _x0: None,
+) -> torch.Tensor:
+    """Denoise with the exact denoiser of the Gaussian; after each step ``stepped`` hears what that
+    took the data to be."""
     latents = run.begin(clean, noise)
     for n, timestep in enumerate(run.timesteps):
         alpha = _alpha_at(timestep)
@@ -56,6 +63,7 @@ def _solve(run: Run, noise: torch.Tensor, clean: torch.Tensor | None = None) -> 
         x0 = MEAN + gain * (inputs - signal * MEAN)
         epsilon = (inputs - signal * x0) / sigma
         latents = run.step(epsilon, n, latents, noise)
+        stepped(x0)
     return latents
 
 
@@ -103,6 +111,15 @@ def test_every_sampler_ends_at_the_data(sampler: str) -> None:
     assert float(made.mean()) == pytest.approx(MEAN, abs=0.06)
     if sampler not in ("lcm", "tcd"):
         assert float(made.std()) == pytest.approx(SPREAD, rel=0.15)
+
+
+@pytest.mark.parametrize("sampler", [*ODE, *SDE, "lcm", "tcd"])
+def test_each_step_can_say_what_it_takes_the_picture_to_be(sampler: str) -> None:
+    run = _run(sampler, 6)
+    far: list[float] = []
+    _solve(run, _noise(), stepped=lambda x0: far.append(float((run.guess() - x0).abs().mean())))
+    # LCM's boundary condition keeps a little of its input.
+    assert max(far) < (0.05 if sampler == "lcm" else 0.005)
 
 
 @pytest.mark.parametrize("schedule", ["karras", "exponential"])

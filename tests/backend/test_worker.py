@@ -15,6 +15,7 @@ import pytest
 from nijimi_backend.engine.request import FrameRequest, Picture
 from nijimi_backend.errors import ModelCorrupt, RenderCancelled
 from nijimi_backend.session import batches, refusals
+from nijimi_backend.session import worker as worker_module
 from nijimi_backend.session.batches import Batch
 from nijimi_backend.session.budget import PlaneBudget
 from nijimi_backend.session.canvas_state import UPSCALED_BYTES, CanvasState
@@ -68,6 +69,8 @@ class Engine:
             self.may_go_on.wait(10)
             if should_stop():
                 raise RenderCancelled
+            if request.on_look is not None:
+                request.on_look(np.full((4, 8, 4), step, dtype=np.uint8))
             on_step(step + 1, steps)
         return Picture(
             pixels=np.zeros((8, 8, 4), dtype=np.uint8),
@@ -116,10 +119,12 @@ class Bench:
         batch_id: int,
         count: int = 1,
         upscale: UpscaleParams | None = None,
+        looks: bool = False,
         **params: object,
     ) -> None:
         wish = RenderParams(**{"mode": RenderMode.TXT2IMG, **params})  # type: ignore[arg-type]
-        message = Generate(batch_id=batch_id, count=count, params=wish, upscale=upscale)
+        message = Generate(batch_id=batch_id, count=count, params=wish, upscale=upscale,
+                           looks=looks)  # fmt: skip
         self.worker.generate(self.client, message)
 
     def batch_states(self, batch_id: int) -> list[BatchState]:
@@ -353,6 +358,26 @@ def test_more_batches_than_agreed_are_refused() -> None:
         bench.generate(17)
     bench.worker.remove(bench.client)
     bench.engine.may_go_on.set()
+    bench.worker.stop()
+
+
+def test_what_is_being_made_is_shown_to_who_wants_to_see_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(worker_module, "_BATCH_TOLD_S", 0.0)
+    bench = Bench()
+    bench.generate(1, count=2, looks=True, num_inference_steps=3)
+    bench.generate(2, num_inference_steps=3)
+    for made in range(1, 4):
+        _until(lambda made=made: len(bench.made) == made)
+        bench.worker.made_sent(bench.client)
+    bench.end_of(2)
+    shown = [(state.done, state.step, state.tiles[0].data[0])
+             for state in bench.batch_states(1) if state.tiles]  # fmt: skip
+    # The next picture begins with none of the last one's.
+    assert shown == [(0, 1, 0), (0, 2, 1), (0, 3, 2), (1, 1, 0), (1, 2, 1), (1, 3, 2)]
+    assert bench.batch_states(1)[-1].tiles == ()
+    assert not any(state.tiles for state in bench.batch_states(2))
     bench.worker.stop()
 
 

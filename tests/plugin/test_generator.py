@@ -18,6 +18,9 @@ from nijimi.model.packed_results import pack_result, unpack_result
 from nijimi.model.picture import Picture
 from nijimi.model.picture_settings import read_text
 from nijimi.model.results import Result, Results
+from nijimi.model.settings import Settings
+from nijimi.qt import QtGui, QtWidgets
+from nijimi.ui.generate_row import GenerateRow
 from nijimi.ui.results_strip import save_png
 from nijimi_protocol.geometry import Bounds, Extent
 from nijimi_protocol.messages import (
@@ -406,3 +409,22 @@ def test_how_far_a_batch_is_is_said_in_words() -> None:
     assert queue.entries[0].line() == "Picture 4 of 4, 1:15 left"
     queue.note(BatchState(batch_id=1, state=BatchPhase.DONE, done=4))
     assert queue.entries == ()
+
+
+def test_what_is_being_made_is_seen_until_it_is_made(application: Any) -> None:
+    queue = BatchQueue()
+    row = GenerateRow(Settings(), queue, lambda _name: QtGui.QIcon())
+    row.show()
+    look = row.findChild(QtWidgets.QLabel, "nijimi_look")
+    queue.add(BatchEntry(id=1, title="sea", count=2))
+    queue.note(BatchState(batch_id=1, state=BatchPhase.RUNNING, step=0, steps=8))
+    assert not look.isVisible()
+    area = Bounds(0, 0, 32, 16)
+    tile = pack_tile(area, PixelFormat.BGRA8, bytes([0, 0, 255, 255]) * 512, Encoding.RAW)
+    queue.note(BatchState(batch_id=1, state=BatchPhase.RUNNING, step=1, steps=8, tiles=(tile,)))
+    assert look.isVisible()
+    shown = look.pixmap().toImage()
+    assert (shown.width(), shown.height()) == (64, 32)
+    assert shown.pixelColor(32, 16).name() == "#ff0000"
+    queue.note(BatchState(batch_id=1, state=BatchPhase.RUNNING, done=1, step=0, steps=8))
+    assert not look.isVisible()

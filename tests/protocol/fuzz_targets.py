@@ -175,6 +175,7 @@ def first_inputs(target: str) -> list[bytes]:
             tiles=(tile,),
         ),
         BatchState(batch_id=1, state=BatchPhase.RUNNING, steps=4),
+        BatchState(batch_id=1, state=BatchPhase.RUNNING, steps=4, tiles=(tile,)),
         BatchPicture(batch_id=1, index=0, extent=extent, area=extent.bounds, tiles=(tile,), seed=1),
         BatchState(batch_id=1, state=BatchPhase.DONE, done=1),
     ]  # fmt: skip

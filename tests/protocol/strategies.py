@@ -171,6 +171,7 @@ messages: st.SearchStrategy[Message] = st.one_of(
         count=st.integers(1, 16),
         params=params,
         upscale=st.none() | upscales,
+        looks=st.booleans(),
     ),
     st.builds(CancelBatch, batch_id=revisions),
     st.builds(OrderBatches, batch_ids=st.lists(revisions, max_size=16).map(tuple)),
@@ -184,6 +185,7 @@ messages: st.SearchStrategy[Message] = st.one_of(
         left_s=st.floats(0, 1e6),
         sentence=texts,
         action=texts,
+        tiles=st.lists(tiles(), max_size=1).map(tuple),
     ),
     st.builds(
         BatchPicture,

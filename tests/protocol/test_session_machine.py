@@ -242,7 +242,9 @@ class BothEnds(RuleBasedStateMachine):
     @rule(data=st.data(), state=st.sampled_from(BatchPhase))
     def tell_of_batch(self, data: st.DataObject, state: BatchPhase) -> None:
         batch_id = data.draw(st.sampled_from(sorted(self.open)))
-        self.to_client.append(self.server.send(BatchState(batch_id=batch_id, state=state)))
+        tiles = (pack_tile(Bounds(0, 0, 2, 2), PixelFormat.BGRA8, bytes(16), Encoding.RAW),)
+        told = BatchState(batch_id=batch_id, state=state, tiles=() if state.is_over else tiles)
+        self.to_client.append(self.server.send(told))
         if state.is_over:
             del self.open[batch_id]
 

@@ -151,8 +151,12 @@ class Denoiser:
         steering: Steering,
         should_stop: Callable[[], bool],
         on_step: Callable[[int, int], None],
+        on_guess: Callable[[torch.Tensor], None] | None = None,
     ) -> torch.Tensor:
-        """Clean latents 1 x C x h x w. Raises ``RenderCancelled`` between two steps."""
+        """Clean latents 1 x C x h x w. Raises ``RenderCancelled`` between two steps.
+
+        ``on_guess`` is given what each step but the last takes them to be.
+        """
         latents, condition, run = start.latents, start.condition, start.run
         count = len(run.timesteps)
         if condition is None and self.takes_masks:
@@ -171,6 +175,8 @@ class Denoiser:
             else:
                 output = self.predict(start, guidance, latents, n, condition, steering)
             latents = run.step(output, n, latents, noise[min(n + 1, count - 1)])
+            if on_guess is not None and n + 1 < count:
+                on_guess(run.guess())
             if not start.windows:
                 on_step(n + 1, count)
         if start.repaint is not None:

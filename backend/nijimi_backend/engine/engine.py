@@ -30,6 +30,7 @@ from .inpaint.compose import compose, join_layers
 from .inpaint.fill import fill_selection
 from .inpaint.plan import InpaintPlan, make_plan
 from .inpaint.regions import MAX_REGIONS, Region, make_regions
+from .looks import Looks
 from .plan import Plan, Planner
 from .request import FrameRequest, Picture, Pixels
 from .resolution import render_extent
@@ -61,6 +62,7 @@ class Engine:
         self.encodings: StageCache[torch.Tensor] = StageCache(2 * MAX_REGIONS)
         self.regions: StageCache[tuple[Region, ...]] = StageCache(2)
         self._small = SmallCanvases()
+        self._looks = Looks(bundle)
         self.upscalers = UpscalerRoom(library, bundle.device)
 
     @property
@@ -157,8 +159,9 @@ class Engine:
         self.controls.clear_references()
         with clock.stage("denoise"):
             pixels = upscale(
-                request, network, plan, self._bundle, self.denoiser, should_stop, on_step
-            )
+                request, network, plan, self._bundle, self.denoiser, should_stop, on_step,
+                self._on_guess(request),
+            )  # fmt: skip
         if plan is None:
             return self._picture(request, pixels, 0, clock)
         picture = self._picture(request, pixels, plan.steps, clock, failures=plan.failures)
@@ -177,8 +180,9 @@ class Engine:
         """Noisy latents become opaque BGRA pixels."""
         with clock.stage("denoise"):
             latents = self.denoiser.run(
-                request.params, start, plan.guidance, steering, should_stop, on_step
-            )
+                request.params, start, plan.guidance, steering, should_stop, on_step,
+                self._on_guess(request),
+            )  # fmt: skip
         with clock.stage("decode"):
             return decode_latents(self._bundle, latents, self._vae_for(request))
 
@@ -316,6 +320,11 @@ class Engine:
     def _vae_for(self, request: FrameRequest) -> Autoencoder | None:
         """A quicker autoencoder for a live frame; None for the model's own."""
         return None if request.full_quality or request.exact else self._live_vae
+
+    def _on_guess(self, request: FrameRequest) -> Callable[[torch.Tensor], None] | None:
+        """What is to become of guesses at the latents, if anybody wants to look."""
+        show = request.on_look
+        return None if show is None else lambda latents: show(self._looks.look(latents))
 
     def _picture(
         self,

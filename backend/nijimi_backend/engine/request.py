@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -66,7 +66,8 @@ class FrameRequest:
     ``mask`` is H x W, 255 where the picture is to be repainted; ``mask_version`` as the canvas's.
     ``full_quality`` asks for the refining pass: more steps, and the model's own autoencoder where a
     live frame takes a quicker one; ``exact`` asks for that autoencoder alone. ``upscale`` asks
-    for a larger picture of the whole canvas, without controls and selection.
+    for a larger picture of the whole canvas, without controls and selection. ``on_look`` is
+    shown, after each step, small BGRA pictures of what it is becoming.
     """
 
     params: RenderParams
@@ -80,6 +81,7 @@ class FrameRequest:
     full_quality: bool = False
     exact: bool = False
     upscale: UpscaleParams | None = None
+    on_look: Callable[[Pixels], None] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -27,7 +27,7 @@ from diffusers import (
 from nijimi_protocol.params import SAMPLERS, RenderParams
 
 from ..errors import BadInput
-from .sampling import Schedule, add_noise, lcm_step, lcm_timesteps
+from .sampling import Schedule, add_noise, lcm_step, lcm_timesteps, predict_x0
 
 __all__ = ["LcmRun", "Run", "Sampler", "SchedulerRun", "make_run"]
 
@@ -51,6 +51,10 @@ class Run(Protocol):
         self, output: torch.Tensor, n: int, latents: torch.Tensor, noise: torch.Tensor
     ) -> torch.Tensor: ...
 
+    def guess(self) -> torch.Tensor:
+        """What the last step took the clean picture to be, 1 x C x h x w."""
+        ...
+
     def part(self, n: int) -> float: ...
 
 
@@ -59,6 +63,7 @@ class LcmRun:
 
     def __init__(self, timesteps: tuple[int, ...], schedule: Schedule) -> None:
         self._steps, self._schedule = timesteps, schedule
+        self._last: tuple[torch.Tensor, torch.Tensor, int] | None = None
 
     @property
     def timesteps(self) -> tuple[float, ...]:
@@ -77,10 +82,15 @@ class LcmRun:
         self, output: torch.Tensor, n: int, latents: torch.Tensor, noise: torch.Tensor
     ) -> torch.Tensor:
         is_last = n + 1 == len(self._steps)
+        self._last = latents, output, self._steps[n]
         return lcm_step(
             latents, output, self._steps[n], -1 if is_last else self._steps[n + 1],
             None if is_last else noise, self._schedule,
         )  # fmt: skip
+
+    def guess(self) -> torch.Tensor:
+        assert self._last is not None, "no step was made"
+        return lcm_step(*self._last, -1, None, self._schedule)
 
     def part(self, n: int) -> float:
         return n / len(self._steps)
@@ -138,19 +148,23 @@ assert set(_KNOWN) | {"auto", "lcm"} == set(SAMPLERS)
 class SchedulerRun:
     """One of diffusers' schedulers, begun where the strength says."""
 
-    def __init__(self, scheduler: Any, begin: int, order: int, eta: float, seed: int) -> None:
-        self._scheduler, self._begin, self._order = scheduler, begin, order
+    def __init__(
+        self, scheduler: Any, begin: int, params: RenderParams, schedule: Schedule
+    ) -> None:
+        self._scheduler, self._schedule = scheduler, schedule
         self._times = scheduler.timesteps[begin:]
         if hasattr(scheduler, "set_begin_index"):
             scheduler.set_begin_index(begin)
         self._options: dict[str, Any] = {}
+        self._guess: torch.Tensor | None = None
+        self._last: tuple[torch.Tensor, torch.Tensor, int] | None = None
         accepted = inspect.signature(scheduler.step).parameters
         if "eta" in accepted:
-            self._options["eta"] = eta
+            self._options["eta"] = params.eta
         if "generator" in accepted:
             # On the CPU, so that a seed gives the same noise on every device; not the seed's own,
             # which the picture began with.
-            self._options["generator"] = torch.Generator("cpu").manual_seed(seed ^ 0x5EED)
+            self._options["generator"] = torch.Generator("cpu").manual_seed(params.seed ^ 0x5EED)
 
     @property
     def timesteps(self) -> tuple[float, ...]:
@@ -170,10 +184,19 @@ class SchedulerRun:
     def step(
         self, output: torch.Tensor, n: int, latents: torch.Tensor, noise: torch.Tensor
     ) -> torch.Tensor:
-        made = self._scheduler.step(
-            output, self._times[n], latents, return_dict=False, **self._options
-        )
-        return made[0]
+        made = self._scheduler.step(output, self._times[n], latents, **self._options)
+        # Solvers of higher order keep it, and TCD does neither.
+        kept = getattr(self._scheduler, "model_outputs", [None])[-1]
+        self._guess = getattr(made, "pred_original_sample", kept)
+        self._last = latents, output, n
+        return made.prev_sample
+
+    def guess(self) -> torch.Tensor:
+        if self._guess is not None:
+            return self._guess
+        assert self._last is not None, "no step was made"
+        latents, output, n = self._last
+        return predict_x0(latents, output, int(self._times[n]), self._schedule)
 
     def part(self, n: int) -> float:
         return n / len(self._times)
@@ -211,12 +234,12 @@ def make_run(
         origin = int(scheduler.config["original_inference_steps"])
         part = max(strength, 1.0 / origin)
         scheduler.set_timesteps(min(steps, int(origin * part + 1e-9)), device=device, strength=part)
-        return SchedulerRun(scheduler, 0, known.order, params.eta, params.seed)
+        return SchedulerRun(scheduler, 0, params, schedule)
     whole, run = _counts(steps, strength)
     scheduler.set_timesteps(whole, device=device)
     count = len(scheduler.timesteps)
     begin = count - min(count, run * known.order - (known.order - 1))
-    return SchedulerRun(scheduler, begin, known.order, params.eta, params.seed)
+    return SchedulerRun(scheduler, begin, params, schedule)
 
 
 def _counts(steps: int, strength: float) -> tuple[int, int]:

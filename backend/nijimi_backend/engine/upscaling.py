@@ -41,6 +41,7 @@ def upscale(
     denoiser: Denoiser,
     should_stop: Callable[[], bool],
     on_step: Callable[[int, int], None],
+    on_guess: Callable[[torch.Tensor], None] | None = None,
 ) -> Pixels:
     """Opaque BGRA of the size that ``request.upscale`` gives; without a plan only enlarged.
 
@@ -78,8 +79,9 @@ def upscale(
             windows=tuple(windows),
         )
         latents = denoiser.run(
-            request.params, start, plan.guidance, Steering(()), should_stop, lambda *_: stepped()
-        )
+            request.params, start, plan.guidance, Steering(()), should_stop,
+            lambda *_: stepped(), on_guess,
+        )  # fmt: skip
         rgb = _decoded(latents, windows, bundle, stepped)[: extent.height, : extent.width]
     return np.asarray(cv2.cvtColor(np.ascontiguousarray(rgb), cv2.COLOR_RGB2BGRA), np.uint8)
 

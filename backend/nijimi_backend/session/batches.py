@@ -9,11 +9,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from nijimi_protocol.geometry import Bounds
 from nijimi_protocol.limits import MAX_BATCHES
-from nijimi_protocol.messages import BatchPhase, BatchState
+from nijimi_protocol.messages import BatchPhase, BatchState, Generate
+from nijimi_protocol.pixels import Encoding, PixelFormat, Tile, pack_tile
 from nijimi_protocol.upscale import UpscaleParams
 
-from ..engine.request import FrameRequest
+from ..engine.request import FrameRequest, Pixels
 from .canvas_state import Snapshot
 
 __all__ = ["PATIENCE_S", "Batch", "Batches"]
@@ -36,6 +38,14 @@ class Batch:
     spent_s: float = 0.0
     """What its finished pictures took."""
     is_cancelled: bool = False
+    looks: bool = False
+    """Whether its client wants to see what is being made."""
+    look: Pixels | None = None
+
+    @classmethod
+    def wished(cls, wish: Generate, snapshot: Snapshot) -> Batch:
+        return cls(id=wish.batch_id, snapshot=snapshot, count=wish.count, upscale=wish.upscale,
+                   looks=wish.looks)  # fmt: skip
 
     @property
     def request(self) -> FrameRequest | None:
@@ -48,7 +58,15 @@ class Batch:
             params=request.params.variation(self.done),
             exact=True,
             upscale=self.upscale,
+            on_look=self._keep_look if self.looks else None,
         )
+
+    def begin_picture(self) -> None:
+        """Nothing of the next one is done."""
+        self.step, self.look = 0, None
+
+    def _keep_look(self, pixels: Pixels) -> None:
+        self.look = pixels
 
     def state(self, phase: BatchPhase, running_s: float = 0.0) -> BatchState:
         """How far it is; ``running_s`` is how long the picture that is being made took by now."""
@@ -59,6 +77,7 @@ class Batch:
             step=self.step,
             steps=self.steps,
             left_s=0.0 if phase.is_over else round(self._left_s(running_s), 1),
+            tiles=() if phase.is_over or self.look is None else (_tile(self.look),),
         )
 
     def _left_s(self, running_s: float) -> float:
@@ -70,6 +89,12 @@ class Batch:
         else:
             return 0.0
         return max(0.0, each_s * (self.count - self.done) - running_s)
+
+
+def _tile(look: Pixels) -> Tile:
+    height, width = look.shape[:2]
+    area = Bounds(0, 0, width, height)
+    return pack_tile(area, PixelFormat.BGRA8, look.tobytes(), Encoding.RAW)
 
 
 class Batches:

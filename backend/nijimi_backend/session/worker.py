@@ -131,7 +131,7 @@ class Worker:
             )
         name = _kept_as(wish.batch_id)
         snapshot = client.state.keep(name, wish.params, wish.upscale)
-        batch = Batch(id=wish.batch_id, snapshot=snapshot, count=wish.count, upscale=wish.upscale)
+        batch = Batch.wished(wish, snapshot)
         with self._changed:
             client.batches.add(batch)
             client.tell(batch.state(BatchPhase.WAITING))
@@ -300,7 +300,7 @@ class Worker:
                 job.told_s = now
                 client.tell(batch.state(BatchPhase.RUNNING, now - job.began_s))
 
-        batch.step = 0
+        batch.begin_picture()
         client.tell(batch.state(BatchPhase.RUNNING))
         picture = engine.render(request, lambda: self._stopping or batch.is_cancelled, note)
         if batch.is_cancelled:
@@ -311,7 +311,7 @@ class Worker:
             client.batches.unsent += 1
         client.deliver_made(Made(picture=picture, batch_id=batch.id, index=batch.done))
         batch.done += 1
-        batch.step = 0
+        batch.begin_picture()
         if batch.done == batch.count:
             self._end_batch(job, batch.state(BatchPhase.DONE))
         else:

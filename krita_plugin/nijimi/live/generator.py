@@ -170,7 +170,7 @@ class Generator(QtCore.QObject):
             return False
         count = self._settings.get("batch_count") if upscale is None else 1
         try:
-            batch_id, data = session.generate(params, count, upscale)
+            batch_id, data = session.generate(params, count, upscale, looks=True)
         except RejectedChange as error:
             self.refused.emit(told(error.code, error.sentence), error.action)
             return False

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
+from nijimi_protocol.geometry import Extent
 from nijimi_protocol.messages import BatchPhase, BatchState
 
 from ..qt import QtCore, Signal
@@ -19,7 +20,8 @@ __all__ = ["BatchEntry", "BatchQueue"]
 
 @dataclass(frozen=True, kw_only=True)
 class BatchEntry:
-    """One batch that is not over. Fields as in ``BatchState``."""
+    """One batch that is not over. Fields as in ``BatchState``; ``look``: what is being made, as
+    BGRA8 of its extent."""
 
     id: int
     title: str
@@ -29,6 +31,7 @@ class BatchEntry:
     step: int = 0
     steps: int = 0
     left_s: float = 0.0
+    look: tuple[Extent, bytes] | None = None
 
     @property
     def part(self) -> float:
@@ -88,6 +91,7 @@ class BatchQueue(QtCore.QObject):
                     step=state.step,
                     steps=state.steps,
                     left_s=state.left_s,
+                    look=next(((tile.bounds.extent, tile.data) for tile in state.tiles), None),
                 )
                 if entry.id == state.batch_id
                 else entry

@@ -13,17 +13,19 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+from nijimi_protocol.geometry import Extent
 from nijimi_protocol.limits import MAX_BATCH_PICTURES
 
 from ..model.batches import BatchEntry, BatchQueue
 from ..model.settings import Settings
-from ..qt import QtWidgets, Signal
+from ..qt import QtCore, QtGui, QtWidgets, Signal
 from ..texts import tr
 from .fields import NumberField
 
 __all__ = ["GenerateRow"]
 
 _PARTS = 1000
+_LOOK_PX = 64
 
 
 class GenerateRow(QtWidgets.QWidget):
@@ -46,6 +48,9 @@ class GenerateRow(QtWidgets.QWidget):
         row = QtWidgets.QHBoxLayout(self._progress_row)
         row.setContentsMargins(0, 0, 0, 0)
         row.setSpacing(4)
+        self._look = QtWidgets.QLabel()
+        self._look.setObjectName("nijimi_look")
+        self._look.setToolTip(tr("What is being made, roughly, as far as it is."))
         self._bar = QtWidgets.QProgressBar()
         self._bar.setObjectName("nijimi_progress")
         self._bar.setRange(0, _PARTS)
@@ -66,6 +71,7 @@ class GenerateRow(QtWidgets.QWidget):
         self._cancel.setIcon(icon("dialog-cancel"))
         self._cancel.setToolTip(tr("Give up everything that is being generated or waits."))
         self._cancel.clicked.connect(self.cancel_clicked)
+        row.addWidget(self._look)
         row.addWidget(self._bar, 1)
         row.addWidget(self._waiting)
         row.addWidget(self._cancel)
@@ -102,6 +108,7 @@ class GenerateRow(QtWidgets.QWidget):
         running, waiting = self._queue.running, self._queue.waiting
         is_busy = bool(running or waiting or self._queue.is_preparing)
         self._progress_row.setVisible(is_busy)
+        self._show_look(running.look if running is not None else None)
         self._waiting.setVisible(bool(waiting))
         self._waiting.setText(f"+{len(waiting)}" if waiting else "")
         if running is not None:
@@ -112,6 +119,23 @@ class GenerateRow(QtWidgets.QWidget):
             # Nothing is known yet: Qt shows a range of nothing as a bar that moves.
             self._bar.setRange(0, 0)
             self._bar.setFormat(tr("Waiting…"))
+
+    def _show_look(self, look: tuple[Extent, bytes] | None) -> None:
+        self._look.setVisible(look is not None)
+        if look is None:
+            return
+        extent, pixels = look
+        image = QtGui.QImage(pixels, *extent, QtGui.QImage.Format.Format_RGB32)
+        ratio = self.devicePixelRatioF()
+        side = round(_LOOK_PX * ratio)
+        pixmap = QtGui.QPixmap.fromImage(
+            image.scaled(
+                side, side, QtCore.Qt.AspectRatioMode.KeepAspectRatio,
+                QtCore.Qt.TransformationMode.SmoothTransformation,
+            )
+        )  # fmt: skip
+        pixmap.setDevicePixelRatio(ratio)
+        self._look.setPixmap(pixmap)
 
     def _fill_menu(self) -> None:
         self._menu.clear()
