@@ -49,6 +49,10 @@ def progress():
     return [bar.isVisible(), bar.text()]
 
 
+def look_is_seen():
+    return contents().panel.findChild(QWidget, "nijimi_look").isVisible()
+
+
 def clear_results():
     contents().flow.generator.results.clear()
     return True

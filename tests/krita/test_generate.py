@@ -62,6 +62,18 @@ def test_pictures_are_generated_with_live_off_and_the_document_stays_as_it_is(
     assert not session.inside("setting", name="live")
 
 
+def test_what_is_being_made_is_seen_while_it_is_made(work: _Generating, tmp_path: Path) -> None:
+    session = work.session
+    session.stroke(STROKE, step_ms=8)
+    session.nijimi("set_values", batch_count=1, final_steps=60, prompt="a red house")
+    work.click("generate")
+    session.wait_for(lambda: work.inside("look_is_seen"), 60)
+    session.step("screenshot", path=str(tmp_path / "being-made.png"))
+    work.click("cancel")
+    session.wait_for(lambda: work.inside("is_idle"))
+    assert not work.inside("look_is_seen")
+
+
 def test_a_chosen_picture_is_seen_until_the_painter_goes_on(work: _Generating) -> None:
     session = work.session
     work.generate(2)
