@@ -74,6 +74,7 @@ class Contents:
         rows.pose_clicked.connect(self.flow.controls.add_person)
         rows.file_chosen.connect(self.flow.controls.add_file)
         rows.save_chosen.connect(self.flow.controls.save_pose)
+        self.flow.controls.thumbnails.shown.connect(rows.show_thumbnail)
         row = self.panel.generate_row
         row.generate_clicked.connect(self.flow.generate)
         upscale_row = self.panel.upscale_row

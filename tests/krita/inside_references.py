@@ -3,7 +3,7 @@
 import hashlib
 
 from nijimi_driver.plugin import contents
-from PyQt5.QtWidgets import QPushButton
+from PyQt5.QtWidgets import QCheckBox, QPushButton
 
 
 def picture():
@@ -14,6 +14,16 @@ def picture():
 
 def row_ids():
     return [row.id for row in contents().controls.rows]
+
+
+def has_thumbnail(row_id):
+    """Whether the layer's colour is seen in its row."""
+    box = contents().panel.findChild(QCheckBox, f"nijimi_control_{row_id}_on")
+    size = box.iconSize()
+    image = box.icon().pixmap(size).toImage()
+    colours = {image.pixelColor(x, y).name() for x in range(image.width())
+               for y in range(image.height())}  # fmt: skip
+    return "#f08010" in colours
 
 
 def show_menu(is_open):

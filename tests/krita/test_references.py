@@ -53,11 +53,12 @@ def test_the_picture_takes_after_a_layer_that_is_no_part_of_it(
     session.wait_for(lambda: _inside(session, "picture") != plain)
     led = _inside(session, "picture")
     assert session.inside("problems") == ""
+    row = _inside(session, "row_ids")[0]
+    session.wait_for(lambda: _inside(session, "has_thumbnail", row_id=row))
     titles = _inside(session, "show_menu", is_open=True)
     session.step("screenshot", path=str(tmp_path / "reference.png"))
     _inside(session, "show_menu", is_open=False)
     assert {f"{kind} from the active layer" for kind in KINDS} < set(titles)
-    row = _inside(session, "row_ids")[0]
     session.inside("update_control", row_id=row, scale=0.3)
     session.wait_for(lambda: _inside(session, "picture") not in (plain, led))
     session.inside("update_control", row_id=row, enabled=False)

@@ -101,6 +101,7 @@ class Canvas:
     active: ChosenNode = field(default_factory=lambda: ChosenNode("{1}", "paint"))
     nodes: dict[str, Bounds] = field(default_factory=dict[str, Bounds])
     node_masks: dict[str, SelectionMask] = field(default_factory=dict[str, SelectionMask])
+    thumbnails: dict[str, Any] = field(default_factory=dict[str, Any])
     layers: dict[str, Reader] = field(default_factory=dict[str, Reader])
     people: dict[str, tuple[Person, ...]] = field(default_factory=dict[str, tuple[Person, ...]])
     reads_of_people: int = 0
@@ -224,6 +225,7 @@ class Canvas:
             active_node=lambda _: self.active,
             node_mask=lambda _, node: self.node_masks.get(node),
             node_bounds=lambda _, node: self.nodes.get(node),
+            node_thumbnail=lambda _, node, side: self.thumbnails.get(node),
             layer_reader=lambda _, node: self.layers.get(node),
             read_people=self.read_people,
             pose_presets=("standing",),

@@ -12,7 +12,10 @@ from typing import Any
 import pytest
 from nijimi.canvas.pose_shapes import preset_person
 from nijimi.canvas.room import ChosenNode
+from nijimi.live.thumbnails import Thumbnails
 from nijimi.model.controls import Controls
+from nijimi.qt import QtGui, QtWidgets
+from nijimi.ui.control_rows import ControlRows
 from nijimi_protocol.geometry import Bounds
 from nijimi_protocol.messages import (
     SetControls,
@@ -44,6 +47,51 @@ def test_a_pose_is_sent_when_it_changes_and_only_then(world: World) -> None:
     assert not world.flow.shows_newest
     world.frame()
     assert world.flow.shows_newest
+
+
+def test_a_thumbnail_is_told_when_the_layer_changed_and_only_then(
+    world: World, application: Any
+) -> None:
+    thumbnails = Thumbnails(world.canvas.room(), world.controls)
+    told: list[tuple[str, Any]] = []
+    thumbnails.shown.connect(lambda row_id, image: told.append((row_id, image)))
+    image = QtGui.QImage(4, 4, QtGui.QImage.Format.Format_RGB32)
+    world.canvas.thumbnails["{1}"] = image
+    world.flow.controls.add_active_layer("scribble")
+    spin(application, 20)
+    assert [row_id for row_id, _ in told] == ["c0"]
+    thumbnails.look()
+    assert len(told) == 1
+    image.fill(0)
+    world.canvas.watcher.is_pen_down = True
+    thumbnails.look()
+    assert len(told) == 1
+    world.canvas.watcher.is_pen_down = False
+    thumbnails.look()
+    assert len(told) == 2
+    del world.canvas.thumbnails["{1}"]
+    thumbnails.look()
+    assert told[-1] == ("c0", None)
+    thumbnails.end()
+
+
+def test_rows_move_up_and_down_and_stay_at_the_ends(world: World) -> None:
+    for n in range(3):
+        world.controls.add("scribble", f"{{{n}}}", f"layer {n}")
+    widget = ControlRows(world.controls, lambda _name: QtGui.QIcon(), ("standing",))
+
+    def shown() -> list[str]:
+        boxes = sorted(widget.findChildren(QtWidgets.QCheckBox), key=lambda box: box.parent().y())
+        return [box.text() for box in boxes]
+
+    widget.show()
+    assert shown() == ["Scribble: layer 0", "Scribble: layer 1", "Scribble: layer 2"]
+    world.controls.move("c2", -1)
+    widget.layout().activate()
+    assert shown() == ["Scribble: layer 0", "Scribble: layer 2", "Scribble: layer 1"]
+    world.controls.move("c0", -1)
+    world.controls.move("c1", 1)
+    assert [row.id for row in world.controls.rows] == ["c0", "c2", "c1"]
 
 
 def test_a_second_person_joins_the_first(world: World) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-__all__ = ["find_node", "nodes_below"]
+__all__ = ["find_node", "node_thumbnail", "nodes_below"]
 
 
 def find_node(document: Any, node_id: str) -> Any | None:
@@ -14,6 +14,13 @@ def find_node(document: Any, node_id: str) -> Any | None:
         if node.uniqueId().toString() == node_id:
             return node
     return None
+
+
+def node_thumbnail(document: Any, node_id: str, side_px: int) -> Any | None:
+    """A QImage of the node, at most ``side_px`` a side; None where it is gone."""
+    node = find_node(document, node_id)
+    image = node.thumbnail(side_px, side_px) if node is not None else None
+    return None if image is None or image.isNull() else image
 
 
 def nodes_below(parent: Any) -> Iterator[Any]:

@@ -19,6 +19,7 @@ from .journal import Journal
 from .kept_pictures import keep_picture, kept_pictures
 from .layers import PreviewLayer, apply_picture
 from .mask_layers import active_node, node_bounds, node_mask
+from .nodes import node_thumbnail
 from .overlay import Overlay
 from .pose_layer import add_people, read_people
 from .pose_shapes import PRESETS, preset_person
@@ -137,6 +138,7 @@ def _room() -> CanvasRoom:
         active_node=active_node,
         node_mask=node_mask,
         node_bounds=node_bounds,
+        node_thumbnail=node_thumbnail,
         layer_reader=layer_reader,
         read_people=read_people,
         pose_presets=tuple(PRESETS),

@@ -64,6 +64,7 @@ class CanvasRoom:
     active_node: Callable[[Any], ChosenNode | None]
     node_mask: Callable[[Any, str], SelectionMask | None]
     node_bounds: Callable[[Any, str], Bounds | None]
+    node_thumbnail: Callable[[Any, str, int], Any | None]
     layer_reader: Callable[[Any, str], Callable[[Bounds], bytes] | None]
     read_people: Callable[[Any, str], tuple[Person, ...] | None]
     pose_presets: tuple[str, ...]

@@ -24,6 +24,7 @@ from ..model.metrics import Metrics
 from ..qt import QtCore, Signal
 from ..texts import told, tr
 from .control_sender import ControlSender
+from .thumbnails import Thumbnails
 
 __all__ = ["ControlFlow"]
 
@@ -66,6 +67,7 @@ class ControlFlow(QtCore.QObject):
         self._controls = controls
         self._metrics = metrics
         self._sender = ControlSender(room, connection, metrics)
+        self.thumbnails = Thumbnails(room, controls, self)
         self._document: Any = None
         self._document_id = ""
         self._told: tuple[str, str] = ("", "")
@@ -99,6 +101,7 @@ class ControlFlow(QtCore.QObject):
         self._idle.stop()
 
     def end(self) -> None:
+        self.thumbnails.end()
         self.stop()
         self._idle.stop()
 

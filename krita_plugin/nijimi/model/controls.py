@@ -82,6 +82,14 @@ class Controls(QtCore.QObject):
             tuple(replace(row, **values) if row.id == row_id else row for row in self.rows)
         )
 
+    def move(self, row_id: str, by: int) -> None:
+        """So many places down, or up; at the ends it stays."""
+        rows = list(self.rows)
+        at = next(n for n, row in enumerate(rows) if row.id == row_id)
+        row = rows.pop(at)
+        rows.insert(max(0, at + by), row)
+        self.set_rows(tuple(rows))
+
     def remove(self, row_id: str) -> None:
         self.set_rows(tuple(row for row in self.rows if row.id != row_id))
 

@@ -13,13 +13,14 @@ from collections.abc import Callable
 from typing import Any
 
 from ..model.controls import KINDS, MAX_ROWS, ControlRow, Controls
-from ..qt import QtCore, QtWidgets, Signal
+from ..qt import QtCore, QtGui, QtWidgets, Signal
 from ..texts import tr
 from .fields import dropped_file
 
 __all__ = ["ControlRows"]
 
 _TITLES = dict(KINDS)
+_THUMBNAIL_PX = 24
 
 _FROM_PICTURE = ("scribble", "lineart", "softedge", "canny", "mlsd", "blur")
 """Hints that the backend can make of a picture."""
@@ -75,9 +76,15 @@ class ControlRows(QtWidgets.QWidget):
         for n, row in enumerate(rows):
             if row.id not in self._rows:
                 self._rows[row.id] = _Row(row.id, self._controls, self._icon, self._save)
+            if self._layout.indexOf(self._rows[row.id]) != n:
                 self._layout.insertWidget(n, self._rows[row.id])
-            self._rows[row.id].show_row(row)
+            self._rows[row.id].show_row(row, is_first=n == 0, is_last=n == len(rows) - 1)
         self._add.setEnabled(len(rows) < MAX_ROWS)
+
+    def show_thumbnail(self, row_id: str, image: Any) -> None:
+        """What a row's layer looks like now; None where it is gone."""
+        if row_id in self._rows:
+            self._rows[row_id].show_thumbnail(image)
 
     def _choose_file(self) -> None:
         path, _ = QtWidgets.QFileDialog.getOpenFileName(
@@ -123,6 +130,7 @@ class _Row(QtWidgets.QWidget):
         policy = QtWidgets.QSizePolicy.Policy
         self._on.setSizePolicy(policy.Ignored, policy.Preferred)
         self._on.toggled.connect(lambda on: controls.update(row_id, enabled=on))
+        self._on.setIconSize(QtCore.QSize(_THUMBNAIL_PX, _THUMBNAIL_PX))
         self._scale = QtWidgets.QSlider(QtCore.Qt.Orientation.Horizontal)
         self._scale.setObjectName(f"nijimi_control_{row_id}_scale")
         self._scale.setRange(0, 200)
@@ -156,6 +164,12 @@ class _Row(QtWidgets.QWidget):
             )
             self._ranges[start, end] = action
         menu.addSeparator()
+        self._up = menu.addAction(
+            icon("arrow-up"), tr("Move up"), lambda: controls.move(row_id, -1)
+        )
+        self._down = menu.addAction(
+            icon("arrow-down"), tr("Move down"), lambda: controls.move(row_id, 1)
+        )
         menu.addAction(icon("edit-delete"), tr("Remove"), lambda: controls.remove(row_id))
         more.setMenu(menu)
         row.addWidget(self._on, 3)
@@ -163,7 +177,20 @@ class _Row(QtWidgets.QWidget):
         row.addWidget(self._percent)
         row.addWidget(more)
 
-    def show_row(self, row: ControlRow) -> None:
+    def show_thumbnail(self, image: Any) -> None:
+        if image is None:
+            self._on.setIcon(QtGui.QIcon())
+            return
+        pixmap = QtGui.QPixmap.fromImage(image)
+        # Dark lines on nothing would not be seen on a dark docker.
+        paper = QtGui.QPixmap(pixmap.size())
+        paper.fill(self.palette().color(QtGui.QPalette.ColorRole.Mid))
+        painter = QtGui.QPainter(paper)
+        painter.drawPixmap(0, 0, pixmap)
+        painter.end()
+        self._on.setIcon(QtGui.QIcon(paper))
+
+    def show_row(self, row: ControlRow, *, is_first: bool, is_last: bool) -> None:
         title = tr(_TITLES.get(row.kind, row.kind))
         self._on.setText(f"{title}: {row.node_name}")
         self._on.setToolTip(
@@ -179,5 +206,7 @@ class _Row(QtWidgets.QWidget):
         self._process.setVisible(row.kind in _FROM_PICTURE)
         self._process.setChecked(row.process)
         self._save.setVisible(row.kind == "pose")
+        self._up.setEnabled(not is_first)
+        self._down.setEnabled(not is_last)
         for known, action in self._ranges.items():
             action.setChecked(known == (row.start, row.end))
