@@ -82,8 +82,8 @@ class Flow(QtCore.QObject):
         self.generator.results.chosen_changed.connect(self._look_at_chosen)
         self.controls.told.connect(self._control_told)
         self.controls.left_out.connect(self._leave_out)
-        self.controls.followed.connect(self._presenter.tidy)
-        self.controls.followed.connect(self.generator.set_document)
+        for slot in (self._presenter.tidy, self.generator.set_document, self._look_at_chosen):
+            self.controls.followed.connect(slot)
         self.controls.list_sent.connect(lambda: live_state.forget("network"))
         self._document: Any = None
         self._document_id = ""
@@ -183,12 +183,12 @@ class Flow(QtCore.QObject):
         is_waiting = self._sender.is_waiting or self.controls.is_waiting
         return self._accepted is not None and not is_waiting and not self._room.watcher.is_pen_down
 
-    def _look_at_chosen(self) -> None:
+    def _look_at_chosen(self, _document: Any = None) -> None:
         """A result that is chosen is seen in place of the newest live picture."""
         chosen = self.generator.results.chosen
         picture = chosen.picture if chosen is not None else None
         self._presenter.look_at(picture)
-        shown = picture or self._presenter.picture
+        shown = picture or self._presenter.picture_in_front
         self.picture_changed.emit(shown)
         self._live_state.update(has_picture=shown is not None)
 

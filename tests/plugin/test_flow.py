@@ -240,6 +240,24 @@ def test_a_picture_is_never_applied_to_another_document(application: Any, world:
     assert world.state.problem == ""
 
 
+def test_the_picture_of_another_document_is_not_shown_with_live_off(
+    application: Any, world: World
+) -> None:
+    world.frame()
+    world.settings.set("live", False)
+    assert world.state.has_picture
+    shown: list[Any] = []
+    world.flow.picture_changed.connect(shown.append)
+    world.canvas.front = "B"
+    spin(application, 120)
+    assert shown == [None]
+    assert not world.state.has_picture
+    world.canvas.front = "A"
+    spin(application, 120)
+    assert shown[-1].document_id == "A"
+    assert world.state.has_picture
+
+
 def test_live_off_reaches_the_backend_in_spite_of_a_bad_prompt(world: World) -> None:
     world.settings.set("prompt", "a boat")
     world.settings.set("prompt", "x" * 10_000)

@@ -52,6 +52,14 @@ class Presenter(QtCore.QObject):
         self._soon.setInterval(_GIVE_BACK_MS)
         self._soon.timeout.connect(self._give_back_turn)
 
+    @property
+    def picture_in_front(self) -> Picture | None:
+        """The newest picture, if it is of the document in front: with live off it may not be."""
+        document, picture = self._room.active_document(), self.picture
+        if document is None or picture is None:
+            return None
+        return picture if self._room.document_id(document) == picture.document_id else None
+
     def set_document(self, document: Any | None) -> None:
         """Another document is in front, or none."""
         self._give_back = None

@@ -172,7 +172,7 @@ class _Row(QtWidgets.QWidget):
         )
         menu.addAction(icon("edit-delete"), tr("Remove"), lambda: controls.remove(row_id))
         more.setMenu(menu)
-        row.addWidget(self._on, 3)
+        row.addWidget(self._on, 5)
         row.addWidget(self._scale, 2)
         row.addWidget(self._percent)
         row.addWidget(more)
