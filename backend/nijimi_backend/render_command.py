@@ -52,6 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--clip-skip", type=int, default=0, help="the text's layer from the end; 0: the model's own"
     )
+    parser.add_argument("--vae", default="", help="a VAE's name, in place of the model's own")
     parser.add_argument("--second-prompt", default="", help="blended in by --blend-prompts")
     parser.add_argument("--blend-prompts", type=float, default=0.0, metavar="PART")
     parser.add_argument(
@@ -105,6 +106,7 @@ def run(args: argparse.Namespace) -> int:
         eta=args.eta,
         guidance_rescale=args.guidance_rescale,
         clip_skip=args.clip_skip,
+        vae=args.vae,
         second_prompt=args.second_prompt,
         prompt_blend=args.blend_prompts,
         mode=_mode_of(args),

@@ -51,6 +51,7 @@ _LAST_RESORT_S = 5.0
 _DEVICE_LOST_STATUS = 3
 _FAREWELL_S = 0.3
 
+_LISTED = (FileKind.LORA, FileKind.EMBEDDING, FileKind.UPSCALER, FileKind.VAE)
 _MOST_ENTRY_BYTES = 200_000
 
 
@@ -189,7 +190,7 @@ def _entries(library: Library) -> tuple[ModelEntry, ...]:
     ]
     for file in library.files():
         kind = file.found.kind
-        if kind in (FileKind.LORA, FileKind.EMBEDDING, FileKind.UPSCALER) and not file.trouble:
+        if kind in _LISTED and not file.trouble:
             entry = ModelEntry(
                 name=file.name, title=file.name, family=file.found.family, kind=kind.value
             )

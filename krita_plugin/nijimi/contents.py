@@ -160,7 +160,7 @@ class Contents:
     def _follow_text(self, text: str) -> None:
         self.settings.forget_style()
         known = [entry.name for entry in self.models.checkpoints()]
-        problem = follow_picture(text, self.settings, known)
+        problem = follow_picture(text, self.settings, known, self.models.vaes())
         if problem is None:
             self.live_state.forget("picture")
         else:

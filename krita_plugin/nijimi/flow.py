@@ -39,7 +39,7 @@ from .texts import told
 __all__ = ["Flow"]
 
 _RENDER_SETTINGS = {
-    "prompt", "negative_prompt", "strength", "num_inference_steps", "guidance_scale", "seed",
+    "prompt", "negative_prompt", "strength", "num_inference_steps", "guidance_scale", "seed", "vae",
     "model", "live", "refine", "inpaint_mode", "inpaint_match", "inpaint_fill", "inpaint_grow_px",
     "inpaint_feather_px", "inpaint_blend_px", "inpaint_context_px", "sampler", "clip_skip", "style",
 }  # fmt: skip

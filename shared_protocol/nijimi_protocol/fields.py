@@ -64,8 +64,9 @@ class Fields:
             raise MalformedMessage(f"The field {name} must be true or false.")
         return value
 
-    def text(self, name: str, max_chars: int = 512) -> str:
-        value = self._value.get(name)
+    def text(self, name: str, max_chars: int = 512, missing: str | None = None) -> str:
+        """``missing`` as for ``flag``."""
+        value = self._value.get(name, missing)
         if not isinstance(value, str) or len(value) > max_chars:
             raise MalformedMessage(f"The field {name} must be a text of {max_chars} characters.")
         try:

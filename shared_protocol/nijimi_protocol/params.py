@@ -39,7 +39,8 @@ class RenderParams:
     """One state of the docker.
 
     ``strength`` in [0, 1]: 0 leaves the canvas unchanged, any value above runs at least one step.
-    ``guidance_scale`` 1 means no classifier-free guidance. ``model`` "" is the backend's default.
+    ``guidance_scale`` 1 means no classifier-free guidance. ``model`` "" is the backend's default,
+    ``vae`` "" the model's own autoencoder.
     ``live`` false pauses rendering and keeps the mirror up to date. ``prompt_blend`` in [0, 1]
     goes from ``prompt`` to ``second_prompt``. ``clip_skip`` counts the text encoder's layers from
     the end (1: the last), 0 is what the model was trained on. ``eta`` in [0, 1] is how much fresh
@@ -54,6 +55,7 @@ class RenderParams:
     seed: int = 0
     mode: RenderMode = RenderMode.IMG2IMG
     model: str = ""
+    vae: str = ""
     live: bool = True
     refine: bool = True
     sampler: str = "auto"
@@ -84,7 +86,7 @@ class RenderParams:
         _check_range("guidance scale", self.guidance_scale, 0.0, 30.0, revision)
         _check_range("number of steps", self.num_inference_steps, 1, MAX_STEPS, revision)
         _check_range("seed", self.seed, 0, MAX_SEED, revision)
-        if len(self.model) > 256:
+        if len(self.model) > 256 or len(self.vae) > 256:
             raise RejectedChange("params", "The model's name is too long.", "", revision)
         self.inpaint.checked(revision)
         return self

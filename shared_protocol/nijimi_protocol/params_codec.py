@@ -53,6 +53,7 @@ def params_from_json(p: Fields, limits: Limits, revision: int = 0) -> RenderPara
         seed=p.integer("seed"),
         mode=mode,
         model=p.text("model", 1024),
+        vae=p.text("vae", 1024, missing=""),
         live=p.flag("live"),
         refine=p.flag("refine"),
         sampler=p.text("sampler", 64),

@@ -48,6 +48,7 @@ def info_text(
         "Size": f"{width}x{height}",
         "Model hash": model_hash[:10],
         "Model": _quoted(model),
+        "VAE": _quoted(params.vae),
         "Denoising strength": "" if params.strength >= 1.0 else f"{params.strength:g}",
         "Clip skip": params.clip_skip or "",
         "Lora hashes": _quoted(
@@ -94,6 +95,7 @@ def params_from_info(text: str, base: RenderParams) -> RenderParams:
         "sampler": _NAMES.get(words),
         "schedule": schedule or None,
         "model": facts.get("Model"),
+        "vae": facts.get("VAE"),
     }
     result = base
     for name, value in changes.items():

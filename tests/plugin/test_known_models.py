@@ -91,6 +91,22 @@ def test_other_events_are_passed_over(panel: DockerPanel) -> None:
     assert seen == []
 
 
+def test_a_vae_is_chosen_among_those_there_are(panel: DockerPanel) -> None:
+    field = panel.findChild(QtWidgets.QComboBox, "nijimi_vae")
+    assert [field.itemText(n) for n in range(field.count())] == ["The model's own"]
+    soft = ModelEntry(name="soft", title="soft", family="", native_px=0, kind="vae")
+    panel.test_models.take(Models(models=(MINI, soft)))
+    assert field.itemText(1) == "soft"
+    field.setCurrentIndex(1)
+    field.activated.emit(1)
+    assert panel.test_settings.params().vae == "soft"
+    panel.test_models.take(Models(models=(MINI,)))
+    assert field.currentText() == "soft (not found)"
+    assert panel.test_settings.params().vae == "soft"
+    field.activated.emit(0)
+    assert panel.test_settings.params().vae == ""
+
+
 def test_sampler_guidance_and_clip_skip_reach_the_backend(panel: DockerPanel) -> None:
     def child(name: str) -> Any:
         return panel.findChild(QtWidgets.QWidget, f"nijimi_{name}")

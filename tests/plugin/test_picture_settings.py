@@ -75,6 +75,18 @@ def test_settings_are_taken_over_and_a_missing_model_is_said() -> None:
     assert settings.get("model") == "seaside"
 
 
+def test_a_vae_that_a_picture_names_is_taken_where_it_is_here() -> None:
+    settings = Settings()
+    text = TEXT.replace("Model: ", "VAE: soft, Model: ")
+    assert text != TEXT
+    follow_picture(text, settings, ["seaside"])
+    assert settings.get("vae") == ""
+    follow_picture(text, settings, ["seaside"], ["soft"])
+    assert settings.get("vae") == "soft"
+    follow_picture(TEXT, settings, ["seaside"], ["soft"])
+    assert settings.get("vae") == "soft"
+
+
 def test_a_picture_without_settings_changes_nothing() -> None:
     settings = Settings()
     settings.set("prompt", "mine")

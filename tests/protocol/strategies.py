@@ -103,6 +103,7 @@ params = st.builds(
     eta=ratios,
     guidance_rescale=ratios,
     clip_skip=st.integers(0, 12),
+    vae=names,
     second_prompt=texts,
     prompt_blend=ratios,
     inpaint=st.builds(

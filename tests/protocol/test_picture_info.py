@@ -56,6 +56,7 @@ words = st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=40).map
         seed=st.integers(0, 2**32 - 1),
         strength=st.integers(1, 100).map(lambda n: n / 100),
         clip_skip=st.integers(0, 12),
+        vae=st.sampled_from(["", "vae-ft-mse", "a, b: c"]),
         schedule=st.sampled_from(["auto", "karras", "exponential", "trailing", "normal"]),
         sampler=st.sampled_from([name for name in SAMPLERS if name != "auto"]),
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from ..models.library import Library, open_library
 from ..models.loader import LoadProgress, load_model
 from ..models.tiny_vae import find_tiny_vae, load_tiny_vae
 from ..models.upscalers import UpscalerRoom
+from ..models.vae_files import VaeRoom
 from .cache import StageCache
 from .clock import StageClock
 from .control.residuals import ControlRoom, Steering
@@ -64,6 +65,7 @@ class Engine:
         self._small = SmallCanvases()
         self._looks = Looks(bundle)
         self.upscalers = UpscalerRoom(library, bundle.device)
+        self._vaes = VaeRoom(bundle, library)
 
     @property
     def device(self) -> str:
@@ -159,7 +161,8 @@ class Engine:
         self.controls.clear_references()
         with clock.stage("denoise"):
             pixels = upscale(
-                request, network, plan, self._bundle, self.denoiser, should_stop, on_step,
+                request, network, plan, self._bundle_for(request), self.denoiser, should_stop,
+                on_step,
                 self._on_guess(request),
             )  # fmt: skip
         if plan is None:
@@ -184,7 +187,7 @@ class Engine:
                 self._on_guess(request),
             )  # fmt: skip
         with clock.stage("decode"):
-            return decode_latents(self._bundle, latents, self._vae_for(request))
+            return decode_latents(self._bundle_for(request), latents, self._vae_for(request))
 
     def _inpaint(
         self,
@@ -248,7 +251,7 @@ class Engine:
 
         Why a control cannot be goes into ``failures``, by its sentence.
         """
-        bundle, crop = self._bundle, region.crop
+        bundle, crop = self._bundle_for(request), region.crop
         extent = render_extent(crop.extent, self.model.native_px, bundle.size_multiple_px)
         assert request.canvas is not None
         with clock.stage("resize"):
@@ -262,7 +265,7 @@ class Engine:
         with clock.stage("encode"):
             live_vae = self._vae_for(request)
             key = (request.canvas_version, request.mask_version, crop, extent,
-                   inpaint.initial_fill, live_vae is None)  # fmt: skip
+                   inpaint.initial_fill, self._vae_key(request))  # fmt: skip
             original = self.encodings.get(key, lambda: encode_canvas(bundle, rgb, live_vae).float())
             cells = Extent(*(side // bundle.latent_scale for side in extent))
             strength_map = torch.from_numpy(resize_mask(region.repaint, cells).astype(np.float32))
@@ -310,16 +313,36 @@ class Engine:
             with clock.stage("resize"):
                 rgb = self._small.get(request, canvas, extent)
             with clock.stage("encode"):
-                return encode_canvas(self._bundle, rgb, live_vae).float()
+                return encode_canvas(self._bundle_for(request), rgb, live_vae).float()
 
         # Not by the pixels themselves: the mirror counts its changes, a hash would cost more.
-        key = (request.canvas_version, extent, live_vae is None)
+        key = (request.canvas_version, extent, self._vae_key(request))
         latents = self.encodings.get(key, encode)
         return run.begin(latents, noise)
 
     def _vae_for(self, request: FrameRequest) -> Autoencoder | None:
         """A quicker autoencoder for a live frame; None for the model's own."""
         return None if request.full_quality or request.exact else self._live_vae
+
+    def _bundle_for(self, request: FrameRequest) -> ModelBundle:
+        """The model with the autoencoder that was chosen; with its own where that cannot be."""
+        try:
+            chosen = self._vaes.get(request.params.vae)
+        except NijimiError:
+            # Told with the picture.
+            chosen = None
+        return self._bundle if chosen is None else replace(self._bundle, vae=chosen)
+
+    def _vae_key(self, request: FrameRequest) -> Hashable:
+        """What encodes the canvas: "" is the quicker autoencoder."""
+        return self._vaes.key(request.params.vae) if self._vae_for(request) is None else ""
+
+    def _vae_failures(self, request: FrameRequest) -> tuple[NijimiError, ...]:
+        try:
+            self._vaes.get(request.params.vae)
+        except NijimiError as error:
+            return (error,)
+        return ()
 
     def _on_guess(self, request: FrameRequest) -> Callable[[torch.Tensor], None] | None:
         """What is to become of guesses at the latents, if anybody wants to look."""
@@ -343,7 +366,7 @@ class Engine:
             num_inference_steps=steps,
             model_ms=sum(timings.get(name, 0.0) for name in _NETWORK_STAGES),
             timings_ms=timings,
-            failures=failures,
+            failures=(*failures, *self._vae_failures(request)),
         )
 
 

@@ -106,15 +106,19 @@ def count_parts(names: Iterable[str], name: str) -> int:
 
 
 def vae_config(header: WeightsHeader, family: str, prefix: str = VAE) -> dict[str, Any]:
-    """Arguments of ``AutoencoderKL``; raises ``ModelCorrupt``."""
+    """Arguments of ``AutoencoderKL``, of the original names or diffusers'; raises
+    ``ModelCorrupt``."""
     shapes = header.with_prefix(prefix)
+    down, block = "encoder.down", "block"
+    if "encoder.down_blocks.0.resnets.0.conv1.weight" in shapes:
+        down, block = "encoder.down_blocks", "resnets"
     try:
-        levels = count_parts(shapes, "encoder.down")
-        channels = tuple(shapes[f"encoder.down.{n}.block.0.conv1.weight"][0] for n in range(levels))
+        levels = count_parts(shapes, down)
+        channels = tuple(shapes[f"{down}.{n}.{block}.0.conv1.weight"][0] for n in range(levels))
         config: dict[str, Any] = {
             "latent_channels": shapes["decoder.conv_in.weight"][1],
             "block_out_channels": channels,
-            "layers_per_block": count_parts(shapes, "encoder.down.0.block"),
+            "layers_per_block": count_parts(shapes, f"{down}.0.{block}"),
             "down_block_types": ("DownEncoderBlock2D",) * levels,
             "up_block_types": ("UpDecoderBlock2D",) * levels,
             "scaling_factor": _LATENT_SCALES.get(family, 0.18215),

@@ -145,7 +145,7 @@ def _is_clip(prefix: str) -> bool:
 def read_vae_file(
     header: WeightsHeader, family: str, prefix: str, dtype: torch.dtype
 ) -> AutoencoderKL:
-    """An autoencoder in the original layout below ``prefix``."""
+    """An autoencoder below ``prefix``, in the original layout or under diffusers' names."""
     config = vae_config(header, family, prefix)
     with init_empty_weights():
         network: Any = AutoencoderKL(**config)
@@ -153,7 +153,21 @@ def read_vae_file(
     # The training loss's own networks are in some files, too.
     names = {key: key for key in keys if not key.removeprefix(prefix).startswith("loss.")}
     weights = read_weights(header, names, dtype)
-    return _filled(network, weights, lambda w: convert_ldm_vae_checkpoint(w, config), header)
+
+    def names_of_ours(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        if any(".down_blocks." in key for key in weights):
+            return {_newer_name(key): value for key, value in weights.items()}
+        return convert_ldm_vae_checkpoint(weights, config)
+
+    return _filled(network, weights, names_of_ours, header)
+
+
+def _newer_name(key: str) -> str:
+    """diffusers renamed the parts of its attention; the released files have the older names."""
+    head, mark, rest = key.partition(".mid_block.attentions.0.")
+    part, dot, ending = rest.partition(".")
+    newer = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
+    return head + mark + newer.get(part, part) + dot + ending
 
 
 def _filled(

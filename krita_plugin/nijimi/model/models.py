@@ -50,6 +50,10 @@ class KnownModels(QtCore.QObject):
             if entry.kind in ("lora", "embedding") and entry.family in ("", family)
         )
 
+    def vaes(self) -> tuple[str, ...]:
+        """Names of the autoencoders that can take the place of a model's own."""
+        return tuple(entry.name for entry in self._entries if entry.kind == "vae")
+
     def upscalers(self) -> tuple[str, ...]:
         """Names of the networks that enlarge pictures."""
         return tuple(entry.name for entry in self._entries if entry.kind == "upscaler")

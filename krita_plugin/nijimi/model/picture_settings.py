@@ -74,7 +74,7 @@ def _unpacked(data: bytes) -> bytes:
 
 
 def follow_picture(
-    text: str, settings: Settings, models: Collection[str]
+    text: str, settings: Settings, models: Collection[str], vaes: Collection[str] = ()
 ) -> tuple[str, str] | None:
     """Take over what the text says. A sentence and what to do, where not all of it could be."""
     try:
@@ -86,6 +86,8 @@ def follow_picture(
         )
     for name in _NAMES:
         settings.set(name, getattr(found, name))
+    if found.vae in vaes:
+        settings.set("vae", found.vae)
     if found.model in models:
         settings.set("model", found.model)
     elif found.model and found.model != settings.get("model"):

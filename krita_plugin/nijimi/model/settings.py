@@ -61,6 +61,7 @@ DEFAULTS: dict[str, Any] = {
     "show_on_canvas": SHOW_OVERLAY,
     "overlay_opacity": 0.75,
     "model": "",
+    "vae": "",
     "sampler": "auto",
     "clip_skip": 0,
     "area": AREA_SELECTION,
@@ -173,6 +174,7 @@ class Settings(QtCore.QObject):
             seed=v["seed"],
             mode=RenderMode.IMG2IMG,
             model=v["model"],
+            vae=v["vae"],
             live=v["live"],
             refine=v["refine"],
             inpaint=InpaintParams(

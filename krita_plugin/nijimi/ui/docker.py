@@ -72,7 +72,7 @@ class DockerPanel(QtWidgets.QWidget):
         layout.addWidget(self._prompt)
         layout.addWidget(self._negative)
         self._edges = EdgeFields(settings)
-        self._sampler = SamplerFields(settings)
+        self._sampler = SamplerFields(settings, self._models)
         layout.addWidget(self._edges)
         layout.addWidget(self._sampler)
         layout.addLayout(self._sliders())

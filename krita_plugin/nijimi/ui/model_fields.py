@@ -99,7 +99,7 @@ class ModelRow(QtWidgets.QWidget):
 class SamplerFields(QtWidgets.QWidget):
     """Sampler, guidance and clip skip: what is rarely touched, for those who know it."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, models: KnownModels) -> None:
         super().__init__()
         form = QtWidgets.QFormLayout(self)
         form.setContentsMargins(0, 0, 0, 0)
@@ -117,3 +117,31 @@ class SamplerFields(QtWidgets.QWidget):
             "Many drawing models want 2.",
         )  # fmt: skip
         form.addRow(tr("Clip skip"), skip)
+        form.addRow(tr("VAE"), _VaeField(settings, models))
+
+
+class _VaeField(QtWidgets.QComboBox):
+    """The autoencoder: the model's own, or a file."""
+
+    def __init__(self, settings: Settings, models: KnownModels) -> None:
+        super().__init__()
+        self._settings, self._models = settings, models
+        self.setObjectName("nijimi_vae")
+        self.setToolTip(tr("What turns the model's numbers into colours, at the very end."))
+        policy = QtWidgets.QSizePolicy.Policy
+        self.setSizePolicy(policy.Ignored, policy.Fixed)
+        self.activated.connect(lambda n: settings.set("vae", self.itemData(n)))
+        models.changed.connect(self._show)
+        settings.changed.connect(lambda name: self._show() if name == "vae" else None)
+        self._show()
+
+    def _show(self) -> None:
+        chosen = self._settings.get("vae")
+        self.clear()
+        self.addItem(tr("The model's own"), "")
+        for name in self._models.vaes():
+            self.addItem(name, name)
+        if self.findData(chosen) < 0:
+            # Kept: its file may come back.
+            self.addItem(tr("{name} (not found)", name=chosen), chosen)
+        self.setCurrentIndex(self.findData(chosen))
