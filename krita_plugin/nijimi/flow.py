@@ -32,17 +32,11 @@ from .live.sender import CanvasSender
 from .model.controls import Controls
 from .model.live_state import LiveState
 from .model.metrics import Metrics
-from .model.settings import Settings
+from .model.settings import RENDER_SETTINGS, Settings
 from .qt import QtCore, Signal
 from .texts import told
 
 __all__ = ["Flow"]
-
-_RENDER_SETTINGS = {
-    "prompt", "negative_prompt", "strength", "num_inference_steps", "guidance_scale", "seed", "vae",
-    "model", "live", "refine", "inpaint_mode", "inpaint_match", "inpaint_fill", "inpaint_grow_px",
-    "inpaint_feather_px", "inpaint_blend_px", "inpaint_context_px", "sampler", "clip_skip", "style",
-}  # fmt: skip
 
 
 class Flow(QtCore.QObject):
@@ -232,7 +226,7 @@ class Flow(QtCore.QObject):
         elif name == "inpaint_context_layer":
             self._area.choose(context=True)
             self._send_params()
-        elif name in _RENDER_SETTINGS:
+        elif name in RENDER_SETTINGS:
             self._send_params()
         elif name in ("overlay_opacity", "show_on_canvas"):
             self._presenter.refresh()

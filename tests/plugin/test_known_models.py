@@ -8,7 +8,8 @@ import pytest
 from nijimi.model.controls import Controls
 from nijimi.model.live_state import LiveState
 from nijimi.model.models import KnownModels
-from nijimi.model.settings import Settings
+from nijimi.model.settings import RENDER_SETTINGS, Settings
+from nijimi.model.styles import Style
 from nijimi.qt import QtGui, QtWidgets
 from nijimi.ui.docker import DockerPanel
 from nijimi_protocol.messages import ModelEntry, Models, Status
@@ -107,6 +108,22 @@ def test_a_vae_is_chosen_among_those_there_are(panel: DockerPanel) -> None:
     assert panel.test_settings.params().vae == ""
 
 
+def test_a_second_prompt_is_gone_over_to_by_a_slider(panel: DockerPanel) -> None:
+    settings = panel.test_settings
+    slider = panel.findChild(QtWidgets.QSlider, "nijimi_prompt_blend")
+    slider.setValue(40)
+    # Without a second prompt there is nothing to go over to.
+    assert settings.params().prompt_blend == 0.0
+    settings.set("second_prompt", "a winter morning")
+    field = panel.findChild(QtWidgets.QWidget, "nijimi_second_prompt")
+    assert field.toPlainText() == "a winter morning"
+    params = settings.params()
+    assert (params.second_prompt, params.prompt_blend) == ("a winter morning", 0.4)
+    settings.style = Style(name="ink", prompt="{prompt}, ink drawing")
+    assert settings.params().second_prompt == "a winter morning, ink drawing"
+    assert {"second_prompt", "prompt_blend", "schedule", "vae"} <= RENDER_SETTINGS
+
+
 def test_sampler_guidance_and_clip_skip_reach_the_backend(panel: DockerPanel) -> None:
     def child(name: str) -> Any:
         return panel.findChild(QtWidgets.QWidget, f"nijimi_{name}")
@@ -114,7 +131,9 @@ def test_sampler_guidance_and_clip_skip_reach_the_backend(panel: DockerPanel) ->
     child("sampler").setCurrentIndex(child("sampler").findData("dpmpp_2m"))
     child("guidance_scale").setValue(6.5)
     child("clip_skip").setValue(2)
+    child("schedule").setCurrentIndex(child("schedule").findData("karras"))
     params = panel.test_settings.params()
+    assert params.schedule == "karras"
     assert (params.sampler, params.guidance_scale, params.clip_skip) == ("dpmpp_2m", 6.5, 2)
     panel.test_settings.set("negative_prompt", "fog")
     assert panel.test_settings.params().guidance_scale == 6.5

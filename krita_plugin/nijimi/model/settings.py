@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from nijimi_protocol.inpaint import InitialFill, InpaintMode, InpaintParams
-from nijimi_protocol.params import MAX_SEED, SAMPLERS, RenderMode, RenderParams
+from nijimi_protocol.params import MAX_SEED, SAMPLERS, SCHEDULES, RenderMode, RenderParams
 from nijimi_protocol.upscale import UpscaleParams
 
 from ..qt import QtCore, Signal
@@ -32,6 +32,7 @@ __all__ = [
     "MATCH_EDGE",
     "MATCH_OFF",
     "MATCH_SHIFT",
+    "RENDER_SETTINGS",
     "SHOW_LAYER",
     "SHOW_NOTHING",
     "SHOW_OVERLAY",
@@ -51,6 +52,8 @@ SHOW_OVERLAY, SHOW_LAYER, SHOW_NOTHING = "overlay", "layer", "docker"
 DEFAULTS: dict[str, Any] = {
     "prompt": "",
     "negative_prompt": "",
+    "second_prompt": "",
+    "prompt_blend": 0.0,
     "strength": 0.3,
     "num_inference_steps": 2,
     "guidance_scale": 1.0,
@@ -63,6 +66,7 @@ DEFAULTS: dict[str, Any] = {
     "model": "",
     "vae": "",
     "sampler": "auto",
+    "schedule": "auto",
     "clip_skip": 0,
     "area": AREA_SELECTION,
     "inpaint_mode": InpaintMode.AUTO.value,
@@ -83,6 +87,14 @@ DEFAULTS: dict[str, Any] = {
     "upscale_percent": 20,
     "upscale_model": "",
 }
+
+RENDER_SETTINGS = frozenset({
+    "prompt", "negative_prompt", "second_prompt", "prompt_blend", "strength", "style", "seed",
+    "num_inference_steps", "guidance_scale", "sampler", "schedule", "clip_skip", "model", "vae",
+    "live", "refine", "inpaint_mode", "inpaint_match", "inpaint_fill", "inpaint_grow_px",
+    "inpaint_feather_px", "inpaint_blend_px", "inpaint_context_px",
+})  # fmt: skip
+"""What a live picture depends on."""
 
 FORMAT = 1
 """Of the file; a newer one is neither used nor written over."""
@@ -162,14 +174,18 @@ class Settings(QtCore.QObject):
         """What the backend is to render with. Not checked here: the session does that."""
         v = self._values
         negative = self.style.compose_negative(v["negative_prompt"])
+        second = self.style.compose(v["second_prompt"]) if v["second_prompt"].strip() else ""
         return RenderParams(
             prompt=self.style.compose(v["prompt"]),
             negative_prompt=negative,
+            second_prompt=second,
+            prompt_blend=v["prompt_blend"] if second else 0.0,
             strength=v["strength"],
             num_inference_steps=v["num_inference_steps"],
             # A negative prompt has no effect without guidance; this much is mild and works.
             guidance_scale=max(v["guidance_scale"], 1.5 if negative else 1.0),
             sampler=v["sampler"] if v["sampler"] in SAMPLERS else "auto",
+            schedule=v["schedule"] if v["schedule"] in SCHEDULES else "auto",
             clip_skip=v["clip_skip"],
             seed=v["seed"],
             mode=RenderMode.IMG2IMG,

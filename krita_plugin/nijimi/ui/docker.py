@@ -24,7 +24,7 @@ from ..model.styles import Styles
 from ..qt import QtCore, QtGui, QtWidgets, Signal
 from ..texts import tr
 from .control_rows import ControlRows
-from .fields import ChoiceField, NumberField, dropped_file
+from .fields import ChoiceField, NumberField, PercentField, dropped_file
 from .generate_row import GenerateRow
 from .model_fields import ModelRow, SamplerFields
 from .preview import Preview
@@ -68,9 +68,19 @@ class DockerPanel(QtWidgets.QWidget):
         layout.addWidget(ModelRow(settings, self._models, styles or Styles(), icon))
         self._prompt = self._text_field("prompt", "What shall it be? e.g. a red house at sunset", 3)
         self._negative = self._text_field("negative_prompt", "What shall not be there", 2)
+        self._second = self._text_field("second_prompt", "Another prompt, to go over to", 2)
+        self._texts = {
+            "prompt": self._prompt, "negative_prompt": self._negative,
+            "second_prompt": self._second,
+        }  # fmt: skip
         self._prompt.history = lambda: self._settings.get("prompt_history")
         layout.addWidget(self._prompt)
         layout.addWidget(self._negative)
+        layout.addWidget(self._second)
+        self._blend = PercentField(
+            settings, "prompt_blend", "How far from the first prompt to the second."
+        )
+        layout.addWidget(self._blend)
         self._edges = EdgeFields(settings)
         self._sampler = SamplerFields(settings, self._models)
         layout.addWidget(self._edges)
@@ -92,7 +102,7 @@ class DockerPanel(QtWidgets.QWidget):
         layout.addWidget(self._preview, 1)
         self.results_strip = ResultsStrip(results or Results(self), icon)
         layout.addWidget(self.results_strip)
-        self._fold_negative(bool(settings.get("negative_prompt")))
+        self._fold_negative(bool(settings.get("negative_prompt") or settings.get("second_prompt")))
         settings.changed.connect(self._setting_changed)
         live_state.changed.connect(self._state_changed)
         self.setAcceptDrops(True)
@@ -151,21 +161,12 @@ class DockerPanel(QtWidgets.QWidget):
         grid = QtWidgets.QGridLayout()
         grid.setHorizontalSpacing(6)
         grid.setVerticalSpacing(4)
-        self._strength = QtWidgets.QSlider(QtCore.Qt.Orientation.Horizontal)
-        self._strength.setObjectName("nijimi_strength")
-        self._strength.setRange(0, 100)
-        self._strength.setToolTip(
-            tr("How far the picture may leave your drawing: 0 % keeps it, 100 % ignores it.")
-        )
-        self._strength.setValue(round(100 * self._settings.get("strength")))
-        self._strength_label = QtWidgets.QLabel()
-        self._strength_label.setMinimumWidth(self.fontMetrics().horizontalAdvance("100 %"))
-        self._strength.valueChanged.connect(
-            lambda value: self._settings.set("strength", value / 100)
-        )
+        strength = PercentField(
+            self._settings, "strength",
+            "How far the picture may leave your drawing: 0 % keeps it, 100 % ignores it.",
+        )  # fmt: skip
         grid.addWidget(QtWidgets.QLabel(tr("Strength")), 0, 0)
-        grid.addWidget(self._strength, 0, 1)
-        grid.addWidget(self._strength_label, 0, 2)
+        grid.addWidget(strength, 0, 1)
         self._steps = NumberField(
             self._settings, "num_inference_steps", 1, 50,
             "Steps of a live picture: more are better and slower.",
@@ -194,8 +195,7 @@ class DockerPanel(QtWidgets.QWidget):
         self._lock.toggled.connect(lambda on: self._settings.set("seed_locked", on))
         row.addWidget(self._lock)
         grid.addWidget(QtWidgets.QLabel(tr("Steps")), 1, 0)
-        grid.addLayout(row, 1, 1, 1, 2)
-        self._show_strength()
+        grid.addLayout(row, 1, 1)
         return grid
 
     def _buttons(self) -> Any:
@@ -221,7 +221,9 @@ class DockerPanel(QtWidgets.QWidget):
         self._apply.setToolTip(tr("Put the picture into a new layer above the active one."))
         self._apply.clicked.connect(self._apply_pressed)
         self._more = self._tool(
-            "arrow-down", "Negative prompt, edges of a selection, sampler", checkable=True
+            "arrow-down",
+            "Negative and second prompt, edges of a selection, sampler",
+            checkable=True,
         )
         self._more.setObjectName("nijimi_more")
         self._more.toggled.connect(self._fold_negative)
@@ -292,29 +294,19 @@ class DockerPanel(QtWidgets.QWidget):
         self._seed.setText(str(self._settings.get("seed")))
 
     def _fold_negative(self, shown: bool) -> None:
-        self._negative.setVisible(shown)
-        self._edges.setVisible(shown)
-        self._sampler.setVisible(shown)
+        for folded in (self._negative, self._second, self._blend, self._edges, self._sampler):
+            folded.setVisible(shown)
         self._more.setChecked(shown)
         self._more.setIcon(self._icon("arrow-up" if shown else "arrow-down"))
-
-    def _show_strength(self) -> None:
-        self._strength_label.setText(f"{round(100 * self._settings.get('strength'))} %")
 
     def _setting_changed(self, name: str) -> None:
         value = self._settings.get(name)
         if name == "live":
             self._live.setChecked(value)
-        elif name == "strength":
-            if 0.0 <= value <= 1.0:
-                self._strength.setValue(round(100 * value))
-                self._show_strength()
         elif name == "seed":
             self._seed.setText(str(value))
-        elif name in ("prompt", "negative_prompt"):
-            field = self._prompt if name == "prompt" else self._negative
-            if field.toPlainText() != value:
-                field.setPlainText(value)
+        elif name in self._texts and self._texts[name].toPlainText() != value:
+            self._texts[name].setPlainText(value)
 
     def _state_changed(self) -> None:
         state = self._live_state

@@ -9,7 +9,15 @@ from ..model.settings import Settings
 from ..qt import QtCore, QtWidgets
 from ..texts import tr
 
-__all__ = ["CheckField", "ChoiceField", "Choices", "DecimalField", "NumberField", "dropped_file"]
+__all__ = [
+    "CheckField",
+    "ChoiceField",
+    "Choices",
+    "DecimalField",
+    "NumberField",
+    "PercentField",
+    "dropped_file",
+]
 
 Choices = tuple[tuple[str, Any, str], ...]
 """Each with its text, its value and its tip, in English: the fields translate."""
@@ -81,6 +89,31 @@ class DecimalField(QtWidgets.QDoubleSpinBox):
         self.setToolTip(tr(tip))
 
         _join(settings, name, self.setValue, self.valueChanged)
+
+
+class PercentField(QtWidgets.QWidget):
+    """A part of the whole, by a slider, with how much it is in words. The setting is in [0, 1]."""
+
+    def __init__(self, settings: Settings, name: str, tip: str) -> None:
+        super().__init__()
+        row = QtWidgets.QHBoxLayout(self)
+        row.setContentsMargins(0, 0, 0, 0)
+        row.setSpacing(6)
+        self._slider = QtWidgets.QSlider(QtCore.Qt.Orientation.Horizontal)
+        self._slider.setObjectName(f"nijimi_{name}")
+        self._slider.setRange(0, 100)
+        self._slider.setToolTip(tr(tip))
+        self._label = QtWidgets.QLabel()
+        self._label.setMinimumWidth(self.fontMetrics().horizontalAdvance("100 %"))
+        row.addWidget(self._slider, 1)
+        row.addWidget(self._label)
+
+        _join(settings, name, self._show, self._slider.valueChanged, lambda value: value / 100)
+
+    def _show(self, value: float) -> None:
+        if 0.0 <= value <= 1.0:
+            self._slider.setValue(round(100 * value))
+            self._label.setText(f"{round(100 * value)} %")
 
 
 class CheckField(QtWidgets.QCheckBox):

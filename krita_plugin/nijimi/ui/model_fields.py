@@ -13,7 +13,7 @@ from ..model.styles import Styles
 from ..qt import QtCore, QtWidgets
 from ..texts import tr
 from .fields import ChoiceField, DecimalField, NumberField
-from .samplers import SAMPLERS
+from .samplers import SAMPLERS, SCHEDULES
 from .style_field import StyleField
 
 __all__ = ["ModelRow", "SamplerFields"]
@@ -105,6 +105,7 @@ class SamplerFields(QtWidgets.QWidget):
         form.setContentsMargins(0, 0, 0, 0)
         form.setSpacing(4)
         form.addRow(tr("Sampler"), ChoiceField(settings, "sampler", SAMPLERS))
+        form.addRow(tr("Schedule"), ChoiceField(settings, "schedule", SCHEDULES))
         guidance = DecimalField(
             settings, "guidance_scale", 1.0, 15.0,
             "How closely the words are followed: 1 for LCM and other fast models, 5 to 8 for "

@@ -1,10 +1,10 @@
-"""Nothing enters; the samplers leave, each with its text, its name and its tip, in English."""
+"""Nothing enters; samplers and schedules leave, each with text, name and tip, in English."""
 
 from __future__ import annotations
 
 from .fields import Choices
 
-__all__ = ["SAMPLERS"]
+__all__ = ["SAMPLERS", "SCHEDULES"]
 
 SAMPLERS: Choices = (
     ("As the model wants", "auto", "LCM where it can be, else Euler a."),
@@ -18,4 +18,12 @@ SAMPLERS: Choices = (
     ("DPM++ 2M SDE", "dpmpp_2m_sde", "10 steps and more."),
     ("DPM++ SDE", "dpmpp_sde", "8 steps and more."),
     ("UniPC", "unipc", "8 steps and more."),
+)
+
+SCHEDULES: Choices = (
+    ("As the sampler wants", "auto", "The steps as the sampler and the model want them."),
+    ("Even", "normal", "Steps of the same length."),
+    ("Karras", "karras", "Small steps at the end, for details: Euler, Heun, DPM++, UniPC."),
+    ("Exponential", "exponential", "As Karras, smaller still."),
+    ("From the very start", "trailing", "For few steps, with Lightning and Turbo models."),
 )
