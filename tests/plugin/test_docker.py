@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import statistics
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -13,6 +15,7 @@ from nijimi.model.settings import Settings
 from nijimi.qt import QtGui, QtWidgets
 from nijimi.ui.docker import DockerPanel
 from nijimi.ui.preview import Preview
+from nijimi.ui.preview_view import PreviewPanel
 from nijimi.ui.scroll import ScrollPanel
 from nijimi_protocol.geometry import Extent
 from nijimi_protocol.inpaint import InitialFill, InpaintMode
@@ -216,3 +219,32 @@ def test_the_menu_asks_for_people_files_and_layers(panel: DockerPanel) -> None:
     people.actions()[0].trigger()
     next(a for a in menu.actions() if a.text().startswith("Depth")).trigger()
     assert asked == ["standing", "depth"]
+
+
+def test_a_frame_of_512_px_costs_the_widgets_at_most_four_milliseconds(
+    panel: DockerPanel, application: Any
+) -> None:
+    """Both previews, the live line and their painting; the median, as other tests run beside."""
+    view = PreviewPanel(lambda _name: QtGui.QIcon())
+    panel.resize(300, 1000)
+    view.resize(520, 560)
+    panel.show()
+    view.show()
+    application.processEvents()
+    extent = Extent(512, 512)
+    spent_ms: list[float] = []
+    for n in range(60):
+        picture = Picture(
+            pixels=bytes([n, 2 * n, 3 * n, 255]) * extent.pixels, extent=extent,
+            area=extent.bounds, canvas=extent, document_id="A", revision=n, is_final=True,
+        )  # fmt: skip
+        started = time.perf_counter()
+        panel.show_picture(picture)
+        view.view.set_picture(picture)
+        panel.test_state.update(frame_ms=n, fps=3.0, has_picture=True)
+        application.processEvents()
+        spent_ms.append((time.perf_counter() - started) * 1000)
+    assert view.view.grab().toImage().pixelColor(260, 260).red() == 3 * 59
+    assert statistics.median(spent_ms) <= 4.0
+    panel.hide()
+    view.hide()
