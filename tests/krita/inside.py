@@ -426,6 +426,21 @@ def sent_people():
     return [[list(joint) for joint in person.body] for person in everybody]
 
 
+def add_pose_file(path):
+    contents().flow.controls.add_file(path)
+    yield 400
+    return layer_names()
+
+
+def sent_hands():
+    """The left hand of everybody whom the backend knows of, as it was sent."""
+    poses = contents().flow.controls._sender._poses
+    return [
+        [[joint.x, joint.y] for joint in person.left_hand]
+        for people in poses.values() for person in people
+    ]  # fmt: skip
+
+
 def control_rows():
     return [[row.kind, row.node_name, row.scale, row.enabled] for row in contents().controls.rows]
 

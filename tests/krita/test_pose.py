@@ -8,10 +8,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from nijimi_protocol.geometry import Extent
+from nijimi_protocol.openpose import openpose_text
+from nijimi_protocol.pose import Joint, Person
 
 from .session import Session
 
-ELBOW = 3
+ELBOW, LEFT_WRIST = 3, 7
+BODY = (
+    (256, 90), (256, 140), (210, 140), (195, 200), (190, 260), (302, 140), (330, 200), (350, 260),
+    (228, 270), (225, 350), (222, 440), (284, 270), (287, 350), (290, 440), (248, 82), (264, 82),
+    (236, 88), (276, 88),
+)  # fmt: skip
 
 
 def _joint(session: Session, number: int, person: int = 0) -> list[float]:
@@ -88,6 +96,36 @@ def test_a_drag_on_a_large_document_never_stops_krita(session: Session) -> None:
     else:
         pytest.fail(f"every drag stopped Krita or had no frames: {stalls}")
     assert session.inside("sent_people")[0][4] == pytest.approx(_joint(session, 4), abs=0.01)
+
+
+def _sent_hand(session: Session) -> list[float]:
+    """x and y of each point of the left hand, in turn."""
+    (points,) = session.inside("sent_hands")
+    return [value for point in points for value in point]
+
+
+def test_a_hand_of_a_file_goes_along_with_its_wrist(session: Session, tmp_path: Path) -> None:
+    body = tuple(Joint(x, y) for x, y in BODY)
+    wrist = body[LEFT_WRIST]
+    # Five fingers of four points, spread like a fan.
+    fan = [(wrist.x + (finger - 2) * 5 * n, wrist.y + 7 * n) for finger in range(5)
+           for n in range(1, 5)]  # fmt: skip
+    hand = (Joint(wrist.x, wrist.y), *(Joint(x, y) for x, y in fan))
+    file = tmp_path / "pose.json"
+    file.write_text(openpose_text((Person(body=body, left_hand=hand),), Extent(512, 512)))
+    session.go_live()
+    session.inside("add_pose_file", path=str(file))
+    session.wait_for(lambda: bool(session.inside("sent_people")))
+    began = [value for joint in hand for value in joint[:2]]
+    assert _sent_hand(session) == pytest.approx(began, abs=0.1)
+    _drag(session, LEFT_WRIST, 30, -40)
+    session.wait_for(lambda: session.inside("sent_people")[0][LEFT_WRIST][0] > wrist.x + 25)
+    session.nijimi("wait_until_shown")
+    session.step("screenshot", path=str(tmp_path / "hand.png"))
+    moved = [value for x, y, _ in hand for value in (x + 30, y - 40)]
+    assert _sent_hand(session) == pytest.approx(moved, abs=3)
+    session.inside("action", name="edit_undo")
+    session.wait_for(lambda: _sent_hand(session) == pytest.approx(began, abs=0.1))
 
 
 @pytest.mark.parametrize("resolution", [72.0, 300.0])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from xml.etree import ElementTree
 
 import pytest
@@ -11,11 +12,12 @@ from nijimi.canvas.pose_shapes import (
     NamedShape,
     figures_of,
     figures_svg,
+    hung,
     people_of,
     preset_person,
 )
 from nijimi_protocol.geometry import Extent
-from nijimi_protocol.pose import LIMBS, Person
+from nijimi_protocol.pose import LIMBS, Joint, Person
 
 CANVAS = Extent(800, 600)
 
@@ -48,6 +50,43 @@ def test_a_preset_fits_the_canvas_and_comes_back_from_its_shapes(name: str) -> N
     (again,) = people_of(figures)
     for one, other in zip(person.body, again.body, strict=True):
         assert one == pytest.approx(other, abs=0.01)
+
+
+def test_hands_and_face_come_back_from_their_shapes() -> None:
+    hand = tuple(Joint(100.0 + n, 200.0 + n) for n in range(21))
+    # A finger that was not seen, and a face of which only one point was.
+    hand = (*hand[:5], Joint(0.0, 0.0, 0.0), *hand[6:])
+    face = tuple(Joint(50.0, 60.0) if n == 30 else Joint(0.0, 0.0, 0.0) for n in range(70))
+    person = replace(preset_person("standing", CANVAS), left_hand=hand, face=face)
+    plain = preset_person("waving", CANVAS)
+    svg = figures_svg((person, plain), 0, CANVAS)
+    # As Krita copies somebody: every shape a second time, under the same name.
+    figures = figures_of([*_drawn(svg), *_drawn(figures_svg((person,), 0, CANVAS))])
+    again = people_of(figures)
+    assert len(again) == 3
+    for found in again[:2]:
+        assert found.left_hand == hand
+        assert found.face == face
+        assert found.right_hand == ()
+    assert again[2].left_hand == again[2].face == ()
+
+
+def test_a_hand_hangs_on_its_wrist_and_a_face_on_the_nose() -> None:
+    person = preset_person("standing", CANVAS)
+    wrist, nose = person.body[7], person.body[0]
+    hand = tuple(Joint(wrist.x + 30 + n, wrist.y + 2 * n) for n in range(21))
+    face = tuple(Joint(nose.x + n - 30, nose.y) for n in range(70))
+    drawn = _drawn(figures_svg((replace(person, left_hand=hand, face=face),), 0, CANVAS))
+    figure, shifts = hung(figures_of(drawn)[0])
+    # The face is where it belongs; the hand was not.
+    ((shapes, dx, dy),) = shifts
+    assert (len(shapes), dx, dy) == (21, pytest.approx(-30, abs=0.02), pytest.approx(0, abs=0.02))
+    assert figure.person.left_hand[0] == pytest.approx(wrist, abs=0.02)
+    assert figure.person.left_hand[20] == pytest.approx((wrist.x + 20, wrist.y + 40, 1), abs=0.02)
+    assert hung(figure)[1] == []
+    # Without a wrist it stays where it is.
+    alone = [shape for shape in drawn if shape.name != "P00_J07"]
+    assert hung(figures_of(alone)[0])[1] == []
 
 
 def test_right_is_on_the_left_of_somebody_who_faces_us() -> None:

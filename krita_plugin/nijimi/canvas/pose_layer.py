@@ -11,7 +11,7 @@ from typing import Any
 from nijimi_protocol.geometry import Extent
 from nijimi_protocol.pose import LIMBS, Person
 
-from ..qt import QtGui
+from ..qt import QtCore, QtGui
 from .document import document_extent, document_id
 from .journal import Journal
 from .nodes import find_node
@@ -20,8 +20,10 @@ from .pose_shapes import (
     LIMB_LENGTH_PX,
     Figure,
     NamedShape,
+    Shift,
     figures_of,
     figures_svg,
+    hung,
     joint_radius,
     limb_angle,
     people_of,
@@ -48,9 +50,14 @@ def read_people(document: Any, node_id: str) -> tuple[Person, ...] | None:
     figures = figures_of(_named(layer.shapes(), unit))
     if any(len(figure.limbs) < len(LIMBS) for figure in figures) and _is_ours(figures):
         figures = _completed(document, layer, figures, unit)
+    hanging: list[Figure] = []
     for figure in figures:
         _place_limbs(figure, unit, joint_radius(document_extent(document)))
-    return people_of(figures)
+        figure, shifts = hung(figure)
+        for shift in shifts:
+            _move(shift, unit)
+        hanging.append(figure)
+    return people_of(hanging)
 
 
 def add_people(
@@ -107,10 +114,9 @@ def _completed(document: Any, layer: Any, figures: list[Figure], unit: float) ->
     """Everybody with a number and limbs of their own."""
     canvas: Extent = document_extent(document)
     for n, figure in enumerate(figures):
-        for number, named in figure.joints.items():
-            named.shape.setName(f"P{n:02}_J{number:02}")
-        for number, named in figure.limbs.items():
-            named.shape.setName(f"P{n:02}_limb{number:02}")
+        for kind, shapes in figure.parts.items():
+            for number, named in shapes.items():
+                named.shape.setName(f"P{n:02}_{kind}{number:02}")
         if not figure.limbs:
             layer.addShapesFromSvg(figures_svg((figure.person,), n, canvas, limbs_only=True))
     return figures_of(_named(layer.shapes(), unit))
@@ -138,6 +144,15 @@ def _place_limbs(figure: Figure, unit: float, thickness: float) -> None:
         # Krita repaints neither the old place nor the new one by itself.
         limb.shape.updateAbsolute(old)
         limb.shape.update()
+
+
+def _move(shift: Shift, unit: float) -> None:
+    for named in shift.shapes:
+        shape = named.shape
+        old, place = shape.boundingBox(), shape.position()
+        shape.setPosition(QtCore.QPointF(place.x() + shift.dx * unit, place.y() + shift.dy * unit))
+        shape.updateAbsolute(old)
+        shape.update()
 
 
 def _matrix(start: NamedShape, angle: float, length: float, thickness: float, unit: float) -> Any:

@@ -1,7 +1,8 @@
 """People enter, a pose layer's SVG leaves; shapes' names and places enter, people leave.
 
 A joint is a disc named ``P00_J04``, as other pose plugins name theirs; a limb is ours and named
-``P00_limb03``, so that nobody else's bones are ever touched. Imports no Krita.
+``P00_limb03``, so that nobody else's bones are ever touched. Points of hands and face are smaller
+discs: ``P00_L20``, ``P00_R20``, ``P00_F69``. Imports no Krita.
 """
 
 from __future__ import annotations
@@ -20,8 +21,10 @@ __all__ = [
     "PRESETS",
     "Figure",
     "NamedShape",
+    "Shift",
     "figures_of",
     "figures_svg",
+    "hung",
     "joint_radius",
     "limb_angle",
     "people_of",
@@ -31,7 +34,20 @@ __all__ = [
 LIMB_LENGTH_PX, LIMB_HEIGHT_PX = 100, 10
 """Of a limb as it is drawn; its shape is then turned and stretched between its joints."""
 
-_NAME = re.compile(r"P(\d{1,3})_(J|limb)(\d{1,2})$")
+_NAME = re.compile(r"P(\d{1,3})_(J|L|R|F|limb)(\d{1,2})$")
+
+_COUNTS = {"J": 18, "L": 21, "R": 21, "F": 70, "limb": len(LIMBS)}
+_FINE = {"L": "left_hand", "R": "right_hand", "F": "face"}
+_ANCHORS = {"L": (7, 0), "R": (4, 0), "F": (0, 30)}
+"""The joint on which each hangs, and by which of its points: a hand's first is the wrist, a
+face's thirty-first the tip of the nose (OpenPose's output format)."""
+
+_NEAR_PX = 0.05
+
+_FINE_PART = 0.4
+"""Of a joint's radius: fingers lie close together."""
+
+_FINE_COLOURS = {"L": "#4060ff", "R": "#40a0ff", "F": "#e0e0e0"}
 
 _STANDING = (
     (0, -86), (0, -68), (-14, -68), (-18, -44), (-19, -22), (14, -68), (18, -44), (19, -22),
@@ -76,19 +92,28 @@ class NamedShape(NamedTuple):
 
 
 class Figure(NamedTuple):
-    """One person's shapes, by the number of joint or limb."""
+    """One person's shapes: by the letter or word of their names, then by number."""
 
-    joints: dict[int, NamedShape]
-    limbs: dict[int, NamedShape]
+    parts: dict[str, dict[int, NamedShape]]
+
+    @property
+    def joints(self) -> dict[int, NamedShape]:
+        return self.parts["J"]
+
+    @property
+    def limbs(self) -> dict[int, NamedShape]:
+        return self.parts["limb"]
 
     @property
     def person(self) -> Person:
-        places = [self.joints.get(n) for n in range(18)]
-        return Person(
-            body=tuple(
-                Joint(place.x, place.y) if place and place.is_visible else Joint(0.0, 0.0, 0.0)
-                for place in places
-            )
+        fine = {name: self._points(kind) for kind, name in _FINE.items() if self.parts[kind]}
+        return Person(body=self._points("J"), **fine)
+
+    def _points(self, kind: str) -> tuple[Joint, ...]:
+        places = [self.parts[kind].get(n) for n in range(_COUNTS[kind])]
+        return tuple(
+            Joint(place.x, place.y) if place and place.is_visible else Joint(0.0, 0.0, 0.0)
+            for place in places
         )
 
 
@@ -117,17 +142,46 @@ def figures_of(shapes: Iterable[NamedShape]) -> list[Figure]:
         if match is None:
             continue
         owner, kind, number = int(match[1]), match[2], int(match[3])
-        if number >= (18 if kind == "J" else len(LIMBS)):
+        if number >= _COUNTS[kind]:
             continue
         copy = 0
         while True:
-            figure = found.setdefault((owner, copy), Figure({}, {}))
-            kept = figure.joints if kind == "J" else figure.limbs
+            figure = found.setdefault((owner, copy), Figure({name: {} for name in _COUNTS}))
+            kept = figure.parts[kind]
             if number not in kept:
                 kept[number] = shape
                 break
             copy += 1
     return [found[key] for key in sorted(found) if found[key].joints]
+
+
+class Shift(NamedTuple):
+    """Shapes that are to move, in canvas pixels."""
+
+    shapes: tuple[NamedShape, ...]
+    dx: float
+    dy: float
+
+
+def hung(figure: Figure) -> tuple[Figure, list[Shift]]:
+    """The figure with hands at its wrists and the face at its nose, and what moved for that.
+
+    Hands and faces go along when a joint is dragged; a finger alone is moved as it is.
+    """
+    parts, shifts = dict(figure.parts), list[Shift]()
+    for kind, (joint, point) in _ANCHORS.items():
+        anchor, root = figure.joints.get(joint), figure.parts[kind].get(point)
+        if anchor is None or root is None or not (anchor.is_visible and root.is_visible):
+            continue
+        dx, dy = anchor.x - root.x, anchor.y - root.y
+        if max(abs(dx), abs(dy)) < _NEAR_PX:
+            continue
+        shapes = parts[kind]
+        shifts.append(Shift(tuple(shapes.values()), dx, dy))
+        parts[kind] = {
+            n: shape._replace(x=shape.x + dx, y=shape.y + dy) for n, shape in shapes.items()
+        }
+    return Figure(parts), shifts
 
 
 def people_of(figures: Sequence[Figure]) -> tuple[Person, ...]:
@@ -143,7 +197,7 @@ def limb_angle(start: tuple[float, float], end: tuple[float, float]) -> tuple[fl
 def figures_svg(
     people: Sequence[Person], first: int, canvas: Extent, *, limbs_only: bool = False
 ) -> str:
-    """Shapes for people who get the numbers from ``first`` on; limbs below joints.
+    """Shapes for people who get the numbers from ``first`` on; limbs below, joints on top.
 
     Limbs lie at the corner, ``LIMB_LENGTH_PX`` long, until they are placed.
     """
@@ -158,6 +212,14 @@ def figures_svg(
             )
         if limbs_only:
             continue
+        # Below the joints: of a wrist and the hand's first point it is the wrist that is caught.
+        parts += [
+            f'<circle id="P{n:02}_{kind}{number:02}" cx="{point.x:.2f}" cy="{point.y:.2f}" '
+            f'r="{radius * _FINE_PART:g}" fill="{_FINE_COLOURS[kind]}"/>'
+            for kind, name in _FINE.items()
+            for number, point in enumerate(getattr(person, name))
+            if point.confidence > 0
+        ]
         parts += [
             f'<circle id="P{n:02}_J{number:02}" cx="{joint.x:.2f}" cy="{joint.y:.2f}" '
             f'r="{radius:g}" fill="{_hex(number, 1.0)}"/>'
