@@ -20,6 +20,7 @@ from nijimi_protocol.params import RenderMode, RenderParams
 from .parity_controls import control_rows
 from .parity_references import reference_rows
 from .real_adapters import KINDS, write_adapter, write_embedding
+from .real_hypernets import through, write_hypernetwork
 from .real_layout import FAMILIES
 from .workbench import BAR, PROMPT, SCHEDULERS, Row, Workbench, gap, parity_params
 
@@ -34,6 +35,9 @@ def measure(families: tuple[str, ...] = FAMILIES) -> Iterator[Row]:
             yield from _pictures(bench)
             yield from _prompts(bench)
             yield from _adapters(bench)
+            if family != "sdxl":
+                # There are none for it.
+                yield _hypernetwork(bench)
             yield from control_rows(bench)
             if family != "sd2":
                 # None were released for it.
@@ -123,6 +127,19 @@ def _prompts(bench: Workbench) -> Iterator[Row]:
             feature="textual inversion", family=family, reference="diffusers",
             difference=gap(bench.ours(params), theirs),
         )  # fmt: skip
+
+
+def _hypernetwork(bench: Workbench) -> Row:
+    path = bench.folder / "mood.safetensors"
+    pairs = write_hypernetwork(path, bench.made.unet)
+    pipe = bench.pipeline("lcm", more={"unet": through(bench.made.unet, (pairs, 0.6))})
+    theirs = bench.theirs(pipe, parity_params(prompt=PROMPT), lcm_noise=True)
+    ours = bench.ours(parity_params(prompt=f"{PROMPT}<hypernet:mood:0.6>"))
+    path.unlink()
+    return Row(
+        feature="hypernetwork, converted", family=bench.made.family,
+        reference="the definition, written out", difference=gap(ours, theirs),
+    )  # fmt: skip
 
 
 def _skipped(bench: Workbench, prompt: str) -> torch.Tensor:

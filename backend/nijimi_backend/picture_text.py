@@ -26,7 +26,7 @@ def picture_text(
     digest = file_sha256(model.path) if model.is_file else ""
     hashes: dict[str, str] = {}
     for use in read_prompt(params.prompt, made.seed).adapters:
-        file = library.find([FileKind.LORA], use.name)
+        file = None if use.is_hypernet else library.find([FileKind.LORA], use.name)
         if file is not None:
             hashes[use.name] = weights_sha256(file.path)
     return info_text(params, made.sampler, *extent, model.name, digest, hashes)

@@ -51,7 +51,9 @@ _LAST_RESORT_S = 5.0
 _DEVICE_LOST_STATUS = 3
 _FAREWELL_S = 0.3
 
-_LISTED = (FileKind.LORA, FileKind.EMBEDDING, FileKind.UPSCALER, FileKind.VAE)
+_LISTED = (
+    FileKind.LORA, FileKind.EMBEDDING, FileKind.HYPERNETWORK, FileKind.UPSCALER, FileKind.VAE,
+)  # fmt: skip
 _MOST_ENTRY_BYTES = 200_000
 
 

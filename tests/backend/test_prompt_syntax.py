@@ -88,6 +88,13 @@ def test_adapters_are_taken_out_and_remarks_left_out() -> None:
     )
 
 
+def test_hypernetworks_and_lycoris_are_named_alike() -> None:
+    written = read_prompt("sea <lyco:ink:0.5><hypernet:ink:0.8><Hypernet:mood>")
+    assert written.text.strip() == "sea"
+    found = [(use.name, use.unet_weight, use.is_hypernet) for use in written.adapters]
+    assert found == [("ink", 0.5, False), ("ink", 0.8, True), ("mood", 1.0, True)]
+
+
 @pytest.mark.parametrize("text", ["<lora:a:b>", "<lora::1>", "<lora:a:1:2:3>", "<lora:a:1e9>"])
 def test_what_is_no_adapter_stays_text(text: str) -> None:
     found = read_prompt(text)

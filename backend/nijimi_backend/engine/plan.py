@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ..errors import NijimiError
@@ -10,7 +11,9 @@ from ..models.library import Library
 from .adapters import AdapterRack
 from .clock import StageClock
 from .denoiser import Denoiser, Guidance
+from .hypernets import HypernetRack
 from .prompt.room import PromptRoom
+from .prompt.syntax import AdapterUse
 from .recipe import choose_recipe
 from .request import FrameRequest
 from .samplers import Run, make_run
@@ -49,6 +52,7 @@ class Planner:
         self._schedule = schedule
         self.prompts = PromptRoom(bundle, library)
         self.adapters = AdapterRack(bundle, library)
+        self.hypernets = HypernetRack(bundle, library)
 
     def plan(self, request: FrameRequest, strength: float, clock: StageClock) -> Plan | None:
         """Prompts read, adapters laid on, steps counted; None where strength 0 asks for nothing.
@@ -62,10 +66,7 @@ class Planner:
             prompts = self.prompts.read(params)
             recipe = choose_recipe(params, prompts.adapters, bundle, self._library)
         with clock.stage("adapters"):
-            before = self.adapters.versions.get("unet", 0)
-            failures = self.adapters.use(recipe.adapters)
-            if self.adapters.versions.get("unet", 0) != before:
-                self._denoiser.weights_changed(is_plain=self.adapters.is_empty)
+            failures = self._lay_on(recipe.adapters)
         run = make_run(
             params, recipe.sampler, recipe.schedule, strength, _steps_of(request), self._schedule,
             bundle.scheduler_config, bundle.device.torch_device,
@@ -84,6 +85,22 @@ class Planner:
         )
         told = (*prompts.failures, *failures, *missing)
         return Plan(run=run, guidance=guidance, steps=calls, sampler=recipe.sampler, failures=told)
+
+    def _lay_on(self, wanted: Sequence[AdapterUse]) -> tuple[NijimiError, ...]:
+        """LoRAs on the weights and hypernetworks before attention: exactly these."""
+        before = self._unet_version
+        failures = (
+            *self.adapters.use([use for use in wanted if not use.is_hypernet]),
+            *self.hypernets.use([use for use in wanted if use.is_hypernet]),
+        )
+        if self._unet_version != before:
+            is_plain = self.adapters.is_empty and self.hypernets.is_empty
+            self._denoiser.weights_changed(is_plain=is_plain)
+        return failures
+
+    @property
+    def _unet_version(self) -> tuple[int, int]:
+        return self.adapters.versions.get("unet", 0), self.hypernets.version
 
 
 def _steps_of(request: FrameRequest) -> int:

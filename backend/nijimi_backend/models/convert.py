@@ -10,7 +10,7 @@ import json
 import subprocess
 import sys
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -22,6 +22,9 @@ __all__ = ["convert_pickle"]
 _TIMEOUT_S = 1800
 _ROOM_BYTES = 4 * 1024**3
 """What the reader's process may take besides four times the file: Python, torch, copies."""
+
+_WORDS = ("layer_structure", "activation_func", "is_layer_norm", "activate_output")
+"""What A1111 writes beside a hypernetwork's weights; no weight shows it."""
 
 _MOST_GROWTH = 20
 """An archive that says it unpacks to more than so many times its size is no file of weights."""
@@ -82,7 +85,12 @@ def tensors_of(value: object, prefix: str = "", depth: int = 0) -> dict[str, Any
     found: dict[str, Any] = {}
     if isinstance(value, torch.Tensor):
         return {prefix or "emb_params": value}
-    if depth > 8 or not isinstance(value, Mapping):
+    if depth > 8:
+        return found
+    if isinstance(value, (list, tuple)):
+        # A hypernetwork's two for each width.
+        value = dict(enumerate(cast("Sequence[object]", value)))
+    if not isinstance(value, Mapping):
         return found
     for key, each in cast("Mapping[object, object]", value).items():
         # Textual inversions keep theirs under string_to_param["*"].
@@ -91,6 +99,14 @@ def tensors_of(value: object, prefix: str = "", depth: int = 0) -> dict[str, Any
         inner = prefix if silent else f"{prefix}.{name}" if prefix else name
         found.update(tensors_of(each, inner, depth + 1))
     return found
+
+
+def words_of(value: object) -> dict[str, str]:
+    """What a hypernetwork's file says beside its weights."""
+    if not isinstance(value, Mapping):
+        return {}
+    given = cast("Mapping[object, object]", value)
+    return {name: str(given[name]) for name in _WORDS if given.get(name) is not None}
 
 
 def child(source: str, target: str, most_bytes: str) -> None:
@@ -113,7 +129,8 @@ def child(source: str, target: str, most_bytes: str) -> None:
         kept = {key: tensor.contiguous().clone() for key, tensor in tensors.items()}
         if not kept:
             raise ValueError("it holds no tensors")
-        save_file(kept, target, metadata={"format": "pt", "converted_from": Path(source).name})
+        metadata = {"format": "pt", "converted_from": Path(source).name, **words_of(value)}
+        save_file(kept, target, metadata=metadata)
         answer: dict[str, Any] = {"tensors": len(kept)}
     except pickle.UnpicklingError:
         answer = {"error": "it holds more than numbers, which could be a program"}

@@ -180,8 +180,12 @@ def _part(header: WeightsHeader) -> Recognised | None:
         return Recognised(kind=FileKind.TEXT_ENCODER)
     if any(key in keys for key in _UPSCALERS):
         return Recognised(kind=FileKind.UPSCALER)
-    if any(re.fullmatch(r"(320|640|768|1024|1280)\.[01]\.linear\.0\.weight", key) for key in keys):
-        return Recognised(kind=FileKind.HYPERNETWORK)
+    widths = {match[1] for key in keys
+              if (match := re.fullmatch(r"(\d+)\.[01]\.linear(?:\.0|1)\.weight", key))}  # fmt: skip
+    if widths & {"320", "640", "768", "1024", "1280"}:
+        family = next((name for width, name in (("768", "sd1"), ("1024", "sd2"))
+                       if width in widths), "")  # fmt: skip
+        return Recognised(kind=FileKind.HYPERNETWORK, family=family)
     return None
 
 

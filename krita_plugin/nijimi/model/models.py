@@ -41,13 +41,14 @@ class KnownModels(QtCore.QObject):
         return None
 
     def adapters(self, name: str) -> tuple[ModelEntry, ...]:
-        """LoRAs and embeddings for the checkpoint ``name``: of its family, or of none told."""
+        """What prompts can name for the checkpoint ``name``: LoRAs, embeddings, hypernetworks of
+        its family, or of none told."""
         model = self.chosen(name)
         family = model.family if model is not None else ""
         return tuple(
             entry
             for entry in self._entries
-            if entry.kind in ("lora", "embedding") and entry.family in ("", family)
+            if entry.kind in ("lora", "embedding", "hypernetwork") and entry.family in ("", family)
         )
 
     def vaes(self) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ __all__ = ["Completion", "Edit", "adjust_weight", "complete", "started_word"]
 
 _WORD_ENDS = " .,\\/!?%^*;:{}=`~()<>|\r\n\t"
 _WEIGHT = re.compile(r":(-?\d+(?:\.\d+)?)\Z")
-_LORA = re.compile(r"<(lora|lyco):([^:<>]+):(-?\d+(?:\.\d+)?)(:[^<>]*)?>")
+_LORA = re.compile(r"<(lora|lyco|hypernet):([^:<>]+):(-?\d+(?:\.\d+)?)(:[^<>]*)?>")
 _STEP, _LORA_STEP = 0.1, 0.05
 _LEAST, _MOST = -5.0, 5.0
 _MOST_FOUND = 30

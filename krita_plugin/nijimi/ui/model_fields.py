@@ -90,7 +90,8 @@ class ModelRow(QtWidgets.QWidget):
             nothing.setEnabled(False)
 
     def _insert(self, entry: ModelEntry) -> None:
-        word = f"<lora:{entry.name}:0.8>" if entry.kind == "lora" else entry.name
+        words = {"lora": f"<lora:{entry.name}:0.8>", "hypernetwork": f"<hypernet:{entry.name}:1>"}
+        word = words.get(entry.kind, entry.name)
         prompt = self._settings.get("prompt")
         if word not in prompt:
             self._settings.set("prompt", f"{prompt} {word}".strip())

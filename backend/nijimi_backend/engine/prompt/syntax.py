@@ -15,6 +15,8 @@ that painters use with it:
 | `[cat|dog]` | cat and dog in turn, step by step |
 | `{cat|dog}`, `__animals__` | one of them, or one line of animals.txt, chosen by the seed |
 | `<lora:name:0.8>`, `<lora:name:0.8:0.5>` | an adapter; two weights are UNet's and text's |
+| `<lyco:name:0.8>` | the same, from when LyCORIS was an extension |
+| `<hypernet:name:0.8>` | a hypernetwork |
 | `# words` | a remark, until the line ends |
 
 Two weights of an adapter: A1111 reads the text encoder's first; we read the UNet's first, as
@@ -26,7 +28,7 @@ from __future__ import annotations
 import random
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 __all__ = [
     "BREAK",
@@ -50,11 +52,12 @@ Lines = Callable[[str], Sequence[str]]
 
 @dataclass(frozen=True, kw_only=True)
 class AdapterUse:
-    """One `<lora:…>` of a prompt."""
+    """One `<lora:…>` of a prompt, or with ``is_hypernet`` one `<hypernet:…>`."""
 
     name: str
     unet_weight: float
     te_weight: float
+    is_hypernet: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,16 +77,17 @@ def read_prompt(text: str, seed: int = 0, lines: Lines = lambda _name: ()) -> Wr
     missing: list[str] = []
     plain = _without_remarks(text)
     plain = choose_alternatives(plain, random.Random(seed), lines, missing)
-    adapters: dict[str, AdapterUse] = {}
+    adapters: dict[tuple[str, bool], AdapterUse] = {}
 
     def take(match: re.Match[str]) -> str:
-        use = _adapter(match.group(1))
+        use = _adapter(match.group(2))
         if use is None:
             return match.group(0)
-        adapters[use.name] = use
+        use = replace(use, is_hypernet=match.group(1).lower() == "hypernet")
+        adapters[use.name, use.is_hypernet] = use
         return ""
 
-    plain = re.sub(r"<lora:([^<>]+)>", take, plain, flags=re.IGNORECASE)
+    plain = re.sub(r"<(lora|lyco|hypernet):([^<>]+)>", take, plain, flags=re.IGNORECASE)
     return Written(text=plain, adapters=tuple(adapters.values()), missing=tuple(missing))
 
 
