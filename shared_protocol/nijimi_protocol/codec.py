@@ -89,6 +89,7 @@ _TYPES: Mapping[type[object], int] = {
 
 
 _WITH_TILES = (UpdateTiles, Frame, BatchState, BatchPicture)
+_TILED = tuple(_TYPES[each] for each in _WITH_TILES)
 _IN_PARTS = (_TYPES[UpdateTiles], _TYPES[BatchPicture])
 
 
@@ -137,7 +138,7 @@ def decode(data: bytes | bytearray | memoryview, limits: Limits) -> Message:
     if reader is None:
         raise MalformedMessage(f"A message has the unknown type {kind}.")
     fields = parse_object(bytes(view[_HEADER.size : start]))
-    carries_tiles = kind in [_TYPES[each] for each in _WITH_TILES]
+    carries_tiles = kind in _TILED
     if not carries_tiles and start != len(view):
         raise MalformedMessage("A message has bytes behind its end.")
     if flags & ~_MORE or (flags and kind not in _IN_PARTS):

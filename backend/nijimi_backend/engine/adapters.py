@@ -8,7 +8,6 @@ however often a slider moves. Tensors are written in place: nothing is compiled 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -18,7 +17,7 @@ from ..models.bundle import ModelBundle
 from ..models.library import Library
 from ..models.lora_files import Lora, adapted_networks, changed_weight, read_lora
 from ..models.recognise import FileKind
-from .cache import StageCache
+from .file_shelf import FileShelf
 from .prompt.syntax import AdapterUse
 
 __all__ = ["AdapterRack"]
@@ -35,7 +34,7 @@ class AdapterRack:
     def __init__(self, bundle: ModelBundle, library: Library | None = None) -> None:
         self._bundle = bundle
         self._library = library
-        self._files: StageCache[Lora | NijimiError] = StageCache(_MOST_FILES)
+        self._files = FileShelf[Lora](_MOST_FILES, lambda path: read_lora(path, bundle))
         self._laid: dict[str, _Laid] = {}
         self._originals: dict[tuple[str, str], torch.Tensor] = {}
         self._parameters: dict[str, Mapping[str, torch.nn.Parameter]] = {}
@@ -84,21 +83,7 @@ class AdapterRack:
                 f"{self._bundle.info.title} ({family}).",
                 "Choose one that fits, or another model.",
             )
-        try:
-            date = file.path.stat().st_mtime_ns
-        except OSError as error:
-            raise ModelMissing(f"The LoRA {name} is gone ({error.strerror}).") from error
-        found = self._files.get((file.path, date), lambda: self._read(file.path))
-        if isinstance(found, NijimiError):
-            raise found
-        return found
-
-    def _read(self, path: Path) -> Lora | NijimiError:
-        """Why it cannot be is kept, too: a file is not read in vain at every frame."""
-        try:
-            return read_lora(path, self._bundle)
-        except NijimiError as error:
-            return error
+        return self._files.get(file.path, f"The LoRA {name}")
 
     def _lay(self, name: str, network: torch.nn.Module, laid: _Laid) -> None:
         before = self._laid.get(name, ())

@@ -326,23 +326,14 @@ class Engine:
 
     def _bundle_for(self, request: FrameRequest) -> ModelBundle:
         """The model with the autoencoder that was chosen; with its own where that cannot be."""
-        try:
-            chosen = self._vaes.get(request.params.vae)
-        except NijimiError:
-            # Told with the picture.
-            chosen = None
-        return self._bundle if chosen is None else replace(self._bundle, vae=chosen)
+        chosen = self._vaes.get(request.params.vae)
+        if chosen is None or isinstance(chosen, NijimiError):
+            return self._bundle
+        return replace(self._bundle, vae=chosen)
 
     def _vae_key(self, request: FrameRequest) -> Hashable:
         """What encodes the canvas: "" is the quicker autoencoder."""
         return self._vaes.key(request.params.vae) if self._vae_for(request) is None else ""
-
-    def _vae_failures(self, request: FrameRequest) -> tuple[NijimiError, ...]:
-        try:
-            self._vaes.get(request.params.vae)
-        except NijimiError as error:
-            return (error,)
-        return ()
 
     def _on_guess(self, request: FrameRequest) -> Callable[[torch.Tensor], None] | None:
         """What is to become of guesses at the latents, if anybody wants to look."""
@@ -359,6 +350,9 @@ class Engine:
         failures: tuple[NijimiError, ...] = (),
     ) -> Picture:
         timings = clock.timings_ms
+        vae = self._vaes.get(request.params.vae)
+        if isinstance(vae, NijimiError):
+            failures = (*failures, vae)
         return Picture(
             pixels=pixels,
             area=area if area is not None else request.extent.bounds,
@@ -366,7 +360,7 @@ class Engine:
             num_inference_steps=steps,
             model_ms=sum(timings.get(name, 0.0) for name in _NETWORK_STAGES),
             timings_ms=timings,
-            failures=(*failures, *self._vae_failures(request)),
+            failures=failures,
         )
 
 

@@ -17,7 +17,7 @@ from ..models.bundle import ModelBundle
 from ..models.hypernetworks import Hypernetwork, read_hypernetwork
 from ..models.library import Library
 from ..models.recognise import FileKind
-from .cache import StageCache
+from .file_shelf import FileShelf
 from .prompt.syntax import AdapterUse
 
 __all__ = ["HypernetRack"]
@@ -31,7 +31,7 @@ class HypernetRack:
     def __init__(self, bundle: ModelBundle, library: Library | None = None) -> None:
         self._bundle = bundle
         self._library = library
-        self._files: StageCache[Hypernetwork | NijimiError] = StageCache(_MOST_FILES)
+        self._files = FileShelf[Hypernetwork](_MOST_FILES, self._read)
         self._laid: tuple[tuple[Hypernetwork, float], ...] = ()
         self._hooks: list[Any] = []
         self.version = 0
@@ -64,24 +64,13 @@ class HypernetRack:
                 "Convert its .pt file with `nijimi models convert` into the models folder, or take "
                 "it out of the prompt.",
             )
-        try:
-            date = file.path.stat().st_mtime_ns
-        except OSError as error:
-            raise ModelMissing(f"The hypernetwork {name} is gone ({error.strerror}).") from error
-        found = self._files.get((file.path, date), lambda: self._read(file.path))
-        if isinstance(found, NijimiError):
-            raise found
-        return found
+        return self._files.get(file.path, f"The hypernetwork {name}")
 
-    def _read(self, path: Path) -> Hypernetwork | NijimiError:
-        """Why it cannot be is kept, too: a file is not read in vain at every frame."""
-        try:
-            found = read_hypernetwork(path, self._bundle.device)
-        except NijimiError as error:
-            return error
+    def _read(self, path: Path) -> Hypernetwork:
+        found = read_hypernetwork(path, self._bundle.device)
         width = int(self._bundle.unet.config["cross_attention_dim"])
         if width not in found.parts:
-            return ModelMissing(
+            raise ModelMissing(
                 f"The hypernetwork {found.name} is for another family than the model "
                 f"{self._bundle.info.title}.",
                 "Choose one that fits, or another model.",

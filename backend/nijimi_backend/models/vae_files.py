@@ -35,9 +35,9 @@ class VaeRoom:
         self._library = library
         self._known: tuple[Hashable, AutoencoderKL | NijimiError] | None = None
 
-    def get(self, name: str) -> AutoencoderKL | None:
-        """None for "": the model's own. Raises ``ModelMissing``, ``ModelCorrupt`` or
-        ``OutOfMemory``; the same again until a file comes or goes, without another look."""
+    def get(self, name: str) -> AutoencoderKL | NijimiError | None:
+        """None for "": the model's own. Where it cannot be, why: a ``ModelMissing``,
+        ``ModelCorrupt`` or ``OutOfMemory``, until a file comes or goes, without another look."""
         if not name:
             return None
         key = self.key(name)
@@ -45,10 +45,7 @@ class VaeRoom:
             # Never two of them in memory.
             self._known = None
             self._known = key, self._try(name)
-        found = self._known[1]
-        if isinstance(found, NijimiError):
-            raise found
-        return found
+        return self._known[1]
 
     def key(self, name: str) -> Hashable:
         """Tells one autoencoder from another, and from a newer file of the same name."""

@@ -18,6 +18,7 @@ from .nodes import find_node
 from .pose_shapes import (
     LIMB_HEIGHT_PX,
     LIMB_LENGTH_PX,
+    NEAR_PX,
     Figure,
     NamedShape,
     Shift,
@@ -33,9 +34,6 @@ from .room import ChosenNode
 __all__ = ["add_people", "read_people"]
 
 LAYER_NAME = "Pose"
-
-_NEAR_PX = 0.05
-"""A limb this near to its place is left alone."""
 
 
 def read_people(document: Any, node_id: str) -> tuple[Person, ...] | None:
@@ -134,10 +132,10 @@ def _place_limbs(figure: Figure, unit: float, thickness: float) -> None:
             continue
         middle = (start.x + end.x) / 2, (start.y + end.y) / 2
         angle, length = limb_angle((start.x, start.y), (end.x, end.y))
-        is_placed = abs(limb.x - middle[0]) < _NEAR_PX and abs(limb.y - middle[1]) < _NEAR_PX
+        is_placed = abs(limb.x - middle[0]) < NEAR_PX and abs(limb.y - middle[1]) < NEAR_PX
         matrix = limb.shape.transformation()
         stretched = (matrix.m11() ** 2 + matrix.m12() ** 2) ** 0.5
-        if is_placed and abs(stretched * LIMB_LENGTH_PX / unit - length) < _NEAR_PX:
+        if is_placed and abs(stretched * LIMB_LENGTH_PX / unit - length) < NEAR_PX:
             continue
         old = limb.shape.boundingBox()
         limb.shape.setTransformation(_matrix(start, angle, length, thickness, unit))

@@ -18,6 +18,7 @@ from nijimi_protocol.pose import JOINT_COLOURS, LIMBS, Joint, Person
 __all__ = [
     "LIMB_HEIGHT_PX",
     "LIMB_LENGTH_PX",
+    "NEAR_PX",
     "PRESETS",
     "Figure",
     "NamedShape",
@@ -42,7 +43,8 @@ _ANCHORS = {"L": (7, 0), "R": (4, 0), "F": (0, 30)}
 """The joint on which each hangs, and by which of its points: a hand's first is the wrist, a
 face's thirty-first the tip of the nose (OpenPose's output format)."""
 
-_NEAR_PX = 0.05
+NEAR_PX = 0.05
+"""What is this near to its place is left alone."""
 
 _FINE_PART = 0.4
 """Of a joint's radius: fingers lie close together."""
@@ -174,7 +176,7 @@ def hung(figure: Figure) -> tuple[Figure, list[Shift]]:
         if anchor is None or root is None or not (anchor.is_visible and root.is_visible):
             continue
         dx, dy = anchor.x - root.x, anchor.y - root.y
-        if max(abs(dx), abs(dy)) < _NEAR_PX:
+        if max(abs(dx), abs(dy)) < NEAR_PX:
             continue
         shapes = parts[kind]
         shifts.append(Shift(tuple(shapes.values()), dx, dy))

@@ -18,9 +18,10 @@ from nijimi_protocol.limits import MAX_BATCH_PICTURES
 
 from ..model.batches import BatchEntry, BatchQueue
 from ..model.settings import Settings
-from ..qt import QtCore, QtGui, QtWidgets, Signal
+from ..qt import QtGui, QtWidgets, Signal
 from ..texts import tr
 from .fields import NumberField
+from .pixmaps import small_pixmap
 
 __all__ = ["GenerateRow"]
 
@@ -126,16 +127,7 @@ class GenerateRow(QtWidgets.QWidget):
             return
         extent, pixels = look
         image = QtGui.QImage(pixels, *extent, QtGui.QImage.Format.Format_RGB32)
-        ratio = self.devicePixelRatioF()
-        side = round(_LOOK_PX * ratio)
-        pixmap = QtGui.QPixmap.fromImage(
-            image.scaled(
-                side, side, QtCore.Qt.AspectRatioMode.KeepAspectRatio,
-                QtCore.Qt.TransformationMode.SmoothTransformation,
-            )
-        )  # fmt: skip
-        pixmap.setDevicePixelRatio(ratio)
-        self._look.setPixmap(pixmap)
+        self._look.setPixmap(small_pixmap(image, _LOOK_PX, self.devicePixelRatioF()))
 
     def _fill_menu(self) -> None:
         self._menu.clear()

@@ -17,6 +17,7 @@ from ..model.picture import picture_image
 from ..model.results import Result, Results
 from ..qt import QtCore, QtGui, QtWidgets, Signal
 from ..texts import tr
+from .pixmaps import small_pixmap
 from .preview_view import PreviewPanel
 
 __all__ = ["ResultsStrip", "save_png"]
@@ -175,15 +176,7 @@ def save_png(result: Result, name: str) -> bool:
 
 
 def _thumbnail(result: Result, ratio: float) -> Any:
-    side = round(_SIDE_PX * ratio)
-    image = picture_image(result.picture).scaled(
-        side,
-        side,
-        QtCore.Qt.AspectRatioMode.KeepAspectRatio,
-        QtCore.Qt.TransformationMode.SmoothTransformation,
-    )
-    pixmap = QtGui.QPixmap.fromImage(image)
-    pixmap.setDevicePixelRatio(ratio)
+    pixmap = small_pixmap(picture_image(result.picture), _SIDE_PX, ratio)
     icon = QtGui.QIcon()
     # Qt would tint the icon of the chosen one.
     icon.addPixmap(pixmap, QtGui.QIcon.Mode.Normal)
