@@ -9,6 +9,7 @@ quarter of the time there. Keep the ``--scale`` of the full size, or the second 
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ import torch
 from torch.nn import functional
 
 from .networks import make_autoencoder
-from .tokens import make_tokenizer, token_rows
+from .tokens import load_tokenizer, make_tokenizer, token_rows
 from .workspace import arguments, device_of, load_checkpoint
 
 
@@ -41,6 +42,7 @@ def encode_file(model: Any, path: Path, px: int, device: torch.device) -> torch.
 def main() -> None:
     parser = arguments("Encode each picture, each sketch and their mirrors once.", 0)
     parser.add_argument("--px", type=int, default=256, help="side of the pictures to encode")
+    parser.add_argument("--words", type=Path, help="a tokenizer to keep, else one is learnt")
     parser.add_argument("--scale", type=float, help="else found from the latents")
     options = parser.parse_args()
     device = device_of(options.threads)
@@ -54,7 +56,11 @@ def main() -> None:
     scale = options.scale or 1.0 / latents.float().std().item()
     truths: list[dict[str, Any]] = json.loads((options.work / "train.json").read_text())
     flat = [text for truth in truths for text in truth["captions"]]
-    tokenizer = make_tokenizer(flat, options.work / "tokenizer")
+    if options.words:
+        shutil.copytree(options.words, options.work / "tokenizer", dirs_exist_ok=True)
+        tokenizer = load_tokenizer(options.work / "tokenizer")
+    else:
+        tokenizer = make_tokenizer(flat, options.work / "tokenizer")
     rows = token_rows(tokenizer, flat).to(torch.int16)  # 4N x 77
     empty = token_rows(tokenizer, [""]).to(torch.int16)
     torch.save(

@@ -5,14 +5,18 @@ CLIPTextModel, UNet2DConditionModel and AutoencoderTiny (TAESD's shape), only sm
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
+import torch
 from diffusers import AutoencoderTiny, UNet2DConditionModel
+from safetensors.torch import load_file
 from transformers import CLIPTextConfig, CLIPTextModel
 
 __all__ = [
     "LATENT_CHANNELS",
     "SCHEDULER",
+    "begin_from",
     "fill_averaged",
     "make_autoencoder",
     "make_text_encoder",
@@ -68,6 +72,15 @@ def fill_averaged(base: dict[str, Any], unet: Any, text_encoder: Any) -> None:
     parameters = [*unet.parameters(), *text_encoder.parameters()]
     for parameter, value in zip(parameters, values, strict=True):
         parameter.data.copy_(value)
+
+
+def begin_from(folder: Path, network: torch.nn.Module) -> None:
+    """Fill a network with an exported part, such as ``nijimi-mini/unet``, as fp32.
+
+    So training goes on from the committed model where its checkpoints are lost.
+    """
+    (weights,) = folder.glob("*.safetensors")
+    network.load_state_dict({key: value.float() for key, value in load_file(weights).items()})
 
 
 def make_unet() -> UNet2DConditionModel:

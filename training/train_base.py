@@ -18,8 +18,9 @@ import torch
 from diffusers import DDPMScheduler
 from diffusers.training_utils import EMAModel
 
-from .networks import SCHEDULER, make_text_encoder, make_unet
-from .workspace import Log, arguments, device_of, load_checkpoint, resume, save_parts
+from .networks import SCHEDULER, begin_from, make_text_encoder, make_unet
+from .tokens import same_words
+from .workspace import Log, arguments, device_of, resume, save_parts
 
 SNR_GAMMA = 5.0
 CAPTION_DROP = 0.1
@@ -31,7 +32,7 @@ def main() -> None:
     parser = arguments("Train the base model.", 45)
     parser.add_argument("--rate", type=float, default=7e-4)
     parser.add_argument("--sketches", type=float, default=0.3, help="part of each batch")
-    parser.add_argument("--start", type=Path, help="a base.pt whose UNet to begin with")
+    parser.add_argument("--start", type=Path, help="an exported model to begin with")
     options = parser.parse_args()
     device = device_of(options.threads)
     torch.manual_seed(options.seed)
@@ -48,8 +49,10 @@ def main() -> None:
     path = options.work / "base.pt"
     parts: dict[str, Any] = {"unet": unet, "text": text, "optimizer": optimizer, "ema": ema}
     step = resume(path, **parts)
-    if not step and options.start and (other := load_checkpoint(options.start)):
-        unet.load_state_dict(other["unet"])
+    if not step and options.start:
+        begin_from(options.start / "unet", unet)
+        if same_words(options.start / "tokenizer", options.work / "tokenizer"):
+            begin_from(options.start / "text_encoder", text)
         parts["ema"] = ema = EMAModel(
             parameters, decay=0.998, use_ema_warmup=True, inv_gamma=1.0, power=0.75
         )
