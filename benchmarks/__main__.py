@@ -88,9 +88,9 @@ def _inpaint(args: argparse.Namespace) -> Reports:
 
 
 def _parity(args: argparse.Namespace) -> Reports:
-    from . import parity
+    from . import parity, parity_flow
 
-    rows = list(parity.measure())
+    rows = [*parity.measure(), *parity_flow.flow_rows()]
     print(parity.parity_table(rows))
     if args.markdown:
         args.markdown.write_text(parity.parity_page(rows), encoding="utf-8")
@@ -100,7 +100,7 @@ def _parity(args: argparse.Namespace) -> Reports:
 def _loading(args: argparse.Namespace) -> Reports:
     from . import loading
 
-    reports = [loading.measure_family(family) for family in ("sd1", "sdxl")]
+    reports = [loading.measure_family(family, args.dtype) for family in args.families]
     print(loading.loading_table(reports))
     return reports
 
@@ -139,7 +139,7 @@ def _load(args: argparse.Namespace) -> Reports:
 def _switches(args: argparse.Namespace) -> Reports:
     from . import switches
 
-    report = switches.measure(args.count)
+    report = switches.measure(args.count, full_size=args.full_size)
     print(switches.switch_table(report))
     return [vars(report)]
 
@@ -178,7 +178,9 @@ def _parser() -> argparse.ArgumentParser:
     inpaint.add_argument("--pictures", type=Path, help="folder for pictures side by side")
     parity = add("parity", _parity, "how far our latents are from diffusers' own pipelines")
     parity.add_argument("--markdown", type=Path, help="the page to write")
-    add("loading", _loading, "time and memory to load checkpoint files of the real size")
+    loading = add("loading", _loading, "time and memory to load checkpoint files of the real size")
+    loading.add_argument("--families", nargs="+", choices=("sd1", "sdxl"), default=("sd1", "sdxl"))
+    loading.add_argument("--dtype", default="", help="such as bfloat16; else what suits the CPU")
     documents = add(
         "documents", _documents, "two runs of Krita a seed, one without us: layers must be equal"
     )
@@ -194,6 +196,7 @@ def _parser() -> argparse.ArgumentParser:
     load.add_argument("--pace", type=float, default=0.0, help="seconds between strokes")
     switches = add("switches", _switches, "models changed in turn: what stays in memory")
     switches.add_argument("--count", type=int, default=50)
+    switches.add_argument("--full-size", action="store_true", help="SD1.5's shapes; minutes")
     reliability = add("reliability", _reliability, "tests of faults and attacks, as a page")
     reliability.add_argument("--results", type=Path, required=True, help="JSON of the long runs")
     reliability.add_argument(

@@ -11,13 +11,14 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import psutil
 import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
-from nijimi_backend.models.device import choose_device
+from nijimi_backend.models.device import Device, choose_device
 from nijimi_backend.models.headers import read_header
 from nijimi_backend.models.library import Library
 from nijimi_backend.models.loader import load_model
@@ -26,22 +27,22 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProject
 
 from .real_layout import save_networks
 
-__all__ = ["loading_table", "measure_family"]
+__all__ = ["loading_table", "measure_family", "write_full_size"]
 
 
-def measure_family(family: str) -> dict[str, Any]:
-    """One row: bytes, seconds and peaks."""
+def measure_family(family: str, dtype: str = "") -> dict[str, Any]:
+    """One row: bytes, seconds and peaks. ``dtype``: such as "bfloat16", else what suits the CPU."""
     with tempfile.TemporaryDirectory() as name:
         path = Path(name) / f"{family}.safetensors"
-        _write(path, family)
+        write_full_size(path, family)
         # Both find the file in the system's cache: what is measured is ours, not the disk's.
-        rows = {what: _alone(what, path) for what in ("floor", "load")}
+        rows = {what: _alone(what, path, dtype) for what in ("floor", "load")}
         size = path.stat().st_size
     return {"family": family, "file_bytes": size, **rows}
 
 
-def _alone(what: str, path: Path) -> dict[str, Any]:
-    code = f"from benchmarks.loading import run_{what}; run_{what}({str(path)!r})"
+def _alone(what: str, path: Path, dtype: str) -> dict[str, Any]:
+    code = f"from benchmarks.loading import run_{what}; run_{what}({str(path)!r}, {dtype!r})"
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True,
         cwd=Path(__file__).resolve().parent.parent,
@@ -57,10 +58,17 @@ def _peak_bytes() -> int:
     return psutil.Process().memory_info().rss
 
 
-def run_load(name: str) -> None:
+def _device(dtype: str) -> Device:
+    device = choose_device("cpu")
+    if not dtype:
+        return device
+    return replace(device, dtype=getattr(torch, dtype), title=f"{device.title}, told {dtype}")
+
+
+def run_load(name: str, dtype: str) -> None:
     """In a process of its own: load as the backend does."""
     path = Path(name)
-    device = choose_device("cpu")
+    device = _device(dtype)
     library = Library([path.parent])
     library.models()
     base = psutil.Process().memory_info().rss
@@ -76,17 +84,17 @@ def run_load(name: str) -> None:
     }))  # fmt: skip
 
 
-def run_floor(name: str) -> None:
+def run_floor(name: str, dtype: str) -> None:
     """In a process of its own: read the file and convert every tensor, nothing else."""
     path = Path(name)
-    dtype = choose_device("cpu").dtype
+    wanted = _device(dtype).dtype
     read_header(path)
     started = time.perf_counter()
-    kept = [value.to(dtype, copy=True) for value in load_file(path).values()]
+    kept = [value.to(wanted, copy=True) for value in load_file(path).values()]
     print(json.dumps({"seconds": time.perf_counter() - started, "tensors": len(kept)}))
 
 
-def _write(path: Path, family: str) -> None:
+def write_full_size(path: Path, family: str) -> None:
     torch.set_default_dtype(torch.float16)
     try:
         networks = _real(family)

@@ -297,9 +297,10 @@ def parity_page(rows: list[Row]) -> str:
     return f"""# Parity
 
 Made by `python -m benchmarks parity --markdown docs/parity.md`; `tests/backend/test_checkpoints.py`
-holds every row to {BAR:.0e}. Each family is a checkpoint file with the names, nesting and text
-widths of the released files, small channels and random weights; the same inputs and seed go through
-our engine and through the reference, in float32 on a CPU. A picture's difference is that of its
+and `test_flow_models.py` hold every row to {BAR:.0e}. Each family is a checkpoint file or a folder
+with the names, nesting and text widths of the released ones (those of language models excepted),
+small channels and random weights; the same inputs and seed go through our engine and through the
+reference, in float32 on a CPU. A picture's difference is that of its
 latents before decoding, an adapter's that of the weights, a prompt's that of the embeddings.
 
 {len(rows)} rows, the largest difference {worst:.1e}.
@@ -309,5 +310,6 @@ latents before decoding, an adapter's that of the weights, a prompt's that of th
 Where we differ on purpose: strength shortens the way through the noise, not the number of steps
 (diffusers' 8 steps at strength 0.5 are our 4); the shorter of prompt and negative prompt is filled
 up with empty chunks (in the web UIs an option); an adapter's two weights are read as UNet's and
-then text's.
+then text's; flow-matching networks are told the exact noise by every solver, where diffusers' other
+solvers tell them whole thousandths (the rows compare with that put right).
 """

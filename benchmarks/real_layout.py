@@ -22,6 +22,7 @@ __all__ = [
     "FAMILIES",
     "RealLayout",
     "original_unet_names",
+    "original_vae_name",
     "save_networks",
     "write_checkpoint",
 ]
@@ -79,7 +80,7 @@ def save_networks(
     for key, value in unet.state_dict().items():
         weights["model.diffusion_model." + names[key]] = value
     for key, value in vae.state_dict().items():
-        name, value = _vae_name(key, value, len(vae.config["block_out_channels"]))
+        name, value = original_vae_name(key, value, len(vae.config["block_out_channels"]))
         weights["first_stage_model." + name] = value
     if family == "sd1":
         weights.update(_clip(encoders[0], "cond_stage_model.transformer.text_model."))
@@ -206,7 +207,7 @@ def original_unet_names(unet: Any) -> dict[str, str]:
     return names
 
 
-def _vae_name(key: str, value: torch.Tensor, levels: int) -> tuple[str, torch.Tensor]:
+def original_vae_name(key: str, value: torch.Tensor, levels: int) -> tuple[str, torch.Tensor]:
     name = re.sub(r"down_blocks\.(\d+)\.resnets\.", r"down.\1.block.", key)
     name = re.sub(r"down_blocks\.(\d+)\.downsamplers\.0\.", r"down.\1.downsample.", name)
     name = re.sub(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import statistics
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import psutil
@@ -19,6 +19,8 @@ from nijimi_protocol.geometry import Extent
 from nijimi_protocol.params import RenderMode, RenderParams
 
 from tests.support.tiny_model import write_tiny_model
+
+from .loading import write_full_size
 
 __all__ = ["SwitchReport", "measure", "switch_table"]
 
@@ -41,18 +43,26 @@ class SwitchReport:
         return statistics.linear_regression(range(len(settled)), settled).slope
 
 
-def measure(switches: int) -> SwitchReport:
-    """Load two small models in turn, and render with each."""
+def measure(switches: int, *, full_size: bool = False) -> SwitchReport:
+    """Load two models in turn, and render a small picture with each.
+
+    ``full_size``: files of SD1.5's real shapes; else models that load in milliseconds.
+    """
     process = psutil.Process()
     rss_mib: list[float] = []
     tensors: list[int] = []
     with tempfile.TemporaryDirectory() as name:
-        write_tiny_model(Path(name) / "one")
-        write_tiny_model(Path(name) / "two", prediction_type="epsilon", full_vae=True)
-        library = Library([Path(name)])
+        folder = Path(name)
+        if full_size:
+            for each in ("one", "two"):
+                write_full_size(folder / f"{each}.safetensors", "sd1")
+        else:
+            write_tiny_model(folder / "one")
+            write_tiny_model(folder / "two", prediction_type="epsilon", full_vae=True)
+        library = Library([folder])
         params = RenderParams(mode=RenderMode.TXT2IMG, num_inference_steps=2, prompt="a house")
         for n in range(switches):
-            info = library.find_model(("one", "two")[n % 2])
+            info = replace(library.find_model(("one", "two")[n % 2]), native_px=64)
             engine = Engine(load_model(info, choose_device("cpu")), library)
             engine.render(FrameRequest(params=params, extent=Extent(64, 64)))
             del engine

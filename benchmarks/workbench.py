@@ -37,7 +37,17 @@ from nijimi_protocol.params import RenderMode, RenderParams
 
 from .real_layout import RealLayout, write_checkpoint
 
-__all__ = ["BAR", "PROMPT", "SCHEDULERS", "Row", "Workbench", "gap", "parity_params"]
+__all__ = [
+    "BAR",
+    "CPU",
+    "PROMPT",
+    "SCHEDULERS",
+    "Row",
+    "Workbench",
+    "gap",
+    "latents_of",
+    "parity_params",
+]
 
 BAR = 1e-4
 """Largest absolute difference on latents, fp32."""
@@ -46,7 +56,7 @@ PROMPT = "a red boat on the sea, evening light"
 NEGATIVE = "blurry"
 SEED = 7
 
-_CPU = Device(torch_device=torch.device("cpu"), dtype=torch.float32, title="CPU")
+CPU = Device(torch_device=torch.device("cpu"), dtype=torch.float32, title="CPU")
 
 SCHEDULERS: dict[str, tuple[Any, dict[str, Any]]] = {
     "lcm": (LCMScheduler, {}),
@@ -83,7 +93,7 @@ class Workbench:
         self.folder = folder
         self.made: RealLayout = write_checkpoint(folder / f"{family}-model.safetensors", family)
         self.library = Library([folder])
-        self.engine = Engine(load_model(self.library.find_model(f"{family}-model"), _CPU),
+        self.engine = Engine(load_model(self.library.find_model(f"{family}-model"), CPU),
                              self.library)  # fmt: skip
         side = 128
         self.extent = Extent(side, side)
@@ -93,21 +103,9 @@ class Workbench:
         self, params: RenderParams, canvas: Any = None, controls: tuple[Control, ...] = ()
     ) -> torch.Tensor:
         """The clean latents that our engine would decode."""
-        seen: list[torch.Tensor] = []
-
-        def keep(_bundle: Any, latents: torch.Tensor, _vae: Any) -> Any:
-            seen.append(latents.clone())
-            return np.zeros((8, 8, 4), dtype=np.uint8)
-
         request = FrameRequest(params=params, extent=self.extent, canvas=canvas, controls=controls)
-        with (
-            self.eager(),
-            mock.patch.object(engine_module, "decode_latents", keep),
-            # Small networks, small pictures: what is compared does not depend on their size.
-            mock.patch.object(engine_module, "render_extent", return_value=self.extent),
-        ):
-            assert not self.engine.render(request).failures
-        return seen[0]
+        with self.eager():
+            return latents_of(self.engine, request)
 
     @staticmethod
     def eager() -> AbstractContextManager[object]:
@@ -170,6 +168,23 @@ class Workbench:
             call["negative_prompt"] = params.negative_prompt
         call.update(options)
         return pipe(**call).images
+
+
+def latents_of(engine: Engine, request: FrameRequest) -> torch.Tensor:
+    """The clean latents that an engine would decode, rendered at the request's own size."""
+    seen: list[torch.Tensor] = []
+
+    def keep(_bundle: Any, latents: torch.Tensor, _vae: Any) -> Any:
+        seen.append(latents.clone())
+        return np.zeros((8, 8, 4), dtype=np.uint8)
+
+    with (
+        mock.patch.object(engine_module, "decode_latents", keep),
+        # Small networks, small pictures: what is compared does not depend on their size.
+        mock.patch.object(engine_module, "render_extent", return_value=request.extent),
+    ):
+        assert not engine.render(request).failures
+    return seen[0]
 
 
 def _padded_with_zero(tokenizer: Any) -> Any:

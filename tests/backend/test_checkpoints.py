@@ -82,8 +82,7 @@ def test_other_number_types_load(tmp_path: Path, dtype: torch.dtype) -> None:
 def test_an_inpaint_checkpoint_is_known_and_renders(tmp_path: Path) -> None:
     write_checkpoint(tmp_path / "m.safetensors", "sd1", in_channels=9)
     library = Library([tmp_path])
-    engine = Engine(load_model(library.find_model("m"), choose_device("cpu")), library)
-    assert engine.denoiser.takes_masks
+    assert load_model(library.find_model("m"), choose_device("cpu")).takes_masks
     assert library.files()[0].found.form == "inpaint"
 
 

@@ -19,6 +19,7 @@ from nijimi_backend.engine.engine import Engine, open_engine
 from nijimi_backend.engine.prompt.encode import Conditioning
 from nijimi_backend.engine.request import Control, FrameRequest
 from nijimi_backend.engine.samplers import LcmRun
+from nijimi_backend.engine.sampling import Schedule
 from nijimi_backend.errors import BadInput, ModelCorrupt, ModelMissing
 from nijimi_backend.models import controls as controls_module
 from nijimi_backend.models.controls import find_control, list_controls, load_control
@@ -321,7 +322,8 @@ def test_several_controls_are_the_sum_of_their_residuals(
             mid_block_additional_residual=middle,
             down_intrablock_additional_residuals=[each.clone() for each in within],
         ).sample  # fmt: skip
-        start = Start(latents=latents[:1], extent=size, run=LcmRun((499,), engine.schedule))
+        schedule = Schedule.from_config(bundle.scheduler_config)
+        start = Start(latents=latents[:1], extent=size, run=LcmRun((499,), schedule))
         guided = Guidance(by_step=[Conditioning(embeds=embeds[:1])], scale=1.0)
         ours = engine.denoiser.predict(start, guided, latents[:1], 0, None, steering)
     if batch == 1:

@@ -15,6 +15,7 @@ from ..models.bundle import ModelBundle
 from .cache import StageCache
 from .control.reference import References
 from .control.residuals import Extras, Steering
+from .flow.family import FlowFamily
 from .frozen import frozen
 from .prompt.encode import Conditioning
 from .samplers import Run
@@ -104,30 +105,21 @@ class Start:
 
 
 class Denoiser:
-    """Noises and the UNet of one model, each kept for as long as it may be needed."""
+    """Noises and the network of one model, each kept for as long as it may be needed."""
 
-    def __init__(self, bundle: ModelBundle) -> None:
+    def __init__(self, bundle: ModelBundle, family: FlowFamily | None = None) -> None:
         self._bundle = bundle
+        self._family = family
         self.noises: StageCache[torch.Tensor] = StageCache(4)
         self._unets: StageCache[Callable[..., Any]] = StageCache(4)
         self._packs = True
 
-    @property
-    def takes_masks(self) -> bool:
-        """Whether this is an inpaint checkpoint: mask and known latents are inputs, too."""
-        config = self._bundle.unet.config
-        return int(config["in_channels"]) == 2 * int(config["out_channels"]) + 1
-
-    @property
-    def takes_scale(self) -> bool:
-        """Whether the guidance scale is an input of its own, as in distilled (LCM) models."""
-        return bool(self._bundle.unet.config["time_cond_proj_dim"])
-
     def noise(self, seed: int, extent: Extent, count: int) -> torch.Tensor:
         """``count`` noises for pictures of ``extent``: count x 1 x C x h x w."""
         scale = self._bundle.latent_scale
-        channels = int(self._bundle.unet.config["out_channels"])
-        shape = (1, channels, extent.height // scale, extent.width // scale)
+        shape = (
+            1, self._bundle.latent_channels, extent.height // scale, extent.width // scale
+        )  # fmt: skip
         device = self._bundle.device.torch_device
         # The generator gives the same first noises for any count: the seed keeps its meaning.
         return self.noises.get(
@@ -157,9 +149,22 @@ class Denoiser:
 
         ``on_guess`` is given what each step but the last takes them to be.
         """
+        with self._bundle.placement.at_work(self._bundle.unet):
+            return self._run(params, start, guidance, steering, should_stop, on_step, on_guess)
+
+    def _run(
+        self,
+        params: RenderParams,
+        start: Start,
+        guidance: Guidance,
+        steering: Steering,
+        should_stop: Callable[[], bool],
+        on_step: Callable[[int, int], None],
+        on_guess: Callable[[torch.Tensor], None] | None,
+    ) -> torch.Tensor:
         latents, condition, run = start.latents, start.condition, start.run
         count = len(run.timesteps)
-        if condition is None and self.takes_masks:
+        if condition is None and self._bundle.takes_masks:
             # Such a network wants a mask always: repaint all, and nothing is known.
             condition = torch.zeros_like(latents)
             condition = torch.cat([torch.ones_like(latents[:, :1]), condition], dim=1)
@@ -221,6 +226,10 @@ class Denoiser:
         run, dtype = start.run, self._bundle.device.dtype
         told = guidance.by_step[n]
         embeds, batch = told.embeds, told.embeds.shape[0]
+        if self._family is not None:
+            rows = latents.to(dtype).expand(batch, -1, -1, -1).contiguous()
+            output = self._family.velocity(rows, run.timesteps[n] / 1000.0, told).float()
+            return _guided(output, guidance)
         time = run.timesteps[n]
         # Whole timesteps stay whole: networks were traced with them.
         when = torch.tensor(int(time) if time == int(time) else time, device=latents.device)
@@ -234,8 +243,7 @@ class Denoiser:
             both = torch.cat([scaled, condition], dim=1)
             plain = both.to(dtype).expand(batch, -1, -1, -1).contiguous()
         scales: tuple[torch.Tensor, ...] = ()
-        if self.takes_scale:
-            width = int(self._bundle.unet.config["time_cond_proj_dim"])
+        if width := self._bundle.guidance_width:
             made = guidance_embedding(guidance.scale, width).to(latents.device, dtype)
             scales = (made.expand(batch, -1),)
         shown = steering.references
@@ -254,17 +262,21 @@ class Denoiser:
             ones = tuple(torch.ones_like(each) for each in told_pictures[count:])
             examples = (plain, when, embeds, *told_pictures[:count], *ones, *rest)
             unet = self._unets.get(key, lambda: frozen(network, examples))
-        output = unet(*inputs).float()
-        if batch == 1:
-            return output
-        negative, positive = output.chunk(2)
-        return guided(negative, positive, guidance.scale, guidance.rescale)
+        return _guided(unet(*inputs).float(), guidance)
 
     def _added(self, told: Conditioning, extent: Extent) -> tuple[torch.Tensor, ...]:
         """SDXL's pooled text, and sizes: of the original, of the crop's corner, of the picture."""
-        if told.pooled is None or not self._bundle.unet.config["addition_embed_type"]:
+        if told.pooled is None or not self._bundle.takes_sizes:
             return ()
         size = (extent.height, extent.width)
         sizes = torch.tensor([*size, 0, 0, *size], device=told.embeds.device)
         sizes = sizes.to(told.embeds.dtype).expand(told.embeds.shape[0], -1).contiguous()
         return told.pooled.to(told.embeds.dtype), sizes
+
+
+def _guided(output: torch.Tensor, guidance: Guidance) -> torch.Tensor:
+    """One output 1 x C x h x w of one, or of two with the negative prompt's first."""
+    if output.shape[0] == 1:
+        return output
+    negative, positive = output.chunk(2)
+    return guided(negative, positive, guidance.scale, guidance.rescale)

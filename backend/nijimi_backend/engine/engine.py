@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import logging
 from collections.abc import Callable, Hashable
 from dataclasses import replace
 from pathlib import Path
@@ -14,10 +15,11 @@ from nijimi_protocol.inpaint import InitialFill, InpaintMode
 from nijimi_protocol.params import RenderMode, RenderParams
 from nijimi_protocol.upscale import UpscaleParams
 
-from ..errors import BadInput, DeviceLost, NijimiError, OutOfMemory
+from ..errors import BadInput, NijimiError, OutOfMemory
 from ..models.bundle import Autoencoder, ModelBundle
 from ..models.catalog import ModelInfo
-from ..models.device import choose_device, is_device_lost, is_out_of_memory
+from ..models.device import choose_device, expect_out_of_memory
+from ..models.headers import first_line
 from ..models.library import Library, open_library
 from ..models.loader import LoadProgress, load_model
 from ..models.tiny_vae import find_tiny_vae, load_tiny_vae
@@ -27,6 +29,7 @@ from .cache import StageCache
 from .clock import StageClock
 from .control.residuals import ControlRoom, Steering
 from .denoiser import Denoiser, Start
+from .flow.family import flow_family
 from .inpaint.compose import compose, join_layers
 from .inpaint.fill import fill_selection
 from .inpaint.plan import InpaintPlan, make_plan
@@ -36,12 +39,14 @@ from .plan import Plan, Planner
 from .request import FrameRequest, Picture, Pixels
 from .resolution import render_extent
 from .samplers import Run
-from .sampling import Repaint, Schedule
+from .sampling import Repaint
 from .small_canvas import SmallCanvases
 from .stages import decode_latents, encode_canvas, resize_canvas, resize_mask
 from .upscaling import upscale
 
 __all__ = ["Engine", "open_engine"]
+
+log = logging.getLogger(__name__)
 
 _NETWORK_STAGES = ("prompt", "adapters", "control", "encode", "denoise", "decode")
 
@@ -54,9 +59,9 @@ class Engine:
         self._library = library
         tiny = find_tiny_vae(bundle.info, library)
         self._live_vae = load_tiny_vae(tiny, bundle.device) if tiny is not None else None
-        self.schedule = Schedule.from_config(bundle.scheduler_config)
-        self.denoiser = Denoiser(bundle)
-        self._planner = Planner(bundle, library, self.denoiser, self.schedule)
+        family = flow_family(bundle)
+        self.denoiser = Denoiser(bundle, family)
+        self._planner = Planner(bundle, library, self.denoiser, family)
         self.prompts, self.adapters = self._planner.prompts, self._planner.adapters
         self.controls = ControlRoom(bundle, library)
         # Two for each region of a selection: what is there, and what an inpaint checkpoint is told.
@@ -84,26 +89,40 @@ class Engine:
         """Render one frame.
 
         ``should_stop`` is asked between steps; then ``RenderCancelled`` comes. Strength 0 gives
-        the canvas back, at the model's resolution, without running a network.
+        the canvas back, at the model's resolution, without running a network. Where memory runs
+        out, more time is spent to need less of it, which the picture's failures tell once.
         """
+        given_up: list[NijimiError] = []
+        while True:
+            picture = self._try(request, should_stop, on_step)
+            if picture is not None:
+                return replace(picture, failures=(*picture.failures, *given_up))
+            # Here the failed try holds nothing any more.
+            told = self._bundle.placement.give_up_more()
+            if told is None:
+                raise OutOfMemory(
+                    "The picture does not fit into the device's memory.",
+                    "Close other programs, or choose a smaller model.",
+                )
+            given_up = [told]
+
+    def _try(
+        self,
+        request: FrameRequest,
+        should_stop: Callable[[], bool],
+        on_step: Callable[[int, int], None],
+    ) -> Picture | None:
+        """None where memory ran out."""
         try:
             with torch.inference_mode():
                 if request.upscale is not None:
                     return self._upscale(request, request.upscale, should_stop, on_step)
                 return self._render(request, should_stop, on_step)
         except (RuntimeError, MemoryError) as error:
-            if is_device_lost(error):
-                raise DeviceLost(
-                    "The graphics card failed while it was rendering.",
-                    "The backend starts again; if this comes back, update the card's driver.",
-                ) from error
-            if not is_out_of_memory(error):
-                raise
+            expect_out_of_memory(error)
+            log.warning("memory ran out (%s)", first_line(error))
             self.encodings.clear()
-            raise OutOfMemory(
-                "The picture does not fit into the device's memory.",
-                "Close other programs, or choose a smaller model.",
-            ) from error
+            return None
 
     def warm_up(self) -> None:
         """Render once unseen, so that the first frame costs what the others do."""
@@ -271,7 +290,7 @@ class Engine:
             strength_map = torch.from_numpy(resize_mask(region.repaint, cells).astype(np.float32))
             strength_map = (strength_map / 255.0)[None, None].to(original.device)
             condition = None
-            if self.denoiser.takes_masks:
+            if bundle.takes_masks:
                 hidden = fill_selection(before, repaint_mask, InitialFill.NEUTRAL)
                 known = self.encodings.get(
                     (*key, "hidden"), lambda: encode_canvas(bundle, hidden, live_vae).float()
@@ -376,10 +395,14 @@ def open_engine(
     device: str = "auto",
     progress: LoadProgress = lambda *_: None,
     library: Library | None = None,
+    budget_bytes: int | None = None,
 ) -> Engine:
-    """Find, load and warm up a model. Raises a ``NijimiError`` that says what is wrong."""
+    """Find, load and warm up a model. Raises a ``NijimiError`` that says what is wrong.
+
+    ``budget_bytes``: what networks may take of the device's memory; None for all there is.
+    """
     library = library or open_library(models_dir)
     info = library.find_model(model_name)
-    engine = Engine(load_model(info, choose_device(device), progress), library)
+    engine = Engine(load_model(info, choose_device(device, budget_bytes), progress), library)
     engine.warm_up()
     return engine

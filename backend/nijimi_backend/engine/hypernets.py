@@ -68,7 +68,8 @@ class HypernetRack:
 
     def _read(self, path: Path) -> Hypernetwork:
         found = read_hypernetwork(path, self._bundle.device)
-        width = int(self._bundle.unet.config["cross_attention_dim"])
+        config: Any = self._bundle.unet.config
+        width = int(config.get("cross_attention_dim") or 0)
         if width not in found.parts:
             raise ModelMissing(
                 f"The hypernetwork {found.name} is for another family than the model "

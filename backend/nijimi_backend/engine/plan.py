@@ -11,10 +11,12 @@ from ..models.library import Library
 from .adapters import AdapterRack
 from .clock import StageClock
 from .denoiser import Denoiser, Guidance
+from .flow.family import FlowFamily
+from .flow.run import make_flow_run
 from .hypernets import HypernetRack
 from .prompt.room import PromptRoom
 from .prompt.syntax import AdapterUse
-from .recipe import choose_recipe
+from .recipe import Recipe, choose_recipe
 from .request import FrameRequest
 from .samplers import Run, make_run
 from .sampling import Schedule
@@ -44,13 +46,14 @@ class Planner:
         bundle: ModelBundle,
         library: Library | None,
         denoiser: Denoiser,
-        schedule: Schedule,
+        family: FlowFamily | None = None,
     ) -> None:
         self._bundle = bundle
         self._library = library
         self._denoiser = denoiser
-        self._schedule = schedule
-        self.prompts = PromptRoom(bundle, library)
+        self._family = family
+        self._schedule = Schedule.from_config(bundle.scheduler_config) if family is None else None
+        self.prompts = PromptRoom(bundle, library, family)
         self.adapters = AdapterRack(bundle, library)
         self.hypernets = HypernetRack(bundle, library)
 
@@ -67,15 +70,12 @@ class Planner:
             recipe = choose_recipe(params, prompts.adapters, bundle, self._library)
         with clock.stage("adapters"):
             failures = self._lay_on(recipe.adapters)
-        run = make_run(
-            params, recipe.sampler, recipe.schedule, strength, _steps_of(request), self._schedule,
-            bundle.scheduler_config, bundle.device.torch_device,
-        )  # fmt: skip
+        run = self._run(request, recipe, strength)
         if run is None:
             return None
         calls = len(run.timesteps)
         steps = [int(run.part(n) * calls + 1e-6) for n in range(calls)]
-        guides = params.guidance_scale > 1.0 and not self._denoiser.takes_scale
+        guides = params.guidance_scale > 1.0 and not bundle.guidance_width
         with clock.stage("prompt"):
             by_step, missing = self.prompts.conditioning(
                 prompts, params, steps, calls, self.adapters.text_version, guides=guides
@@ -85,6 +85,19 @@ class Planner:
         )
         told = (*prompts.failures, *failures, *missing)
         return Plan(run=run, guidance=guidance, steps=calls, sampler=recipe.sampler, failures=told)
+
+    def _run(self, request: FrameRequest, recipe: Recipe, strength: float) -> Run | None:
+        config, device = self._bundle.scheduler_config, self._bundle.device.torch_device
+        steps = _steps_of(request)
+        if self._family is not None:
+            return make_flow_run(
+                self._family, recipe.sampler, recipe.schedule, strength, steps, config, device
+            )
+        assert self._schedule is not None, "it is missing for flow-matching families only"
+        return make_run(
+            request.params, recipe.sampler, recipe.schedule, strength, steps, self._schedule,
+            config, device,
+        )  # fmt: skip
 
     def _lay_on(self, wanted: Sequence[AdapterUse]) -> tuple[NijimiError, ...]:
         """LoRAs on the weights and hypernetworks before attention: exactly these."""

@@ -49,6 +49,10 @@ def choose_recipe(
     A plain checkpoint becomes a live one by an LCM-LoRA of its family in the library: it is laid
     on by itself, unless the prompt names one or another sampler was chosen.
     """
+    if bundle.is_flow:
+        # No LCM-LoRA is for them; those of few steps have it in their weights.
+        sampler = "euler" if params.sampler == "auto" else params.sampler
+        return Recipe(sampler=sampler, schedule=params.schedule, adapters=adapters)
     own_sampler, own_schedule = _own(bundle)
     sampler, schedule = params.sampler, params.schedule
     names = [use.name.lower() for use in adapters]
@@ -67,7 +71,7 @@ def choose_recipe(
 
 def _own(bundle: ModelBundle) -> tuple[str, str]:
     """The sampler and schedule that a model was distilled for; "" for a plain one."""
-    if bundle.unet.config["time_cond_proj_dim"]:
+    if bundle.guidance_width:
         return "lcm", "auto"
     config = bundle.scheduler_config
     name = str(config.get("_class_name", ""))

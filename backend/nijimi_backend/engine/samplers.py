@@ -29,7 +29,7 @@ from nijimi_protocol.params import SAMPLERS, RenderParams
 from ..errors import BadInput
 from .sampling import Schedule, add_noise, lcm_step, lcm_timesteps, predict_x0
 
-__all__ = ["LcmRun", "Run", "Sampler", "SchedulerRun", "make_run"]
+__all__ = ["LcmRun", "Run", "Sampler", "SchedulerRun", "count_steps", "make_run"]
 
 
 class Run(Protocol):
@@ -235,14 +235,14 @@ def make_run(
         part = max(strength, 1.0 / origin)
         scheduler.set_timesteps(min(steps, int(origin * part + 1e-9)), device=device, strength=part)
         return SchedulerRun(scheduler, 0, params, schedule)
-    whole, run = _counts(steps, strength)
+    whole, run = count_steps(steps, strength)
     scheduler.set_timesteps(whole, device=device)
     count = len(scheduler.timesteps)
     begin = count - min(count, run * known.order - (known.order - 1))
     return SchedulerRun(scheduler, begin, params, schedule)
 
 
-def _counts(steps: int, strength: float) -> tuple[int, int]:
+def count_steps(steps: int, strength: float) -> tuple[int, int]:
     """Steps of the whole way, and how many of them run: as many as were asked for, if they fit."""
     if strength >= 1.0:
         return steps, steps

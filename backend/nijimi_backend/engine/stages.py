@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import cv2
@@ -93,7 +94,8 @@ def encode_canvas(
     images = images.permute(2, 0, 1)[None]  # 1 x 3 x h x w, channels last in memory
     vae: Any = live_vae if live_vae is not None and can_encode(live_vae) else bundle.vae
     images = images.to(vae.dtype) / 127.5 - 1.0
-    encoded = vae.encode(images)
+    with _brought(bundle, vae):
+        encoded = vae.encode(images)
     is_tiny = isinstance(vae, AutoencoderTiny)
     latents = encoded.latents if is_tiny else encoded.latent_dist.mode()
     config = vae.config
@@ -109,11 +111,18 @@ def decode_latents(
     config = vae.config
     shift = config.get("shift_factor") or 0.0
     latents = (latents / config["scaling_factor"] + shift).to(vae.dtype)
-    sample = vae.decode(latents).sample
+    with _brought(bundle, vae):
+        sample = vae.decode(latents).sample
     rgb = sample[0].float().add(1.0).mul(127.5).clamp(0.0, 255.0).round().to(torch.uint8)
     pixels = np.full((rgb.shape[1], rgb.shape[2], 4), 255, dtype=np.uint8)
     pixels[..., :3] = rgb.flip(0).permute(1, 2, 0).cpu().numpy()  # 3 x H x W to H x W x BGR
     return pixels
+
+
+def _brought(bundle: ModelBundle, vae: Any) -> AbstractContextManager[None]:
+    """A tiny autoencoder stays where it is: it takes next to nothing."""
+    is_tiny = isinstance(vae, AutoencoderTiny)
+    return nullcontext() if is_tiny else bundle.placement.at_work(vae)
 
 
 def seeded_noise(seed: int, shape: tuple[int, ...], count: int) -> torch.Tensor:

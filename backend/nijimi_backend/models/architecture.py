@@ -7,6 +7,7 @@ family, as published in the model cards of SD 1.5, SD 2.1 and SDXL 1.0.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable
 from typing import Any
@@ -18,7 +19,9 @@ from .recognise import UNET, VAE
 __all__ = [
     "TEXT_PREFIXES",
     "count_parts",
+    "flow_scheduler_config",
     "scheduler_config",
+    "sd3_config",
     "text_config",
     "unet_config",
     "vae_config",
@@ -28,10 +31,18 @@ TEXT_PREFIXES: dict[str, tuple[str, ...]] = {
     "sd1": ("cond_stage_model.transformer.",),
     "sd2": ("cond_stage_model.model.",),
     "sdxl": ("conditioner.embedders.0.transformer.", "conditioner.embedders.1.model."),
+    "sd3": ("text_encoders.clip_l.transformer.", "text_encoders.clip_g.transformer."),
 }
 """Where each family's text encoders lie in the file."""
 
-_LATENT_SCALES = {"sd1": 0.18215, "sd2": 0.18215, "sdxl": 0.13025}
+_LATENT_SCALES = {
+    "sd1": (0.18215, 0.0),
+    "sd2": (0.18215, 0.0),
+    "sdxl": (0.13025, 0.0),
+    "sd3": (1.5305, 0.0609),
+    "zimage": (0.3611, 0.1159),
+}
+"""What latents are multiplied by, and what is taken off them before."""
 
 _HEAD_WIDTH = 64
 """Of OpenAI's and OpenCLIP's text encoders, and of attention in SD2 and SDXL; SD1 has 8 heads."""
@@ -109,6 +120,7 @@ def vae_config(header: WeightsHeader, family: str, prefix: str = VAE) -> dict[st
     """Arguments of ``AutoencoderKL``, of the original names or diffusers'; raises
     ``ModelCorrupt``."""
     shapes = header.with_prefix(prefix)
+    scale, shift = _LATENT_SCALES.get(family, _LATENT_SCALES["sd1"])
     down, block = "encoder.down", "block"
     if "encoder.down_blocks.0.resnets.0.conv1.weight" in shapes:
         down, block = "encoder.down_blocks", "resnets"
@@ -121,7 +133,11 @@ def vae_config(header: WeightsHeader, family: str, prefix: str = VAE) -> dict[st
             "layers_per_block": count_parts(shapes, f"{down}.0.{block}"),
             "down_block_types": ("DownEncoderBlock2D",) * levels,
             "up_block_types": ("UpDecoderBlock2D",) * levels,
-            "scaling_factor": _LATENT_SCALES.get(family, 0.18215),
+            "scaling_factor": scale,
+            "shift_factor": shift or None,
+            # The newer ones, of 16 channels, have none.
+            "use_quant_conv": "quant_conv.weight" in shapes,
+            "use_post_quant_conv": "post_quant_conv.weight" in shapes,
         }
     except KeyError as error:
         raise ModelCorrupt(
@@ -139,6 +155,8 @@ def text_config(header: WeightsHeader, prefix: str) -> dict[str, Any]:
     """
     shapes = header.with_prefix(prefix)
     is_open_clip = "token_embedding.weight" in shapes
+    # SD3's files name OpenCLIP's encoder as transformers does.
+    is_clip = not is_open_clip and prefix != TEXT_PREFIXES["sd3"][1]
     try:
         if is_open_clip:
             words, width = shapes["token_embedding.weight"]
@@ -164,12 +182,50 @@ def text_config(header: WeightsHeader, prefix: str) -> dict[str, Any]:
         "num_hidden_layers": layers,
         "num_attention_heads": max(1, width // _HEAD_WIDTH),
         "max_position_embeddings": places,
-        "hidden_act": "gelu" if is_open_clip else "quick_gelu",
+        "hidden_act": "quick_gelu" if is_clip else "gelu",
         "projection_dim": shapes.get("text_projection", (0, width))[1],
         "bos_token_id": words - 2,
         "eos_token_id": words - 1,
-        "pad_token_id": 0 if is_open_clip else words - 1,
+        "pad_token_id": words - 1 if is_clip else 0,
     }
+
+
+def sd3_config(header: WeightsHeader) -> dict[str, Any]:
+    """Arguments of ``SD3Transformer2DModel``; raises ``ModelCorrupt`` for a shape it cannot have.
+
+    The width of a head (64) is that of every released SD3; no shape shows it.
+    """
+    shapes = header.with_prefix(UNET)
+    try:
+        width, channels, patch, _ = shapes["x_embedder.proj.weight"]
+        places = shapes["pos_embed"][1]
+        blocks = count_parts(shapes, "joint_blocks")
+        return {
+            "patch_size": patch,
+            "in_channels": channels,
+            "out_channels": shapes["final_layer.linear.weight"][0] // patch**2,
+            "num_layers": blocks,
+            "num_attention_heads": width // _HEAD_WIDTH,
+            "attention_head_dim": _HEAD_WIDTH,
+            "joint_attention_dim": shapes["context_embedder.weight"][1],
+            "caption_projection_dim": shapes["context_embedder.weight"][0],
+            "pooled_projection_dim": shapes["y_embedder.mlp.0.weight"][1],
+            "pos_embed_max_size": math.isqrt(places),
+            "dual_attention_layers": tuple(
+                n for n in range(blocks) if f"joint_blocks.{n}.x_block.attn2.qkv.weight" in shapes
+            ),
+            "qk_norm": "rms_norm" if "joint_blocks.0.x_block.attn.ln_q.weight" in shapes else None,
+        }
+    except (KeyError, ValueError) as error:
+        raise ModelCorrupt(
+            f"The transformer of {header.path.name} is incomplete ({error} is missing).",
+            "Copy or download it again, whole.",
+        ) from error
+
+
+def flow_scheduler_config() -> dict[str, Any]:
+    """SD3's way through the noise, as its published folders have it."""
+    return {"num_train_timesteps": 1000, "shift": 3.0}
 
 
 def scheduler_config(*, predicts_v: bool, zero_snr: bool = False) -> dict[str, Any]:

@@ -10,12 +10,23 @@ from typing import Any, cast
 
 from .recognise import Recognised, text_width_family
 
-__all__ = ["EMBEDDED_DIR", "ModelInfo", "default_models_dir", "describe_file", "describe_folder"]
+__all__ = [
+    "EMBEDDED_DIR",
+    "FLOW_FAMILIES",
+    "ModelInfo",
+    "data_dir",
+    "default_models_dir",
+    "describe_file",
+    "describe_folder",
+]
 
 EMBEDDED_DIR = Path(__file__).resolve().parent.parent / "embedded"
 
+_WORDS = ("vocab.json|tokenizer.json", "merges.txt|tokenizer.json")
+"""Newer folders keep a tokenizer in one file; | stands between what will do."""
+
 _PARTS = {
-    "tokenizer": ("vocab.json", "merges.txt"),
+    "tokenizer": _WORDS,
     "text_encoder": ("config.json", "*.safetensors"),
     "unet": ("config.json", "*.safetensors"),
     "vae": ("config.json", "*.safetensors"),
@@ -23,12 +34,29 @@ _PARTS = {
 }
 
 _SECOND_PARTS = {
-    "tokenizer_2": ("vocab.json", "merges.txt"),
+    "tokenizer_2": _WORDS,
     "text_encoder_2": ("config.json", "*.safetensors"),
 }
 """SDXL's other text encoder."""
 
-_NATIVE_PX = {"sdxl-refiner": 1024, "mini": 256, "sd1": 512, "sd2": 512, "sdxl": 1024}
+_FLOW_PARTS = {
+    "transformer": ("config.json", "*.safetensors"),
+    "vae": ("config.json", "*.safetensors"),
+    "scheduler": ("scheduler_config.json",),
+    "tokenizer": ("tokenizer_config.json",),
+    "text_encoder": ("config.json", "*.safetensors"),
+}
+
+_NATIVE_PX = {
+    "sdxl-refiner": 1024, "mini": 256, "sd1": 512, "sd2": 512, "sdxl": 1024,
+    "sd3": 1024, "zimage": 1024,
+}  # fmt: skip
+
+FLOW_FAMILIES = ("sd3", "zimage")
+"""Transformers that were trained by flow matching (Lipman et al., arXiv 2210.02747)."""
+
+_FLOW_CLASSES = {"SD3Transformer2DModel": "sd3", "ZImageTransformer2DModel": "zimage"}
+"""What a folder's transformer says that it is."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,14 +80,16 @@ class ModelInfo:
         """Parts that a complete model folder has and this one lacks."""
         if self.is_file:
             return []
-        parts = {**_PARTS, **(_SECOND_PARTS if self.family == "sdxl" else {})}
+        parts = _FLOW_PARTS if self.family in FLOW_FAMILIES else _PARTS
+        if self.family in ("sdxl", "sd3"):
+            parts = {**parts, **_SECOND_PARTS}
         missing = [part for part in parts if not (self.path / part).is_dir()]
         for part, patterns in parts.items():
             if part not in missing:
                 missing += [
-                    f"{part}/{pattern}"
+                    f"{part}/{pattern.partition('|')[0]}"
                     for pattern in patterns
-                    if not any((self.path / part).glob(pattern))
+                    if not any(any((self.path / part).glob(each)) for each in pattern.split("|"))
                 ]
         return missing
 
@@ -67,13 +97,16 @@ class ModelInfo:
 def default_models_dir() -> Path:
     """Where painters put models of their own: NIJIMI_MODELS, or models in the user's data."""
     named = os.environ.get("NIJIMI_MODELS")
-    if named:
-        return Path(named)
+    return Path(named) if named else data_dir() / "models"
+
+
+def data_dir() -> Path:
+    """Where this user's programs keep what they made."""
     if os.name == "nt":
         base = Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData" / "Local"))
     else:
         base = Path(os.environ.get("XDG_DATA_HOME", Path.home() / ".local" / "share"))
-    return base / "nijimi" / "models"
+    return base / "nijimi"
 
 
 def describe_file(path: Path, found: Recognised, size_bytes: int) -> ModelInfo:
@@ -94,9 +127,12 @@ def describe_folder(path: Path, *, embedded: bool = False) -> ModelInfo:
     """A folder with a model_index.json; what it lacks shows when it is loaded."""
     unet = _json(path / "unet" / "config.json")
     vae = _json(path / "vae" / "config.json")
+    transformer = _json(path / "transformer" / "config.json")
     width = unet.get("cross_attention_dim")
-    family = text_width_family(width if isinstance(width, int) else 0) or "mini"
-    sample = unet.get("sample_size")
+    family = _FLOW_CLASSES.get(str(transformer.get("_class_name")), "")
+    family = family or text_width_family(width if isinstance(width, int) else 0) or "mini"
+    # Z-Image's names no size: it has no table of places.
+    sample = (unet or transformer).get("sample_size")
     channels = vae.get("encoder_block_out_channels") or vae.get("block_out_channels")
     scale = 2 ** (len(cast("list[int]", channels)) - 1) if isinstance(channels, list) else 8
     native = sample * scale if isinstance(sample, int) else _NATIVE_PX[family]

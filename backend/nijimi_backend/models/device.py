@@ -7,25 +7,32 @@ from dataclasses import dataclass
 
 import torch
 
-from ..errors import BadInput
+from ..errors import BadInput, DeviceLost
 
-__all__ = ["Device", "choose_device", "is_device_lost", "is_out_of_memory"]
+__all__ = [
+    "Device",
+    "choose_device",
+    "expect_out_of_memory",
+    "is_device_lost",
+    "is_out_of_memory",
+]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Device:
-    """Where networks run and in which type."""
+    """Where networks run and in which type. ``budget_bytes``: what they may take; None for all."""
 
     torch_device: torch.device
     dtype: torch.dtype
     title: str
+    budget_bytes: int | None = None
 
     @property
     def is_cuda(self) -> bool:
         return self.torch_device.type == "cuda"
 
 
-def choose_device(wish: str = "auto") -> Device:
+def choose_device(wish: str = "auto", budget_bytes: int | None = None) -> Device:
     """CUDA where torch sees one, else the CPU in the type that measures faster."""
     if wish not in ("auto", "cpu", "cuda"):
         raise BadInput(f"There is no device named {wish!r}.", "Choose auto, cpu or cuda.")
@@ -36,11 +43,19 @@ def choose_device(wish: str = "auto") -> Device:
         )
     if wish != "cpu" and torch.cuda.is_available():
         name = torch.cuda.get_device_name()
-        return Device(torch_device=torch.device("cuda"), dtype=torch.float16, title=name)
+        if budget_bytes is not None:
+            whole = torch.cuda.get_device_properties(0).total_memory
+            torch.cuda.set_per_process_memory_fraction(min(1.0, budget_bytes / whole))
+        return Device(
+            torch_device=torch.device("cuda"), dtype=torch.float16, title=name,
+            budget_bytes=budget_bytes,
+        )  # fmt: skip
     dtype = _faster_on_cpu()
     name = str(dtype).removeprefix("torch.")
     title = f"CPU, {torch.get_num_threads()} threads, {name}"
-    return Device(torch_device=torch.device("cpu"), dtype=dtype, title=title)
+    return Device(
+        torch_device=torch.device("cpu"), dtype=dtype, title=title, budget_bytes=budget_bytes
+    )
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -51,6 +66,17 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and (
         "DefaultCPUAllocator" in text or "not enough memory" in text
     )
+
+
+def expect_out_of_memory(error: BaseException) -> None:
+    """Nothing where memory ran out; else raises ``DeviceLost``, or the error itself."""
+    if is_device_lost(error):
+        raise DeviceLost(
+            "The graphics card failed while it was rendering.",
+            "The backend starts again; if this comes back, update the card's driver.",
+        ) from error
+    if not is_out_of_memory(error):
+        raise error
 
 
 def is_device_lost(error: BaseException) -> bool:

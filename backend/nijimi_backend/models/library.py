@@ -28,7 +28,7 @@ _DEPTH = 5
 _USUAL = ("ComfyUI", "Documents/ComfyUI", "stable-diffusion-webui", "stable-diffusion-webui-forge")
 """Where the others keep theirs, below the home folder."""
 
-_PAINTABLE = ("sd1", "sd2", "sdxl")
+_PAINTABLE = ("sd1", "sd2", "sdxl", "sd3")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,6 +101,12 @@ class Library:
         folder = own_folder(self)
         for file in self.files():
             if file.name == name:
+                if file.found.kind is FileKind.TRANSFORMER and not file.trouble:
+                    raise ModelMissing(
+                        f"{name} is only the network of {file.found.family or 'a model'}, without "
+                        "its text encoder and autoencoder.",
+                        f"Put the whole model, a folder with a model_index.json, into {folder}.",
+                    )
                 raise ModelMissing(
                     file.trouble or f"{name} is a {file.found.kind.value}, no checkpoint.",
                     "Choose another model.",
@@ -133,7 +139,7 @@ class Library:
             if file.trouble or file.found.family not in _PAINTABLE:
                 raise ModelMissing(
                     file.trouble or f"{path.name} is no checkpoint that Nijimi can paint with.",
-                    "Choose a checkpoint for SD 1.x, SD 2.x or SDXL.",
+                    "Choose a checkpoint for SD 1.x, SD 2.x, SDXL or SD3.",
                 )
             return describe_file(path, file.found, file.size_bytes)
         raise ModelMissing(f"There is no model at {path}.", "Name a folder or a .safetensors file.")

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import AutoencoderKL, AutoencoderTiny, UNet2DConditionModel
+from diffusers import UNet2DConditionModel
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
 from ..errors import ModelCorrupt, OutOfMemory
-from .bundle import Autoencoder, ModelBundle, TextTower, special_token
-from .catalog import ModelInfo
+from .bundle import ModelBundle
+from .catalog import FLOW_FAMILIES, ModelInfo
 from .device import Device, is_out_of_memory
+from .folders import FlowFolder, Folder
 from .headers import first_line
+from .placement import Placement
 from .single_file import SingleFile
 from .weight_files import own_memory
 
@@ -74,8 +74,12 @@ def _too_large(info: ModelInfo) -> OutOfMemory:
 
 
 def _load(info: ModelInfo, device: Device, progress: LoadProgress) -> ModelBundle:
-    source: _Folder | SingleFile
-    source = SingleFile(info.path, device.dtype) if info.is_file else _Folder(info, device.dtype)
+    source: Folder | SingleFile
+    if info.is_file:
+        source = SingleFile(info.path, device.dtype)
+    else:
+        kind = FlowFolder if info.family in FLOW_FAMILIES else Folder
+        source = kind(info, device.dtype)
     progress("text encoder", 0, _PARTS)
     towers = source.towers()
     progress("UNet", 1, _PARTS)
@@ -84,10 +88,12 @@ def _load(info: ModelInfo, device: Device, progress: LoadProgress) -> ModelBundl
     vae = source.vae()
     progress("LCM-LoRA", 3, _PARTS)
     lora = info.path / "lcm_lora" / "pytorch_lora_weights.safetensors"
-    if lora.is_file():
+    if lora.is_file() and isinstance(unet, UNet2DConditionModel):
         fuse_lora(unet, lora)
     progress("moving to the device", 4, _PARTS)
     channels = vae.config.get("encoder_block_out_channels") or vae.config["block_out_channels"]
+    networks = (*(tower.encoder for tower in towers), unet, vae)
+    weights_bytes = sum(p.nbytes for network in networks for p in network.parameters())
     bundle = ModelBundle(
         info=info,
         device=device,
@@ -96,6 +102,7 @@ def _load(info: ModelInfo, device: Device, progress: LoadProgress) -> ModelBundl
         vae=vae,
         scheduler_config=source.scheduler(),
         latent_scale=2 ** (len(channels) - 1),
+        placement=Placement.for_model(device, weights_bytes, info.title),
     )
     _settle(bundle)
     progress("ready", _PARTS, _PARTS)
@@ -113,74 +120,13 @@ def _settle(bundle: ModelBundle) -> None:
             own_memory(network)
         network.requires_grad_(False)
         network.eval()
-        network.to(device.torch_device)
         if part in ("unet", "vae"):
             network.to(memory_format=torch.channels_last)
     if bundle.info.family == "sdxl" and device.dtype == torch.float16:
         # SDXL's own autoencoder overflows in fp16 (its model card says so).
         vae: Any = bundle.vae
         vae.to(torch.float32)
-
-
-class _Folder:
-    """One model folder in diffusers' layout; each part is read when it is asked for."""
-
-    def __init__(self, info: ModelInfo, dtype: torch.dtype) -> None:
-        self._path, self._dtype = info.path, dtype
-        self._options: dict[str, Any] = {
-            "torch_dtype": dtype,
-            "local_files_only": True,
-            "use_safetensors": True,
-            # The detour over empty networks costs a small model more than it saves.
-            "low_cpu_mem_usage": info.family != "mini",
-        }
-
-    def towers(self) -> tuple[TextTower, ...]:
-        is_xl = (self._path / "text_encoder_2").is_dir()
-        first = self._tower("te1" if is_xl else "te", "", CLIPTextModel, is_xl=is_xl)
-        if not is_xl:
-            return (first,)
-        return first, self._tower("te2", "_2", CLIPTextModelWithProjection, is_xl=True)
-
-    def _tower(self, name: str, ending: str, kind: Any, *, is_xl: bool) -> TextTower:
-        tokenizer: CLIPTokenizer = CLIPTokenizer.from_pretrained(
-            self._path / f"tokenizer{ending}", local_files_only=True
-        )
-        path = self._path / f"text_encoder{ending}"
-        encoder = kind.from_pretrained(
-            path, dtype=self._dtype, local_files_only=True, use_safetensors=True, **_variant(path)
-        )
-        return TextTower(
-            name=name,
-            tokenizer=tokenizer,
-            encoder=encoder,
-            pad_token_id=special_token(tokenizer, "pad"),
-            clip_skip=2 if is_xl else 1,
-            normed=not is_xl,
-        )
-
-    def unet(self) -> UNet2DConditionModel:
-        path = self._path / "unet"
-        return UNet2DConditionModel.from_pretrained(path, **self._options, **_variant(path))
-
-    def vae(self) -> Autoencoder:
-        path = self._path / "vae"
-        tiny = "encoder_block_out_channels" in (path / "config.json").read_text("utf-8")
-        kind = AutoencoderTiny if tiny else AutoencoderKL
-        return kind.from_pretrained(path, **self._options, **_variant(path))
-
-    def scheduler(self) -> dict[str, Any]:
-        text = (self._path / "scheduler" / "scheduler_config.json").read_text("utf-8")
-        value: object = json.loads(text)
-        if not isinstance(value, dict):
-            raise ValueError("scheduler_config.json holds no settings")
-        return {str(key): each for key, each in value.items()}
-
-
-def _variant(path: Path) -> dict[str, str]:
-    """Many published folders hold their weights only as ``….fp16.safetensors``."""
-    names = [file.name for file in path.glob("*.safetensors")]
-    return {"variant": "fp16"} if names and all(".fp16" in name for name in names) else {}
+    bundle.placement.settle(bundle.networks)
 
 
 def fuse_lora(unet: UNet2DConditionModel, path: Path, scale: float = 1.0) -> None:

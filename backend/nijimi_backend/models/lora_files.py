@@ -232,7 +232,8 @@ def adapted_networks(bundle: ModelBundle) -> dict[str, torch.nn.Module]:
 def layer_names(bundle: ModelBundle) -> dict[str, tuple[str, str]]:
     """Every name that a file may give a layer (dots as underscores), to network and module."""
     names: dict[str, tuple[str, str]] = {}
-    per_level = bundle.unet.config["layers_per_block"]
+    config: Any = bundle.unet.config
+    per_level = config.get("layers_per_block")
     for path, module in bundle.unet.named_modules():
         if not any(True for _ in module.parameters(recurse=False)):
             continue
@@ -241,7 +242,8 @@ def layer_names(bundle: ModelBundle) -> dict[str, tuple[str, str]]:
         for original in _original_names(path, per_level) if isinstance(per_level, int) else ():
             for prefix in ("lora_unet_", "unet_", "diffusion_model_", "model_diffusion_model_"):
                 names.setdefault(prefix + original.replace(".", "_"), ("unet", path))
-    for number, tower in enumerate(bundle.towers):
+    # No adapter was ever trained on the third.
+    for number, tower in enumerate(bundle.towers[:2]):
         whole = {id(m): path for path, m in tower.encoder.named_modules()}
         text = "text_encoder" if number == 0 else "text_encoder_2"
         kohya = ("lora_te_", "lora_te1_") if number == 0 else ("lora_te2_",)

@@ -13,18 +13,28 @@ from typing import Any
 
 import torch
 from accelerate import init_empty_weights
-from diffusers import AutoencoderKL, UNet2DConditionModel
+from diffusers import AutoencoderKL, SD3Transformer2DModel, UNet2DConditionModel
 from diffusers.loaders.single_file_utils import (
     convert_ldm_clip_checkpoint,
     convert_ldm_unet_checkpoint,
     convert_ldm_vae_checkpoint,
     convert_open_clip_checkpoint,
+    convert_sd3_transformer_checkpoint_to_diffusers,
 )
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
+from transformers.initialization import no_init_weights
 
 from ..errors import ModelCorrupt
-from .architecture import TEXT_PREFIXES, scheduler_config, text_config, unet_config, vae_config
-from .bundle import TextTower, special_token
+from .architecture import (
+    TEXT_PREFIXES,
+    flow_scheduler_config,
+    scheduler_config,
+    sd3_config,
+    text_config,
+    unet_config,
+    vae_config,
+)
+from .bundle import Backbone, TextTower, special_token
 from .headers import WeightsHeader, read_header
 from .recognise import UNET, VAE, Recognised, recognise
 from .tokenizer import clip_tokenizer
@@ -49,10 +59,15 @@ class SingleFile:
             raise ModelCorrupt(
                 f"{path.name} is no checkpoint that Nijimi can paint with "
                 f"({self.found.kind.value}, {self.found.family or 'of an unknown family'}).",
-                "Choose one for SD 1.x, SD 2.x or SDXL.",
+                "Choose one for SD 1.x, SD 2.x, SDXL or SD3.",
             )
 
-    def unet(self) -> UNet2DConditionModel:
+    def unet(self) -> Backbone:
+        if self.found.family == "sd3":
+            with init_empty_weights():
+                transformer: Any = SD3Transformer2DModel(**sd3_config(self.header))
+            convert = convert_sd3_transformer_checkpoint_to_diffusers
+            return _filled(transformer, self._read(UNET), convert, self.header)
         config = unet_config(self.header, self.found.family)
         with init_empty_weights():
             network: Any = UNet2DConditionModel(**config)
@@ -73,13 +88,14 @@ class SingleFile:
     def towers(self) -> tuple[TextTower, ...]:
         prefixes = TEXT_PREFIXES[self.found.family]
         is_xl = len(prefixes) > 1
+        is_sd3 = self.found.family == "sd3"
         tokenizer = clip_tokenizer()
         return tuple(
             TextTower(
                 name=f"te{n + 1}" if is_xl else "te",
                 tokenizer=tokenizer,
-                encoder=self._text_encoder(prefix, projects=is_xl and n > 0),
-                pad_token_id=special_token(tokenizer, "eos") if _is_clip(prefix) else 0,
+                encoder=self._text_encoder(prefix, projects=is_sd3 or n > 0),
+                pad_token_id=0 if _is_open_clip(prefix) else special_token(tokenizer, "eos"),
                 clip_skip=2 if is_xl else 1,
                 normed=not is_xl,
             )
@@ -87,13 +103,16 @@ class SingleFile:
         )
 
     def scheduler(self) -> dict[str, Any]:
+        if self.found.family == "sd3":
+            return flow_scheduler_config()
         return scheduler_config(predicts_v=self._predicts_v(), zero_snr=self.header.has("ztsnr"))
 
     def _text_encoder(
         self, prefix: str, *, projects: bool
     ) -> CLIPTextModel | CLIPTextModelWithProjection:
         config = text_config(self.header, prefix)
-        with init_empty_weights():
+        # Random numbers for weights that are not even there take as long as reading some.
+        with init_empty_weights(), no_init_weights():
             made = (CLIPTextModelWithProjection if projects else CLIPTextModel)(
                 CLIPTextConfig(**config)
             )
@@ -101,8 +120,8 @@ class SingleFile:
         wraps = hasattr(network, "text_model")
 
         def names_of_ours(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-            if _is_clip(prefix):
-                converted = convert_ldm_clip_checkpoint(weights)
+            if prefix.endswith("transformer."):
+                converted = convert_ldm_clip_checkpoint(weights, prefix)
             else:
                 converted = convert_open_clip_checkpoint(network, weights, prefix=prefix)
             kept = {
@@ -112,6 +131,10 @@ class SingleFile:
             }
             if not projects:
                 kept.pop("text_projection.weight", None)
+            elif "text_projection.weight" not in kept:
+                # CLIP's own, in SD3's files: it stays what it is.
+                width = config["hidden_size"]
+                kept["text_projection.weight"] = torch.eye(width, dtype=self._dtype)
             return kept
 
         layers = config["num_hidden_layers"]
@@ -137,9 +160,9 @@ class SingleFile:
         return float(bias.float().std()) > _V_SPREAD
 
 
-def _is_clip(prefix: str) -> bool:
-    """Whether the encoder there is OpenAI's own, and not OpenCLIP's."""
-    return prefix.endswith("transformer.")
+def _is_open_clip(prefix: str) -> bool:
+    """Whether the encoder there is OpenCLIP's, and not OpenAI's own."""
+    return not prefix.endswith("transformer.") or prefix == TEXT_PREFIXES["sd3"][1]
 
 
 def read_vae_file(

@@ -1,8 +1,8 @@
 """A library and a model enter; the tiny autoencoder that live frames are decoded with leaves.
 
 TAESD (its model card: a distilled autoencoder for the same latents) decodes some fifty times
-quicker than the full one. Nothing in such a file says for which family it is: "xl" in its name
-means SDXL's.
+quicker than the full one. Nothing but the number of channels says in such a file for which family
+it is: "xl" in its name means SDXL's, "f1" or "flux" those of FLUX, which are Z-Image's.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import logging
 import re
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from accelerate import init_empty_weights
@@ -22,7 +22,7 @@ from ..errors import ModelCorrupt, NijimiError
 from .bundle import Autoencoder
 from .catalog import ModelInfo
 from .device import Device
-from .headers import read_header
+from .headers import WeightsHeader, read_header
 from .library import Library
 from .recognise import FileKind
 from .weight_files import read_weights
@@ -31,15 +31,29 @@ __all__ = ["can_encode", "find_tiny_vae", "load_tiny_vae"]
 
 log = logging.getLogger(__name__)
 
+_MARKS: dict[str, tuple[int, tuple[str, ...]]] = {
+    "sd1": (4, ()),
+    "sd2": (4, ()),
+    "sdxl": (4, ("xl",)),
+    "sd3": (16, ()),
+    "zimage": (16, ("f1", "flux")),
+}
+"""Channels of a family's latents, and words in a name that mark its own among those of as many."""
+
 
 def find_tiny_vae(info: ModelInfo, library: Library | None) -> Path | None:
     """A file or folder of the model's family; None where there is none or none is needed."""
-    if library is None or info.family not in ("sd1", "sd2", "sdxl"):
+    if library is None or info.family not in _MARKS:
         return None
-    found = [file.path for file in library.files() if file.found.kind is FileKind.TAESD]
-    found += [path for path in library.part_folders() if _is_tiny(path)]
-    for path in found:
-        if ("xl" in path.name.lower()) == (info.family == "sdxl"):
+    files = [file for file in library.files() if file.found.kind is FileKind.TAESD]
+    found = [(file.path, _file_channels(file.path)) for file in files]
+    found += [(path, _folder_channels(path)) for path in library.part_folders()]
+    channels, marks = _MARKS[info.family]
+    others = [mark for count, each in _MARKS.values() if count == channels for mark in each]
+    for path, count in found:
+        name = path.name.lower()
+        marked = any(mark in name for mark in marks or others)
+        if count == channels and marked == bool(marks):
             return path
     return None
 
@@ -63,12 +77,30 @@ def can_encode(vae: Autoencoder) -> bool:
     return getattr(vae, "encoder", None) is not None
 
 
-def _is_tiny(path: Path) -> bool:
+def _folder_channels(path: Path) -> int:
+    """Of the latents of a tiny autoencoder; 0 for any other folder."""
     try:
         config: object = json.loads((path / "config.json").read_text("utf-8"))
     except (OSError, ValueError):
-        return False
-    return isinstance(config, dict) and "encoder_block_out_channels" in config
+        return 0
+    if not isinstance(config, dict) or "encoder_block_out_channels" not in config:
+        return 0
+    made = cast("dict[str, object]", config).get("latent_channels", 4)
+    return made if isinstance(made, int) else 0
+
+
+def _file_channels(path: Path) -> int:
+    """What its decoder begins with; 0 where it cannot be read."""
+    try:
+        return _latent_channels(read_header(path))
+    except NijimiError:
+        return 0
+
+
+def _latent_channels(header: WeightsHeader) -> int:
+    firsts = (f"{prefix}.weight" for prefix in ("decoder.layers.0", "taesd_decoder.1", "decoder.1",
+                                                "1"))  # fmt: skip
+    return next((header.shapes[key][1] for key in firsts if key in header.shapes), 0)
 
 
 def _from_folder(path: Path) -> AutoencoderTiny:
@@ -84,7 +116,7 @@ def _from_file(path: Path) -> AutoencoderTiny:
     """
     header = read_header(path)
     with init_empty_weights():
-        network: Any = AutoencoderTiny()
+        network: Any = AutoencoderTiny(latent_channels=_latent_channels(header) or 4)
     inside = [name for name in header.shapes if "encoder." in name]
     # The original counts its decoder's first clamp as a layer, diffusers does not.
     names = _renamed((name for name in header.shapes if name not in inside), "decoder", 1)

@@ -81,7 +81,7 @@ def _load(name: str, bundle: ModelBundle, library: Library | None) -> Autoencode
     header = read_header(file.path)
     prefix = VAE if header.has(VAE + "decoder.conv_in.weight") else ""
     channels = header.shapes[prefix + "decoder.conv_in.weight"][1]
-    if bundle.info.family == "mini" or channels != int(bundle.unet.config["out_channels"]):
+    if bundle.info.family == "mini" or channels != bundle.latent_channels:
         raise ModelMissing(
             f"The VAE {name} is not for the model {bundle.info.title}.",
             "Choose the model's own.",
@@ -95,5 +95,6 @@ def _settled(vae: AutoencoderKL, bundle: ModelBundle) -> AutoencoderKL:
     network.requires_grad_(False)
     network.eval()
     network.to(bundle.device.torch_device, bundle.vae.dtype)
+    bundle.placement.tile(network)
     network.to(memory_format=torch.channels_last)
     return vae

@@ -81,7 +81,8 @@ def own_memory(network: torch.nn.Module) -> None:
 def _is_finite(tensor: torch.Tensor) -> bool:
     if tensor.element_size() == 1:
         tensor = tensor.float()
-    # A sum is finite only if all are, and far quicker than a mask; it may overflow, then look.
-    if bool(torch.isfinite(tensor.sum(dtype=torch.float32))):
+    # A sum is finite only if all are, and far quicker than a mask; it may overflow, then look. In
+    # the tensor's own type: told float32, torch sums bfloat16 25 times slower.
+    if bool(torch.isfinite(tensor.sum())):
         return True
     return bool(torch.isfinite(tensor).all())

@@ -18,7 +18,8 @@ from .style_field import StyleField
 
 __all__ = ["ModelRow", "SamplerFields"]
 
-_FAMILIES = {"sd1": "SD 1", "sd2": "SD 2", "sdxl": "SDXL", "mini": "small"}
+_FAMILIES = {"sd1": "SD 1", "sd2": "SD 2", "sdxl": "SDXL", "sd3": "SD 3", "zimage": "Z-Image",
+             "mini": "small"}  # fmt: skip
 """Names of families, but for the last."""
 
 

@@ -18,7 +18,7 @@ import torch
 from diffusers import ControlNetUnionModel, T2IAdapter
 from nijimi_protocol.geometry import Bounds, Extent
 
-from ...errors import NijimiError
+from ...errors import ModelMissing, NijimiError
 from ...models.bundle import ModelBundle
 from ...models.controls import (
     UNION_KINDS,
@@ -187,6 +187,8 @@ class ControlRoom:
         """The controls for one picture, and why some of them cannot be: the rest goes on."""
         active: list[_Active] = []
         wanted = [control for control in controls if not control.is_idle]
+        if wanted and self._bundle.is_flow:
+            return Steering(()), (self._no_controls(),)
         references, missing = self._references.prepare(
             [control for control in wanted if control.kind in REFERENCE_KINDS]
         )
@@ -255,9 +257,17 @@ class ControlRoom:
 
         return self._networks.get(info.path, load)
 
+    def _no_controls(self) -> ModelMissing:
+        return ModelMissing(
+            f"The model {self._bundle.info.title} knows no control layers.",
+            "Switch them off, or choose a model of SD 1.x, SD 2.x or SDXL.",
+        )
+
     def _find(self, kind: str) -> ControlInfo:
         """What was found stays known until a file comes or goes."""
         info = self._bundle.info
+        if self._bundle.is_flow:
+            raise self._no_controls()
 
         def search() -> ControlInfo | NijimiError:
             try:

@@ -16,7 +16,7 @@ import torch
 from ...models.bundle import ModelBundle, TextTower, special_token
 from .syntax import BREAK
 
-__all__ = ["CHUNK_TOKENS", "Conditioning", "Vectors", "cut_into_chunks", "encode_texts"]
+__all__ = ["CHUNK_TOKENS", "Conditioning", "Vectors", "cut_into_chunks", "encode_texts", "weigh"]
 
 CHUNK_TOKENS = 75
 """Of 77, the encoder's length: the start and the end take one each."""
@@ -30,10 +30,15 @@ Vectors = Mapping[str, Sequence[torch.Tensor]]
 
 @dataclass(frozen=True, kw_only=True)
 class Conditioning:
-    """``embeds``: N x T x width, T a multiple of 77. ``pooled``: N x width, or None."""
+    """``embeds``: N x T x width, T a multiple of 77. ``pooled``: N x width, or None.
+
+    ``lengths``: the tokens of each row, for encoders that read any number of them: the rest of the
+    row is not read, and T is what the longest takes; () where every row has T.
+    """
 
     embeds: torch.Tensor
     pooled: torch.Tensor | None = None
+    lengths: tuple[int, ...] = ()
 
 
 @dataclass(kw_only=True)
@@ -62,22 +67,26 @@ def encode_texts(
     vectors: Vectors | None = None,
     clip_skip: int = 0,
     chunks: int = 1,
+    towers: Sequence[TextTower] | None = None,
 ) -> Conditioning:
     """One prompt, 1 x T x width; at least so many ``chunks``, empty ones at the end.
 
     ``clip_skip`` counts layers from the end (1: the last); 0 is what the model was trained on.
+    ``towers``: CLIP encoders to read with, side by side; all that the model has unless told.
     """
     parts: list[torch.Tensor] = []
-    pooled: torch.Tensor | None = None
-    for number, tower in enumerate(bundle.towers):
+    projected: list[torch.Tensor] = []
+    for number, tower in enumerate(bundle.towers if towers is None else towers):
         made = {name: each[number] for name, each in (vectors or {}).items() if number < len(each)}
         cut = cut_into_chunks(tower, texts, made)
         cut += [_Chunk() for _ in range(chunks - len(cut))]
-        hidden, pooler = _run(tower, cut, clip_skip, bundle.device.torch_device)
+        with bundle.placement.at_work(tower.encoder):
+            hidden, pooler = _run(tower, cut, clip_skip, bundle.device.torch_device)
         parts.append(hidden)
-        if tower.name == "te2":
+        if tower.projects:
             # The first chunk's, as the web UIs take it.
-            pooled = pooler[:1]
+            projected.append(pooler[:1])
+    pooled = torch.cat(projected, dim=-1) if projected else None
     return Conditioning(embeds=torch.cat(parts, dim=-1), pooled=pooled)
 
 
@@ -165,14 +174,20 @@ def _run(
     tokens = torch.tensor(rows, device=device)
     hidden, pooled = _encoded(tower, tokens, chunks, clip_skip)
     factors = torch.tensor(weights, device=device, dtype=torch.float32)
-    if not torch.all(factors == 1.0):
-        weighed = hidden.float() * factors[..., None]
-        before = hidden.float().mean(dim=(1, 2), keepdim=True)
-        after = weighed.mean(dim=(1, 2), keepdim=True)
-        # Weights that are all 0 leave nothing to scale back.
-        scale = torch.where(after == 0.0, torch.ones_like(after), before / after)
-        hidden = (weighed * scale).to(hidden.dtype)
+    hidden = weigh(hidden, factors)
     return hidden.reshape(1, -1, hidden.shape[-1]), pooled  # chunks x 77 x width, end to end
+
+
+def weigh(hidden: torch.Tensor, factors: torch.Tensor) -> torch.Tensor:
+    """Tokens N x T x width times their weights N x T, each row scaled back to the mean it had."""
+    if torch.all(factors == 1.0):
+        return hidden
+    weighed = hidden.float() * factors[..., None]
+    before = hidden.float().mean(dim=(1, 2), keepdim=True)
+    after = weighed.mean(dim=(1, 2), keepdim=True)
+    # Weights that are all 0 leave nothing to scale back.
+    scale = torch.where(after == 0.0, torch.ones_like(after), before / after)
+    return (weighed * scale).to(hidden.dtype)
 
 
 def _encoded(
@@ -195,7 +210,7 @@ def _encoded(
         made = tower.encoder(tokens, output_hidden_states=True)
     finally:
         hook.remove()
-    pooled = made.text_embeds if tower.name == "te2" else made.pooler_output
+    pooled = made.text_embeds if tower.projects else made.pooler_output
     if skip <= 1 and tower.normed:
         return made.last_hidden_state, pooled
     hidden = made.hidden_states[-min(skip, layers)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from nijimi_protocol.params import RenderParams
@@ -14,6 +14,7 @@ from ...models.embedding_files import read_embedding
 from ...models.library import Library
 from ...models.recognise import FileKind
 from ..cache import StageCache
+from ..flow.family import FlowFamily
 from .encode import Conditioning, Vectors, cut_into_chunks, encode_texts
 from .syntax import AdapterUse, Written, prompt_at, read_prompt, weighted_texts
 
@@ -41,9 +42,15 @@ class Prompts:
 class PromptRoom:
     """Reads and encodes prompts for one model; each text is encoded once. Not thread-safe."""
 
-    def __init__(self, bundle: ModelBundle, library: Library | None = None) -> None:
+    def __init__(
+        self,
+        bundle: ModelBundle,
+        library: Library | None = None,
+        family: FlowFamily | None = None,
+    ) -> None:
         self._bundle = bundle
         self._library = library
+        self._family = family
         self.encoded: StageCache[Conditioning] = StageCache(32)
         self._vectors: StageCache[tuple[torch.Tensor, ...]] = StageCache(32)
         self._chunks: StageCache[int] = StageCache(64)
@@ -91,9 +98,7 @@ class PromptRoom:
         def one(text: str) -> Conditioning:
             return self.encoded.get(
                 (text, params.clip_skip, text_version, chunks, key),
-                lambda: encode_texts(
-                    self._bundle, weighted_texts(text), vectors, params.clip_skip, chunks
-                ),
+                lambda: self._encode(text, vectors, params.clip_skip, chunks),
             )
 
         made: dict[object, Conditioning] = {}
@@ -109,12 +114,21 @@ class PromptRoom:
             made[each] = result
         return tuple(made[each] for each in texts), tuple(failures)
 
+    def _encode(self, text: str, vectors: Vectors, clip_skip: int, chunks: int) -> Conditioning:
+        texts = weighted_texts(text)
+        if self._family is not None:
+            return self._family.encode(texts, vectors, clip_skip, chunks)
+        return encode_texts(self._bundle, texts, vectors, clip_skip, chunks)
+
     def _count_chunks(self, text: str, vectors: Vectors, key: object) -> int:
-        tower = self._bundle.towers[0]
-        own = {name: each[0] for name, each in vectors.items()}
-        return self._chunks.get(
-            (text, key), lambda: len(cut_into_chunks(tower, weighted_texts(text), own))
-        )
+        def count() -> int:
+            texts = weighted_texts(text)
+            if self._family is not None:
+                return self._family.chunks(texts, vectors)
+            own = {name: each[0] for name, each in vectors.items()}
+            return len(cut_into_chunks(self._bundle.towers[0], texts, own))
+
+        return self._chunks.get((text, key), count)
 
     def _named_vectors(
         self, texts: set[str], failures: list[NijimiError]
@@ -161,11 +175,27 @@ def _blended(first: Conditioning, second: Conditioning, part: float) -> Conditio
     pooled = None
     if first.pooled is not None and second.pooled is not None:
         pooled = torch.lerp(first.pooled, second.pooled, part)
-    return replace(first, embeds=torch.lerp(first.embeds, second.embeds, part), pooled=pooled)
+    one, other = _as_long(first.embeds, second.embeds)
+    lengths = (one.shape[1],) if first.lengths else ()
+    return Conditioning(embeds=torch.lerp(one, other, part), pooled=pooled, lengths=lengths)
 
 
 def _stacked(negative: Conditioning, positive: Conditioning) -> Conditioning:
     pooled = None
     if negative.pooled is not None and positive.pooled is not None:
         pooled = torch.cat([negative.pooled, positive.pooled])
-    return Conditioning(embeds=torch.cat([negative.embeds, positive.embeds]), pooled=pooled)
+    return Conditioning(
+        embeds=torch.cat(_as_long(negative.embeds, positive.embeds)),
+        pooled=pooled,
+        lengths=(*negative.lengths, *positive.lengths),
+    )
+
+
+def _as_long(one: torch.Tensor, other: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Both 1 x T x width, T the longer's: the shorter one's last token goes on to its end."""
+    longest = max(one.shape[1], other.shape[1])
+    made = [
+        torch.cat([each, each[:, -1:].expand(-1, longest - each.shape[1], -1)], dim=1)
+        for each in (one, other)
+    ]
+    return made[0], made[1]
