@@ -17,16 +17,21 @@ import sys
 import tempfile
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 
 from nijimi_protocol.messages import ModelEntry
+from nijimi_protocol.params import RenderParams
+from nijimi_protocol.picture_info import lora_names
 from nijimi_protocol.version import PROTOCOL, VERSION
 
 from .access import LOOPBACK, make_access, read_token_file
 from .crash_notes import CrashNotes
 from .errors import BadInput, NijimiError
 from .leash import end_with_parent, show_life
+from .models.catalog import data_dir
+from .models.digests import Digests
 from .models.library import Library, open_library
 from .models.recognise import FileKind
 from .server import (
@@ -55,6 +60,7 @@ _LISTED = (
     FileKind.LORA, FileKind.EMBEDDING, FileKind.HYPERNETWORK, FileKind.UPSCALER, FileKind.VAE,
 )  # fmt: skip
 _MOST_ENTRY_BYTES = 200_000
+_MOST_LOOKED_UP = 16
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -92,6 +98,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="let the log file quote errors whole, prompts included",
     )
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    parser.add_argument(
+        "--model-memory-gib",
+        type=float,
+        help="what the networks of a model may take of the device's memory (default: all)",
+    )
     token = parser.add_mutually_exclusive_group()
     token.add_argument(
         "--token-stdin",
@@ -111,7 +122,8 @@ def run(args: argparse.Namespace, engine: EngineOpener | None = None) -> int:
     """
     if not 0 <= args.port <= 65535:
         raise BadInput(f"{args.port} is no port.", "Choose one from 1 to 65535, or 0.")
-    if args.max_clients < 1 or args.memory_gib <= 0:
+    gib: float | None = args.model_memory_gib
+    if args.max_clients < 1 or args.memory_gib <= 0 or (gib is not None and gib <= 0):
         raise BadInput("That leaves no room for anybody.", "Give larger numbers, or none.")
     access = make_access(
         args.host,
@@ -149,13 +161,24 @@ def run(args: argparse.Namespace, engine: EngineOpener | None = None) -> int:
         # Imported here, in the worker's thread: torch takes seconds, listening must not.
         from .engine.engine import open_engine as open_real
 
-        return open_real(name, args.models_dir, args.device, progress, used)
+        budget = None if gib is None else round(gib * 2**30)
+        return open_real(name, args.models_dir, args.device, progress, used, budget)
+
+    digests = Digests(data_dir() / "digests.json")
+    # Looked up where the folders are looked at: that may take long, and not the server's thread.
+    generated: deque[RenderParams] = deque(maxlen=_MOST_LOOKED_UP)
+
+    def look() -> tuple[ModelEntry, ...]:
+        while generated:
+            _want_digests(generated.popleft(), shown, digests)
+        return _entries(shown, digests)
 
     worker = Worker(engine or open_engine, args.model, _end_at_once)
     server = NijimiServer(
         worker,
         token=token,
-        models=lambda: _entries(shown),
+        models=look,
+        on_generate=generated.append,
         access=access,
         max_clients=args.max_clients,
         budget_bytes=round(args.memory_gib * 2**30),
@@ -184,18 +207,34 @@ def _end_at_once(error: NijimiError) -> None:
     os._exit(_DEVICE_LOST_STATUS)
 
 
-def _entries(library: Library) -> tuple[ModelEntry, ...]:
+def _want_digests(params: RenderParams, library: Library, digests: Digests) -> None:
+    """A picture that is kept names what it was made with."""
+    names = [((FileKind.LORA,), name) for name in lora_names(params.prompt)]
+    checkpoints = (FileKind.CHECKPOINT,)
+    if params.model:
+        names.append((checkpoints, params.model))
+    for kinds, name in names:
+        if (file := library.find(kinds, name)) is not None:
+            digests.want(file)
+
+
+def _entries(library: Library, digests: Digests) -> tuple[ModelEntry, ...]:
     """Models first, then what prompts can name and what enlarges; no more than a message holds."""
+    known = {file.path: digests.known(file) for file in library.files()}
     entries = [
-        ModelEntry(name=m.name, title=m.title, family=m.family, native_px=m.native_px)
+        ModelEntry(
+            name=m.name, title=m.title, family=m.family, native_px=m.native_px,
+            digest=known.get(m.path, ""),
+        )
         for m in library.models()
-    ]
+    ]  # fmt: skip
     for file in library.files():
         kind = file.found.kind
         if kind in _LISTED and not file.trouble:
             entry = ModelEntry(
-                name=file.name, title=file.name, family=file.found.family, kind=kind.value
-            )
+                name=file.name, title=file.name, family=file.found.family, kind=kind.value,
+                digest=known[file.path],
+            )  # fmt: skip
             entries.append(entry)
     size, kept = 0, 0
     for entry in entries:

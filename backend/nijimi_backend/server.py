@@ -38,6 +38,7 @@ from nijimi_protocol.messages import (
     SetControls,
     Status,
 )
+from nijimi_protocol.params import RenderParams
 from nijimi_protocol.session import ServerSession
 from nijimi_protocol.version import SUBPROTOCOL
 from websockets.asyncio.server import Server, ServerConnection, serve
@@ -90,10 +91,12 @@ class _Connection:
         session: ServerSession,
         worker: Worker,
         budget: PlaneBudget,
+        on_generate: Callable[[RenderParams], None],
     ) -> None:
         self._socket = socket
         self._session = session
         self._worker = worker
+        self._on_generate = on_generate
         self._loop = asyncio.get_running_loop()
         self._finished: Mailbox[Finished] = Mailbox()
         self._told: deque[Models | Status | ErrorReport] = deque(maxlen=MAX_TOLD)
@@ -188,6 +191,7 @@ class _Connection:
         """A batch that is refused is over: its client waits for nothing more of it."""
         try:
             self._worker.generate(self._client, event)
+            self._on_generate(event.params)
         except RejectedChange as error:
             self.tell(
                 BatchState(
@@ -261,6 +265,7 @@ class NijimiServer:
         *,
         token: str,
         models: Callable[[], tuple[ModelEntry, ...]],
+        on_generate: Callable[[RenderParams], None] = lambda _params: None,
         limits: Limits | None = None,
         access: Access | None = None,
         max_clients: int = MAX_CLIENTS,
@@ -273,6 +278,7 @@ class NijimiServer:
         self.budget = PlaneBudget(budget_bytes)
         self._token = token
         self._models = models
+        self._on_generate = on_generate
         self._limits = limits or Limits()
         self._server: Server | None = None
         self._connections: set[_Connection] = set()
@@ -339,7 +345,7 @@ class NijimiServer:
             models=await self._look(),
             limits=self._limits,
         )
-        connection = _Connection(socket, session, self._worker, self.budget)
+        connection = _Connection(socket, session, self._worker, self.budget, self._on_generate)
         self._connections.add(connection)
         try:
             await connection.run()

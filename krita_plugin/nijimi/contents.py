@@ -39,8 +39,7 @@ class Contents:
             self.settings.set("live", True)
         self.live_state = LiveState()
         self.connection = Connection(
-            list(config.backend_command),
-            config.models_dir,
+            [*config.backend_command, *config.backend_options] if config.backend_command else [],
             remote=config.remote,
             trouble=config.problem,
         )

@@ -296,6 +296,7 @@ def _read_model(value: object) -> ModelEntry:
         family=f.text("family"),
         native_px=f.integer("native_px", 0, 65_536),
         kind=f.text("kind", 32),
+        digest=f.text("digest", 64, missing=""),
     )
 
 

@@ -217,13 +217,15 @@ class OrderBatches:
 @dataclass(frozen=True, kw_only=True)
 class ModelEntry:
     """One thing that the backend can load. ``kind``: "checkpoint", "lora", "embedding" or
-    "upscaler"."""
+    "upscaler". ``digest``: the hash by which the web UIs find its file; "" while it is not known.
+    """
 
     name: str
     title: str
     family: str
     native_px: int = 0
     kind: str = "checkpoint"
+    digest: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,7 +14,7 @@ from .limits import Limits
 from .params import RenderParams
 from .version import VERSION
 
-__all__ = ["info_text", "params_from_info"]
+__all__ = ["info_text", "lora_names", "params_from_info"]
 
 _TITLES = {
     "lcm": "LCM", "tcd": "TCD", "ddim": "DDIM", "euler": "Euler", "euler_a": "Euler a",
@@ -23,6 +23,7 @@ _TITLES = {
 }  # fmt: skip
 _NAMES = {title.lower(): name for name, title in _TITLES.items()}
 _SCHEDULES = {"automatic": "auto", "uniform": "normal", "sgm uniform": "trailing"}
+_LORA = re.compile(r"<(?:lora|lyco):([^:<>]+)[:>]")
 
 
 def info_text(
@@ -58,6 +59,11 @@ def info_text(
     }
     lines.append(", ".join(f"{key}: {value}" for key, value in facts.items() if value != ""))
     return "\n".join(lines)
+
+
+def lora_names(prompt: str) -> tuple[str, ...]:
+    """Those that a prompt names as ``<lora:name:0.8>``, each once."""
+    return tuple(dict.fromkeys(_LORA.findall(prompt)))
 
 
 def _quoted(text: str) -> str:

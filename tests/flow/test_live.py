@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import http.client
 import shutil
 import signal
@@ -323,5 +324,26 @@ def test_a_file_that_is_dropped_in_is_listed_within_seconds(
         assert "broken" not in {entry.name for entry in event.models}
         _begin(client)
         assert client.wait_for_frame(client.session.revision).tiles
+    finally:
+        shutil.rmtree(folder)
+
+
+def test_a_generated_picture_makes_the_hashes_of_its_files_known(
+    client: LiveClient, models_dir: Path
+) -> None:
+    folder = models_dir / "loras"
+    folder.mkdir()
+    try:
+        key = "lora_unet_mid_block_resnets_0_conv1.lora_up.weight"
+        save_file({key: torch.zeros(4, 4)}, folder / "ink.safetensors")
+        _begin(client)
+        params = RenderParams(prompt="a boat <lora:ink:0.8>", num_inference_steps=1)
+        client.generate(params, 1)
+        digest = ""
+        while not digest:
+            event = client.receive(timeout_s=20)
+            if isinstance(event, Models):
+                digest = next((e.digest for e in event.models if e.name == "ink"), "")
+        assert digest == hashlib.sha256(torch.zeros(4, 4).numpy().tobytes()).hexdigest()[:12]
     finally:
         shutil.rmtree(folder)

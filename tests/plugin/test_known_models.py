@@ -8,11 +8,15 @@ import pytest
 from nijimi.model.controls import Controls
 from nijimi.model.live_state import LiveState
 from nijimi.model.models import KnownModels
+from nijimi.model.picture import Picture
+from nijimi.model.results import Result
 from nijimi.model.settings import RENDER_SETTINGS, Settings
 from nijimi.model.styles import Style
 from nijimi.qt import QtGui, QtWidgets
 from nijimi.ui.docker import DockerPanel
+from nijimi_protocol.geometry import Extent
 from nijimi_protocol.messages import ModelEntry, Models, Status
+from nijimi_protocol.params import RenderParams
 
 MINI = ModelEntry(name="nijimi-mini", title="nijimi mini", family="mini", native_px=256)
 DREAM = ModelEntry(name="dream_8", title="dream 8", family="sd1", native_px=512)
@@ -141,3 +145,22 @@ def test_sampler_guidance_and_clip_skip_reach_the_backend(panel: DockerPanel) ->
     assert panel.test_settings.params().guidance_scale == 1.5
     panel.test_settings.set("sampler", "from a newer version")
     assert panel.test_settings.params().sampler == "auto"
+
+
+def test_a_result_names_the_files_that_it_was_made_with() -> None:
+    models = KnownModels()
+    sea = ModelEntry(name="sea", title="sea", family="sd1", digest="0123456789")
+    ink = ModelEntry(name="Ink", title="Ink", family="sd1", kind="lora", digest="abcdef012345")
+    models.take(Models(models=(sea, ink, XL)))
+    params = RenderParams(prompt="a boat <lora:ink:0.8> <lora:for-xl:1> <lora:gone>", model="sea")
+    assert models.digests(params) == ("0123456789", {"ink": "abcdef012345"})
+    extent = Extent(2, 2)
+    picture = Picture(
+        pixels=bytes(16), extent=extent, area=extent.bounds, canvas=extent, document_id="A",
+        revision=1, is_final=True,
+    )  # fmt: skip
+    result = Result(id=1, name="1", picture=picture, params=params, sampler="lcm")
+    text = result.info(models.digests)
+    assert "Model hash: 0123456789" in text
+    assert 'Lora hashes: "ink: abcdef012345"' in text
+    assert "hash" not in result.info()

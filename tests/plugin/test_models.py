@@ -60,7 +60,24 @@ def test_the_configuration_is_read_or_is_empty(
     path.write_text('{"backend_command": [1]}')
     assert read_config().backend_command == ()
     path.write_text(json.dumps({"backend_command": ["python", "x"], "live_on_start": True}))
-    assert read_config() == Config(("python", "x"), "", True)
+    assert read_config() == Config(("python", "x"), live_on_start=True)
+
+
+@pytest.mark.parametrize(
+    ("written", "options"),
+    [({}, []), ({"models_dir": "/m"}, ["--models-dir", "/m"]),
+     ({"models_dir": "/m", "model_memory_gib": 6},
+      ["--models-dir", "/m", "--model-memory-gib", "6.0"]),
+     ({"model_memory_gib": -1}, []), ({"model_memory_gib": True}, []),
+     ({"model_memory_gib": "6"}, [])],
+)  # fmt: skip
+def test_the_backend_is_started_as_the_configuration_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, written: dict[str, object], options: list[str]
+) -> None:
+    path = tmp_path / "config.json"
+    monkeypatch.setenv("NIJIMI_CONFIG", str(path))
+    path.write_text(json.dumps(written))
+    assert read_config().backend_options == options
 
 
 def test_a_problem_comes_before_everything_in_the_status_line() -> None:

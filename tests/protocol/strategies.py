@@ -213,6 +213,7 @@ messages: st.SearchStrategy[Message] = st.one_of(
                 family=names,
                 native_px=st.integers(0, 4096),
                 kind=st.sampled_from(["checkpoint", "lora", "embedding"]),
+                digest=st.sampled_from(["", "0123456789ab"]),
             ),
             max_size=3,
         ).map(tuple),

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ class BackendProcess:
 
     def __init__(self, *options: str, models_dir: Path | None = None, quick: bool = False) -> None:
         """``quick``: with an engine that needs no model (``quick_backend``)."""
+        self._data = tempfile.TemporaryDirectory()
         words = [str(_QUICK)] if quick else ["-m", "nijimi_backend", "serve"]
         command = [sys.executable, *words, "--token-stdin", *options]
         if models_dir is not None:
@@ -29,7 +31,8 @@ class BackendProcess:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
-            env={**os.environ, "HF_HUB_OFFLINE": "1"},
+            # What it keeps between runs is kept for this run only.
+            env={**os.environ, "HF_HUB_OFFLINE": "1", "XDG_DATA_HOME": self._data.name},
         )
         assert self.process.stdin is not None
         assert self.process.stdout is not None
@@ -52,3 +55,5 @@ class BackendProcess:
             self.process.kill()
             self.process.wait()
             raise
+        finally:
+            self._data.cleanup()

@@ -30,11 +30,9 @@ class BackendProcess(QtCore.QObject):
     listening = Signal(int, str)
     ended = Signal(str)
 
-    def __init__(self, command: list[str], models_dir: str = "", parent: Any = None) -> None:
+    def __init__(self, command: list[str], parent: Any = None) -> None:
         super().__init__(parent)
         self._command = [*command, "--token-stdin"]
-        if models_dir:
-            self._command += ["--models-dir", models_dir]
         self._token = secrets.token_urlsafe(32)
         self._out = b""
         self._log: list[str] = []

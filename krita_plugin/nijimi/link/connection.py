@@ -69,7 +69,6 @@ class Connection(QtCore.QObject):
     def __init__(
         self,
         command: list[str],
-        models_dir: str = "",
         parent: Any = None,
         *,
         remote: RemoteAddress | None = None,
@@ -84,7 +83,6 @@ class Connection(QtCore.QObject):
             tr("Run: {command}", command="python3 installer run"),
         )
         self._command = command
-        self._models_dir = models_dir
         self._process: BackendProcess | None = None
         self._socket: LinkSocket | None = None
         self._token = ""
@@ -149,7 +147,7 @@ class Connection(QtCore.QObject):
         if self._remote is not None:
             self._connect_far(self._remote)
             return
-        process = BackendProcess(self._command, self._models_dir, self)
+        process = BackendProcess(self._command, self)
         process.listening.connect(self._connect)
         process.ended.connect(self._ended)
         self._process = process

@@ -36,14 +36,24 @@ class Remote:
 
 @dataclass(frozen=True)
 class Config:
-    """``backend_command`` is empty when the installer has not run. ``problem``: a sentence and what
+    """``backend_command`` is empty when the installer has not run. ``model_memory_gib``: what a
+    model's networks may take; None for all there is. ``problem``: a sentence and what
     to do, where the file says something that cannot be."""
 
     backend_command: tuple[str, ...] = ()
     models_dir: str = ""
+    model_memory_gib: float | None = None
     live_on_start: bool = False
     remote: Remote | None = None
     problem: tuple[str, str] | None = None
+
+    @property
+    def backend_options(self) -> list[str]:
+        """What a backend of our own is started with."""
+        options = ["--models-dir", self.models_dir] if self.models_dir else []
+        if self.model_memory_gib is not None:
+            options += ["--model-memory-gib", str(self.model_memory_gib)]
+        return options
 
 
 def user_config_dir() -> Path:
@@ -78,6 +88,7 @@ def read_config() -> Config:
     config = Config(
         backend_command=tuple(command),
         models_dir=str(value.get("models_dir", "")),
+        model_memory_gib=_positive(value.get("model_memory_gib")),
         live_on_start=value.get("live_on_start") is True,
     )
     if value.get("remote") is None:
@@ -95,6 +106,11 @@ def read_config() -> Config:
                 tr("It needs url (wss://name:port/nijimi) and token_file; see docs/remote.md."),
             )
         )
+
+
+def _positive(value: Any) -> float | None:
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return float(value) if is_number and value > 0 else None
 
 
 def _remote(value: Any) -> Remote:

@@ -9,6 +9,8 @@ from __future__ import annotations
 from typing import Any
 
 from nijimi_protocol.messages import Message, ModelEntry, Models, Welcome
+from nijimi_protocol.params import RenderParams
+from nijimi_protocol.picture_info import lora_names
 
 from ..qt import QtCore, Signal
 
@@ -39,6 +41,14 @@ class KnownModels(QtCore.QObject):
             if name in ("", entry.name):
                 return entry
         return None
+
+    def digests(self, params: RenderParams) -> tuple[str, dict[str, str]]:
+        """Hashes of the checkpoint's file and of the LoRAs that the prompt names, where known."""
+        model = self.chosen(params.model)
+        known = {each.name.lower(): each.digest for each in self._entries if each.kind == "lora"}
+        named = {name: known.get(name.lower(), "") for name in lora_names(params.prompt)}
+        loras = {name: digest for name, digest in named.items() if digest}
+        return (model.digest if model is not None else ""), loras
 
     def adapters(self, name: str) -> tuple[ModelEntry, ...]:
         """What prompts can name for the checkpoint ``name``: LoRAs, embeddings, hypernetworks of

@@ -24,11 +24,11 @@ _KEY = "nijimi"
 _INFO = "parameters"
 
 
-def pack_result(result: Result) -> bytes:
-    """A PNG, with A1111's text and ours."""
+def pack_result(result: Result, info: str = "") -> bytes:
+    """A PNG, with A1111's text (``info``, else the result's own) and ours."""
     picture = result.picture
     image = picture_image(picture).copy()
-    image.setText(_INFO, result.info())
+    image.setText(_INFO, info or result.info())
     known = {
         "format": FORMAT,
         "area": picture.area,

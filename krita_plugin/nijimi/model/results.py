@@ -9,6 +9,7 @@ Signals:
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +19,10 @@ from nijimi_protocol.picture_info import info_text
 from ..qt import QtCore, Signal
 from .picture import Picture
 
-__all__ = ["MOST_BYTES", "MOST_RESULTS", "Result", "Results"]
+__all__ = ["MOST_BYTES", "MOST_RESULTS", "Digests", "Result", "Results"]
+
+Digests = Callable[[RenderParams], "tuple[str, Mapping[str, str]]"]
+"""The hash of the checkpoint's file, and those of LoRAs by their names; what is known of them."""
 
 MOST_RESULTS = 48
 """Of one document; the oldest goes first."""
@@ -42,9 +46,12 @@ class Result:
     def size_bytes(self) -> int:
         return len(self.picture.pixels) + len(self.picture.selection)
 
-    def info(self) -> str:
-        """As the web UIs write it into a PNG."""
-        return info_text(self.params, self.sampler, *self.picture.extent, self.params.model)
+    def info(self, digests: Digests = lambda _params: ("", {})) -> str:
+        """As the web UIs write it into a PNG, with the hashes that ``digests`` knows."""
+        return info_text(
+            self.params, self.sampler, *self.picture.extent, self.params.model,
+            *digests(self.params),
+        )  # fmt: skip
 
 
 class Results(QtCore.QObject):

@@ -100,7 +100,7 @@ class DockerPanel(QtWidgets.QWidget):
         layout.addLayout(self._status_row())
         self._preview = Preview()
         layout.addWidget(self._preview, 1)
-        self.results_strip = ResultsStrip(results or Results(self), icon)
+        self.results_strip = ResultsStrip(results or Results(self), icon, self._models.digests)
         layout.addWidget(self.results_strip)
         self._fold_negative(bool(settings.get("negative_prompt") or settings.get("second_prompt")))
         settings.changed.connect(self._setting_changed)

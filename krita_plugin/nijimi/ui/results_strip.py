@@ -14,7 +14,7 @@ from typing import Any
 
 from ..model.packed_results import pack_result
 from ..model.picture import picture_image
-from ..model.results import Result, Results
+from ..model.results import Digests, Result, Results
 from ..qt import QtCore, QtGui, QtWidgets, Signal
 from ..texts import tr
 from .pixmaps import small_pixmap
@@ -32,8 +32,14 @@ class ResultsStrip(QtWidgets.QListWidget):
     settings_taken = Signal(int)
     opened = Signal(int)
 
-    def __init__(self, results: Results, icon: Callable[[str], Any]) -> None:
+    def __init__(
+        self,
+        results: Results,
+        icon: Callable[[str], Any],
+        digests: Digests = lambda _params: ("", {}),
+    ) -> None:
         super().__init__()
+        self._digests = digests
         self._results = results
         self._icon = icon
         self._thumbnails: dict[int, Any] = {}
@@ -75,7 +81,7 @@ class ResultsStrip(QtWidgets.QListWidget):
             tr("Open as a new document"),
             lambda: self.opened.emit(result.id),
         )
-        menu.addAction(tr("Copy prompt and seed"), lambda: _copy(result.info()))
+        menu.addAction(tr("Copy prompt and seed"), lambda: _copy(result.info(self._digests)))
         menu.addAction(
             self._icon("document-save"), tr("Save as PNG..."), lambda: self._save(result)
         )
@@ -152,7 +158,7 @@ class ResultsStrip(QtWidgets.QListWidget):
         name, _ = QtWidgets.QFileDialog.getSaveFileName(
             self, tr("Save as PNG..."), f"nijimi-{result.params.seed}.png", "PNG (*.png)"
         )
-        if name and not save_png(result, name):
+        if name and not save_png(result, name, result.info(self._digests)):
             QtWidgets.QMessageBox.warning(
                 self,
                 "Nijimi",
@@ -165,11 +171,11 @@ def _id_role() -> Any:
     return QtCore.Qt.ItemDataRole.UserRole
 
 
-def save_png(result: Result, name: str) -> bool:
-    """Write it with what it was made from. False where that is impossible."""
+def save_png(result: Result, name: str, info: str = "") -> bool:
+    """Write it with what it was made from: ``info``, or its own text. False where it cannot be."""
     path = Path(name) if Path(name).suffix else Path(name).with_suffix(".png")
     try:
-        path.write_bytes(pack_result(result))
+        path.write_bytes(pack_result(result, info))
     except OSError:
         return False
     return True
