@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -11,14 +12,20 @@ import numpy as np
 import pytest
 import torch
 from nijimi_backend.engine import engine as engine_module
+from nijimi_backend.engine import frozen as frozen_module
 from nijimi_backend.engine.engine import Engine, open_engine
 from nijimi_backend.engine.request import FrameRequest, Picture
 from nijimi_backend.errors import OutOfMemory
 from nijimi_backend.models.device import Device
+from nijimi_backend.models.library import Library
+from nijimi_backend.models.loader import load_model
 from nijimi_backend.models.placement import Measure, Placement
 from nijimi_protocol.geometry import Extent
-from nijimi_protocol.params import RenderParams
+from nijimi_protocol.params import RenderMode, RenderParams
+from nijimi_protocol.upscale import UpscaleParams
 
+from benchmarks.real_flow import write_sd3_folder, write_zimage_folder
+from benchmarks.workbench import CPU
 from tests.support.tiny_model import write_tiny_model
 
 DEVICE, HOME = torch.device("cuda"), torch.device("cpu")
@@ -50,7 +57,7 @@ def _places(networks: dict[str, Network]) -> dict[str, str]:
 
 def test_all_lie_on_the_device_while_there_is_room(networks: dict[str, Network]) -> None:
     placement = Placement(DEVICE)
-    placement.settle(networks)
+    placement.settle(networks, 8)
     with placement.at_work(networks["vae"]):
         assert set(_places(networks).values()) == {"cuda"}
     assert set(_places(networks).values()) == {"cuda"}
@@ -58,7 +65,7 @@ def test_all_lie_on_the_device_while_there_is_room(networks: dict[str, Network])
 
 def test_measures_come_in_their_order_and_each_is_told(networks: dict[str, Network]) -> None:
     placement = Placement(DEVICE)
-    placement.settle(networks)
+    placement.settle(networks, 8)
     with mock.patch.object(torch.cuda, "empty_cache"):
         told = [placement.give_up_more() for _ in range(4)]
     assert [("tiles" in str(each), "wait" in str(each), "turns" in str(each)) for each in told] == [
@@ -83,12 +90,18 @@ def test_who_waits_comes_for_its_work_only(
 
     placement = Placement(DEVICE)
     placement.measure = measure
-    placement.settle(networks)
+    placement.settle(networks, 8)
     with placement.at_work(networks["unet"]):
         assert told() == while_unet
     with placement.at_work(networks["vae"]):
         assert told() == while_vae
     assert told() == after_vae
+    with placement.at_work(networks["unet"]):
+        with placement.at_work(networks["vae"]):
+            assert told() == while_vae
+        assert told() == while_unet
+    with placement.at_work(networks["vae"]):
+        pass
     with pytest.raises(ValueError, match="lost"), placement.at_work(networks["vae"]):
         raise ValueError("lost")
     assert told() == after_vae
@@ -175,3 +188,88 @@ def test_other_errors_are_not_taken_for_it(folder: Path) -> None:
     ):
         _render(engine)
     assert not _render(engine).failures
+
+
+class Watched(Placement):
+    """Waiting is only noted, and who is used while it waits is caught: main memory stands in for a
+    device that this machine may lack."""
+
+    def __init__(self, measure: Measure) -> None:
+        super().__init__(torch.device("cpu"), home=torch.device("meta"))
+        self.measure = measure
+        self.away: set[torch.nn.Module] = set()
+        self.moves = 0
+
+    def _move(self, network: torch.nn.Module, target: torch.device) -> None:
+        is_away = target.type == "meta"
+        self.moves += is_away != (network in self.away)
+        (self.away.add if is_away else self.away.discard)(network)
+
+    def watch(self, network: torch.nn.Module) -> None:
+        def used(_module: object, _inputs: object) -> None:
+            assert network not in self.away, "it was used while it waited"
+
+        for module in network.modules():
+            module.register_forward_pre_hook(used)
+
+
+def _pictures(engine: Engine) -> list[Any]:
+    """One of each kind, live and final."""
+    canvas = np.random.default_rng(1).integers(0, 255, (64, 64, 4), dtype=np.uint8)
+    canvas[..., 3] = 255
+    mask = np.zeros((64, 64), np.uint8)
+    mask[16:48, 16:48] = 255
+    kinds: list[dict[str, Any]] = [
+        {"mode": RenderMode.TXT2IMG}, {"mode": RenderMode.IMG2IMG}, {"mode": RenderMode.INPAINT},
+        {"guidance_scale": 3.0, "negative_prompt": "blur"}, {"prompt": "a (tall:1.3) house"},
+    ]  # fmt: skip
+    made: list[Any] = []
+    size = Extent(64, 64)
+    for n, changes in enumerate(kinds):
+        params = replace(RenderParams(num_inference_steps=2, strength=0.6, seed=n), **changes)
+        upscale = UpscaleParams(factor=2.0, strength=0.3) if n == 1 else None
+        looks: list[Any] = []
+        request = FrameRequest(
+            params=params, extent=size, canvas=canvas, canvas_version=n + 1, mask=mask,
+            mask_version=1, full_quality=n == 0, upscale=upscale, on_look=looks.append,
+        )  # fmt: skip
+        with mock.patch.object(engine_module, "render_extent", return_value=size):
+            picture = engine.render(request)
+        assert not picture.failures
+        made += [picture.pixels, *looks]
+    return made
+
+
+@pytest.mark.parametrize("measure", [Measure.WAITING, Measure.TURNS])
+@pytest.mark.parametrize("write", [write_tiny_model, write_sd3_folder, write_zimage_folder])
+def test_every_network_is_brought_before_it_is_used(
+    tmp_path: Path, write: Callable[..., object], measure: Measure
+) -> None:
+    options = {"full_vae": True} if write is write_tiny_model else {}
+    write(tmp_path / "model", **options)
+    bundle = load_model(Library([tmp_path]).find_model("model"), CPU)
+    with mock.patch.object(frozen_module, "MAX_FROZEN_PARAMETERS", 0):
+        plain = _pictures(Engine(bundle))
+        watched = Watched(measure)
+        for network in bundle.networks.values():
+            watched.watch(network)
+        watched.settle(bundle.networks, bundle.latent_scale)
+        assert bundle.vae in watched.away
+        made = _pictures(Engine(replace(bundle, placement=watched)))
+    assert watched.moves > 10
+    assert all(np.array_equal(a, b) for a, b in zip(plain, made, strict=True))
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("measure", [Measure.NONE, Measure.WAITING, Measure.TURNS])
+def test_on_a_card_the_networks_come_and_go(tmp_path: Path, measure: Measure) -> None:
+    write_zimage_folder(tmp_path / "model")
+    device = Device(torch_device=DEVICE, dtype=torch.float32, title="GPU")
+    bundle = load_model(Library([tmp_path]).find_model("model"), device)
+    plain = _pictures(Engine(bundle))
+    bundle.placement.measure = measure
+    bundle.placement.settle(bundle.networks, bundle.latent_scale)
+    made = _pictures(Engine(bundle))
+    where = {name: next(net.parameters()).device.type for name, net in bundle.networks.items()}
+    assert where["vae"] == ("cuda" if measure is Measure.NONE else "cpu")
+    assert all(np.array_equal(a, b) for a, b in zip(plain, made, strict=True))

@@ -41,7 +41,7 @@ from .resolution import render_extent
 from .samplers import Run
 from .sampling import Repaint
 from .small_canvas import SmallCanvases
-from .stages import decode_latents, encode_canvas, resize_canvas, resize_mask
+from .stages import decode_latents, encode_canvas, opaque_bgra, resize_canvas, resize_mask
 from .upscaling import upscale
 
 __all__ = ["Engine", "open_engine"]
@@ -92,11 +92,8 @@ class Engine:
         the canvas back, at the model's resolution, without running a network. Where memory runs
         out, more time is spent to need less of it, which the picture's failures tell once.
         """
-        given_up: list[NijimiError] = []
-        while True:
-            picture = self._try(request, should_stop, on_step)
-            if picture is not None:
-                return replace(picture, failures=(*picture.failures, *given_up))
+        given_up: tuple[NijimiError, ...] = ()
+        while (picture := self._try(request, should_stop, on_step)) is None:
             # Here the failed try holds nothing any more.
             told = self._bundle.placement.give_up_more()
             if told is None:
@@ -104,7 +101,8 @@ class Engine:
                     "The picture does not fit into the device's memory.",
                     "Close other programs, or choose a smaller model.",
                 )
-            given_up = [told]
+            given_up = (told,)
+        return replace(picture, failures=(*picture.failures, *given_up))
 
     def _try(
         self,
@@ -149,7 +147,7 @@ class Engine:
         plan = self._planner.plan(request, strength, clock)
         if plan is None and canvas is not None:
             with clock.stage("resize"):
-                pixels = _with_alpha(resize_canvas(canvas, extent))
+                pixels = opaque_bgra(resize_canvas(canvas, extent))
             return self._picture(request, pixels, 0, clock)
         assert plan is not None
         latents = self._start(request, canvas, extent, plan.run, clock)
@@ -381,12 +379,6 @@ class Engine:
             timings_ms=timings,
             failures=failures,
         )
-
-
-def _with_alpha(rgb: Pixels) -> Pixels:
-    pixels = np.full((*rgb.shape[:2], 4), 255, dtype=np.uint8)
-    pixels[..., :3] = rgb[..., ::-1]
-    return pixels
 
 
 def open_engine(

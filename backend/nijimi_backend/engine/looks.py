@@ -14,7 +14,7 @@ from nijimi_protocol.limits import MAX_LOOK_PX
 
 from ..models.bundle import ModelBundle
 from .request import Pixels
-from .stages import encode_canvas
+from .stages import encode_canvas, opaque_bgra
 
 __all__ = ["Looks"]
 
@@ -41,9 +41,7 @@ class Looks:
         cells = latents[0].float().permute(1, 2, 0)  # h x w x C
         colours = cells @ self._map[:-1] + self._map[-1]
         rgb = colours.clamp(0.0, 255.0).round().to(torch.uint8).cpu().numpy()
-        pixels = np.full((*rgb.shape[:2], 4), 255, dtype=np.uint8)
-        pixels[..., :3] = rgb[..., ::-1]
-        return pixels
+        return opaque_bgra(rgb)
 
     def _find_map(self) -> torch.Tensor:
         """(C + 1) x 3: the least squares fit to patches of each colour, the last row an offset."""

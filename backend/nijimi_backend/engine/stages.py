@@ -20,6 +20,7 @@ __all__ = [
     "decode_latents",
     "encode_canvas",
     "lay_over_white",
+    "opaque_bgra",
     "refresh_small",
     "resize_canvas",
     "resize_mask",
@@ -114,8 +115,13 @@ def decode_latents(
     with _brought(bundle, vae):
         sample = vae.decode(latents).sample
     rgb = sample[0].float().add(1.0).mul(127.5).clamp(0.0, 255.0).round().to(torch.uint8)
-    pixels = np.full((rgb.shape[1], rgb.shape[2], 4), 255, dtype=np.uint8)
-    pixels[..., :3] = rgb.flip(0).permute(1, 2, 0).cpu().numpy()  # 3 x H x W to H x W x BGR
+    return opaque_bgra(rgb.permute(1, 2, 0).cpu().numpy())  # 3 x H x W to H x W x 3
+
+
+def opaque_bgra(rgb: Pixels) -> Pixels:
+    """RGB h x w x 3 becomes BGRA that nothing shows through, h x w x 4."""
+    pixels = np.full((*rgb.shape[:2], 4), 255, dtype=np.uint8)
+    pixels[..., :3] = rgb[..., ::-1]
     return pixels
 
 

@@ -126,7 +126,7 @@ def _settle(bundle: ModelBundle) -> None:
         # SDXL's own autoencoder overflows in fp16 (its model card says so).
         vae: Any = bundle.vae
         vae.to(torch.float32)
-    bundle.placement.settle(bundle.networks)
+    bundle.placement.settle(bundle.networks, bundle.latent_scale)
 
 
 def fuse_lora(unet: UNet2DConditionModel, path: Path, scale: float = 1.0) -> None:

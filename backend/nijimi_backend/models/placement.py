@@ -56,7 +56,9 @@ class Placement:
         self._device = device
         self._home = home or torch.device("cpu")
         self._networks: dict[str, torch.nn.Module] = {}
+        self._latent_scale = 8
         self._last = Measure.TILES if device == self._home else Measure.TURNS
+        self._working: torch.nn.Module | None = None
         self.measure = Measure.NONE
 
     @classmethod
@@ -78,9 +80,13 @@ class Placement:
             log.warning("%s does not fit at once: %s", title, _TOLD[Measure.WAITING])
         return placement
 
-    def settle(self, networks: Mapping[str, torch.nn.Module]) -> None:
-        """Move each network to where it begins. ``unet`` is the one that denoises."""
+    def settle(self, networks: Mapping[str, torch.nn.Module], latent_scale: int) -> None:
+        """Move each network to where it begins; ``unet`` is the one that denoises.
+
+        ``latent_scale``: pixels to a cell of its latents, per side.
+        """
         self._networks = dict(networks)
+        self._latent_scale = latent_scale
         self._arrange()
 
     def give_up_more(self) -> OutOfMemory | None:
@@ -98,19 +104,29 @@ class Placement:
 
     @contextmanager
     def at_work(self, network: torch.nn.Module) -> Generator[None]:
-        """The network on the device for as long as the block runs."""
-        if self.measure < Measure.WAITING:
+        """The network on the device for as long as the block runs.
+
+        Blocks may lie within one another: the outer one's network comes back after the inner one's.
+        """
+        outer = self._working
+        self._working = network
+        self._bring(network)
+        try:
             yield
+        finally:
+            self._working = outer
+            if self.measure >= Measure.WAITING and network is not self._networks.get("unet"):
+                self._move(network, self._home)
+            if outer is not None:
+                self._bring(outer)
+
+    def _bring(self, network: torch.nn.Module) -> None:
+        if self.measure < Measure.WAITING:
             return
         unet = self._networks.get("unet")
         if self.measure >= Measure.TURNS and unet is not None and unet is not network:
             self._move(unet, self._home)
         self._move(network, self._device)
-        try:
-            yield
-        finally:
-            if network is not unet:
-                self._move(network, self._home)
 
     def _arrange(self) -> None:
         for name, network in self._networks.items():
@@ -123,9 +139,8 @@ class Placement:
         """Smaller tiles for an autoencoder, once memory has run out."""
         if self.measure >= Measure.TILES and hasattr(vae, "enable_tiling"):
             vae.enable_tiling()
-            scale = 2 ** (len(_channels(vae)) - 1)
             vae.tile_sample_min_size = _TILE_PX
-            vae.tile_latent_min_size = _TILE_PX // scale
+            vae.tile_latent_min_size = _TILE_PX // self._latent_scale
 
     def _move(self, network: torch.nn.Module, target: torch.device) -> None:
         first = next(network.parameters(), None)
@@ -136,10 +151,6 @@ class Placement:
         gc.collect()
         if self._device.type == "cuda":
             torch.cuda.empty_cache()
-
-
-def _channels(vae: Any) -> Any:
-    return vae.config.get("encoder_block_out_channels") or vae.config["block_out_channels"]
 
 
 def _room_bytes(device: Device) -> int | None:
