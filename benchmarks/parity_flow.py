@@ -27,7 +27,13 @@ from nijimi_backend.models.loader import load_model
 from nijimi_protocol.geometry import Extent
 from nijimi_protocol.params import RenderMode, RenderParams
 
-from .real_flow import FlowLayout, write_sd3_file, write_sd3_folder, write_zimage_folder
+from .real_flow import (
+    FlowLayout,
+    write_sd3_file,
+    write_sd3_folder,
+    write_zimage_files,
+    write_zimage_folder,
+)
 from .workbench import CPU, Row, gap, latents_of, parity_params
 
 __all__ = ["FLOW_MODELS", "flow_rows"]
@@ -37,6 +43,7 @@ FLOW_MODELS: dict[str, Callable[[Path], FlowLayout]] = {
     "sd3.5, one file": lambda path: write_sd3_file(path.with_suffix(".safetensors"), newer=True),
     "sd3, folder with T5": write_sd3_folder,
     "zimage, folder": write_zimage_folder,
+    "zimage, files apart": lambda path: write_zimage_files(path.with_suffix(".safetensors")),
 }
 
 _EXTENT = Extent(128, 96)

@@ -1,5 +1,5 @@
 """A family and a folder enter; small random flow-matching models in the layout of the real ones
-leave: SD3 as one file and as a folder, Z-Image as a folder."""
+leave: SD3 as one file and as a folder, Z-Image as files and as a folder."""
 
 # diffusers types its configurations too narrowly.
 # pyright: reportArgumentType=false
@@ -32,7 +32,13 @@ from transformers import (
 
 from .real_layout import original_vae_name
 
-__all__ = ["FlowLayout", "write_sd3_file", "write_sd3_folder", "write_zimage_folder"]
+__all__ = [
+    "FlowLayout",
+    "write_sd3_file",
+    "write_sd3_folder",
+    "write_zimage_files",
+    "write_zimage_folder",
+]
 
 _CONTEXT = 2112
 """Width of the text that SD3's transformer reads: 768 and 1280 side by side, and some zeros. The
@@ -81,27 +87,51 @@ def write_sd3_folder(path: Path, *, t5: bool = True, seed: int = 0) -> FlowLayou
 
 def write_zimage_folder(path: Path, *, seed: int = 0) -> FlowLayout:
     """A folder in diffusers' layout, as Z-Image-Turbo is published."""
+    parts = _zimage_parts(seed)
+    _save_folder(path, "ZImagePipeline", parts)
+    return FlowLayout(path=path, parts=parts)
+
+
+def write_zimage_files(path: Path, *, seed: int = 0) -> FlowLayout:
+    """The network as one file, and what it needs in files of their own, as ComfyUI keeps them; the
+    tokenizer is the published folder's."""
+    parts = _zimage_parts(seed)
+    names = {
+        path: _original_zimage(parts["transformer"]),
+        path.with_name("qwen_3_4b.safetensors"): {
+            f"model.{key}": value for key, value in parts["text_encoder"].state_dict().items()
+        },
+        path.with_name("ae.safetensors"): dict(
+            original_vae_name(key, value, len(parts["vae"].config["block_out_channels"]))
+            for key, value in parts["vae"].state_dict().items()
+        ),
+    }
+    for file, weights in names.items():
+        save_file({key: value.half().contiguous() for key, value in weights.items()}, file)
+    _save_qwen_tokenizer(parts["tokenizer"], path.with_name("tokenizer"))
+    return FlowLayout(path=path, parts=parts)
+
+
+def _zimage_parts(seed: int) -> dict[str, Any]:
     torch.manual_seed(seed)
     tokenizer = _qwen_tokenizer()
     encoder = Qwen3Model(
         Qwen3Config(
             vocab_size=len(tokenizer), hidden_size=64, intermediate_size=96, num_hidden_layers=3,
             num_attention_heads=4, num_key_value_heads=2, head_dim=16,
+            rope_parameters={"rope_type": "default", "rope_theta": 1_000_000.0},
         )
     )  # fmt: skip
     transformer = ZImageTransformer2DModel(
-        dim=96, n_layers=2, n_refiner_layers=1, n_heads=2, n_kv_heads=2, cap_feat_dim=64,
-        axes_dims=[16, 16, 16], axes_lens=[1024, 64, 64],
+        dim=256, n_layers=2, n_refiner_layers=1, n_heads=2, n_kv_heads=2, cap_feat_dim=64,
     )  # fmt: skip
-    parts = {
+    return {
         "transformer": _settled(_with_norms(transformer)),
         "text_encoder": _settled(encoder),
         "tokenizer": tokenizer,
         "vae": _settled(_make_vae(0.3611, 0.1159)),
         "scheduler": FlowMatchEulerDiscreteScheduler(shift=3.0),
     }
-    _save_folder(path, "ZImagePipeline", parts)
-    return FlowLayout(path=path, parts=parts)
 
 
 def _sd3_parts(*, newer: bool, t5: bool, seed: int) -> dict[str, Any]:
@@ -226,6 +256,25 @@ def _original_sd3(transformer: Any) -> dict[str, torch.Tensor]:
     return made
 
 
+def _original_zimage(transformer: Any) -> dict[str, torch.Tensor]:
+    """The weights of a Z-Image transformer under the names of the released single files."""
+    own = transformer.state_dict()
+    made: dict[str, torch.Tensor] = {}
+    for key, value in own.items():
+        if ".attention.to_k." in key or ".attention.to_v." in key:
+            continue
+        if ".attention.to_q." in key:
+            three = [own[key.replace("to_q", part)] for part in ("to_q", "to_k", "to_v")]
+            made[key.replace("to_q", "qkv")] = torch.cat(three)
+            continue
+        for ours, theirs in (("all_x_embedder.2-1.", "x_embedder."), ("to_out.0.", "out."),
+                             ("all_final_layer.2-1.", "final_layer."), ("norm_q.", "q_norm."),
+                             ("norm_k.", "k_norm.")):  # fmt: skip
+            key = key.replace(ours, theirs)
+        made[key] = value
+    return made
+
+
 def _renamed(own: dict[str, torch.Tensor], ours: str, theirs: str) -> dict[str, torch.Tensor]:
     return {f"{theirs}.{ending}": own[f"{ours}.{ending}"]
             for ending in ("weight", "bias") if f"{ours}.{ending}" in own}  # fmt: skip
@@ -270,6 +319,13 @@ def _qwen_tokenizer() -> Any:
     )  # fmt: skip
     tokenizer.chat_template = _CHAT
     return tokenizer
+
+
+def _save_qwen_tokenizer(tokenizer: Any, folder: Path) -> None:
+    tokenizer.save_pretrained(folder)
+    path = folder / "tokenizer_config.json"
+    settings = json.loads(path.read_text())
+    path.write_text(json.dumps({**settings, "tokenizer_class": "Qwen2Tokenizer"}))
 
 
 def _save_folder(path: Path, pipeline: str, parts: dict[str, Any]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -28,7 +29,7 @@ from nijimi_protocol.upscale import UpscaleParams
 from safetensors.torch import load_file, save_file
 
 from benchmarks.parity_flow import FLOW_MODELS, flow_rows
-from benchmarks.real_flow import write_sd3_file, write_zimage_folder
+from benchmarks.real_flow import write_sd3_file, write_zimage_files, write_zimage_folder
 from benchmarks.workbench import BAR, CPU, gap, latents_of, parity_params
 
 SIZE = Extent(64, 64)
@@ -229,10 +230,57 @@ def test_a_model_without_a_part_says_which(
 
 
 def test_a_network_alone_says_what_is_missing(tmp_path: Path) -> None:
-    keys = ("cap_embedder.1.weight", "x_pad_token")
-    save_file({key: torch.ones(2, 2) for key in keys}, tmp_path / "z_image_turbo.safetensors")
-    with pytest.raises(ModelMissing, match="only the network of zimage"):
-        Library([tmp_path]).find_model("z_image_turbo")
+    keys = ("double_blocks.0.img_attn.qkv.weight", "img_in.weight")
+    save_file({key: torch.ones(2, 2) for key in keys}, tmp_path / "flux.safetensors")
+    with pytest.raises(ModelMissing, match="only the network of flux"):
+        Library([tmp_path]).find_model("flux")
+
+
+@pytest.mark.parametrize(
+    ("absent", "sentence"),
+    [("qwen_3_4b.safetensors", "its text encoder"), ("ae.safetensors", "its autoencoder"),
+     ("tokenizer", "its tokenizer")],
+)  # fmt: skip
+def test_files_apart_say_which_of_them_is_missing(
+    tmp_path: Path, absent: str, sentence: str
+) -> None:
+    write_zimage_files(tmp_path / "model.safetensors")
+    away = tmp_path / absent
+    shutil.rmtree(away) if away.is_dir() else away.unlink()
+    with pytest.raises(ModelCorrupt, match=f"incomplete: {sentence}"):
+        _open(tmp_path)
+
+
+def test_files_apart_are_found_in_any_folders_and_sd3s_autoencoder_is_not_taken(
+    tmp_path: Path,
+) -> None:
+    made = write_zimage_files(tmp_path / "model.safetensors")
+    for name, folder in (("model.safetensors", "diffusion_models"), ("ae.safetensors", "vae"),
+                         ("qwen_3_4b.safetensors", "text_encoders")):  # fmt: skip
+        (tmp_path / folder).mkdir()
+        (tmp_path / name).rename(tmp_path / folder / name)
+    other = load_file(tmp_path / "vae" / "ae.safetensors")
+    save_file(
+        {key: value * 0 for key, value in other.items()}, tmp_path / "vae" / "0_sd3.safetensors"
+    )
+    library = Library([tmp_path])
+    assert [model.name for model in library.models() if model.family == "zimage"] == ["model"]
+    vae: Any = load_model(library.find_model("model"), CPU).vae
+    assert torch.equal(vae.decoder.conv_in.weight, made.parts["vae"].decoder.conv_in.weight)
+
+
+def test_a_tokenizer_without_its_template_is_refused(tmp_path: Path) -> None:
+    write_zimage_files(tmp_path / "model.safetensors")
+    for name in ("chat_template.jinja", "tokenizer_config.json"):
+        path = tmp_path / "tokenizer" / name
+        if path.suffix == ".jinja":
+            path.unlink(missing_ok=True)
+        else:
+            kept = json.loads(path.read_text())
+            kept.pop("chat_template", None)
+            path.write_text(json.dumps(kept))
+    with pytest.raises(ModelCorrupt, match="tokenizer"):
+        _open(tmp_path)
 
 
 def test_where_the_shift_depends_on_the_size_the_middle_is_taken(zimage: Engine) -> None:

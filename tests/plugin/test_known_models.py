@@ -152,8 +152,10 @@ def test_a_result_names_the_files_that_it_was_made_with() -> None:
     sea = ModelEntry(name="sea", title="sea", family="sd1", digest="0123456789")
     ink = ModelEntry(name="Ink", title="Ink", family="sd1", kind="lora", digest="abcdef012345")
     models.take(Models(models=(sea, ink, XL)))
-    params = RenderParams(prompt="a boat <lora:ink:0.8> <lora:for-xl:1> <lora:gone>", model="sea")
-    assert models.digests(params) == ("0123456789", {"ink": "abcdef012345"})
+    params = RenderParams(
+        prompt="a boat <lora:comic/ink:0.8> <lora:for-xl:1> <lora:gone>", model="sea"
+    )
+    assert models.digests(params) == ("0123456789", {"comic/ink": "abcdef012345"})
     extent = Extent(2, 2)
     picture = Picture(
         pixels=bytes(16), extent=extent, area=extent.bounds, canvas=extent, document_id="A",
@@ -162,5 +164,5 @@ def test_a_result_names_the_files_that_it_was_made_with() -> None:
     result = Result(id=1, name="1", picture=picture, params=params, sampler="lcm")
     text = result.info(models.digests)
     assert "Model hash: 0123456789" in text
-    assert 'Lora hashes: "ink: abcdef012345"' in text
+    assert 'Lora hashes: "comic/ink: abcdef012345"' in text
     assert "hash" not in result.info()

@@ -55,6 +55,13 @@ _NATIVE_PX = {
 FLOW_FAMILIES = ("sd3", "zimage")
 """Transformers that were trained by flow matching (Lipman et al., arXiv 2210.02747)."""
 
+_BESIDE = {
+    "text_encoder": "its text encoder (Qwen3, 4B, such as qwen_3_4b.safetensors)",
+    "vae": "its autoencoder (FLUX's, such as ae.safetensors)",
+    "tokenizer": "its tokenizer (the folder of that name from Z-Image's own)",
+}
+"""What a file of Z-Image's network needs beside it."""
+
 _FLOW_CLASSES = {"SD3Transformer2DModel": "sd3", "ZImageTransformer2DModel": "zimage"}
 """What a folder's transformer says that it is."""
 
@@ -75,11 +82,15 @@ class ModelInfo:
     embedded: bool = False
     is_file: bool = False
     size_bytes: int = 0
+    beside: tuple[tuple[str, Path], ...] = ()
+    """Parts that the file does not hold, where they lie in files of their own, by name."""
 
     def missing_files(self) -> list[str]:
-        """Parts that a complete model folder has and this one lacks."""
+        """Parts that a complete model has and this one lacks."""
         if self.is_file:
-            return []
+            known = dict(self.beside)
+            wanted = _BESIDE if self.family == "zimage" else {}
+            return [what for part, what in wanted.items() if part not in known]
         parts = _FLOW_PARTS if self.family in FLOW_FAMILIES else _PARTS
         if self.family in ("sdxl", "sd3"):
             parts = {**parts, **_SECOND_PARTS}
@@ -109,8 +120,10 @@ def data_dir() -> Path:
     return base / "nijimi"
 
 
-def describe_file(path: Path, found: Recognised, size_bytes: int) -> ModelInfo:
-    """A checkpoint file, whose header said what it is."""
+def describe_file(
+    path: Path, found: Recognised, size_bytes: int, beside: tuple[tuple[str, Path], ...] = ()
+) -> ModelInfo:
+    """A checkpoint file, whose header said what it is; ``beside``: what it does not hold itself."""
     native = 768 if (found.family, found.form) == ("sd2", "v") else _NATIVE_PX[found.family]
     return ModelInfo(
         name=path.stem,
@@ -120,6 +133,7 @@ def describe_file(path: Path, found: Recognised, size_bytes: int) -> ModelInfo:
         native_px=native,
         is_file=True,
         size_bytes=size_bytes,
+        beside=beside,
     )
 
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import ModelMissing, NijimiError
+from .apart import apart
 from .catalog import EMBEDDED_DIR, ModelInfo, default_models_dir, describe_file, describe_folder
 from .comfy_paths import extra_folders
 from .headers import WeightsHeader, read_header
@@ -27,6 +28,8 @@ _DEPTH = 5
 
 _USUAL = ("ComfyUI", "Documents/ComfyUI", "stable-diffusion-webui", "stable-diffusion-webui-forge")
 """Where the others keep theirs, below the home folder."""
+
+_FOLDER_MARKS = ("model_index.json", "config.json", "tokenizer_config.json")
 
 _PAINTABLE = ("sd1", "sd2", "sdxl", "sd3")
 
@@ -76,7 +79,8 @@ class Library:
         return self._looks
 
     def part_folders(self) -> tuple[Path, ...]:
-        """Folders of single networks in diffusers' layout, such as ControlNets."""
+        """Folders of single networks in diffusers' layout, such as ControlNets, and of
+        tokenizers."""
         self._look()
         return self._parts
 
@@ -105,7 +109,7 @@ class Library:
                     raise ModelMissing(
                         f"{name} is only the network of {file.found.family or 'a model'}, without "
                         "its text encoder and autoencoder.",
-                        f"Put the whole model, a folder with a model_index.json, into {folder}.",
+                        f"Put the whole model, as one file or a folder, into {folder}.",
                     )
                 raise ModelMissing(
                     file.trouble or f"{name} is a {file.found.kind.value}, no checkpoint.",
@@ -171,6 +175,7 @@ class Library:
                     # The first of a name counts: our own folder comes before the others'.
                     seen.add(model.name)
                     models.append(model)
+        models += [model for model in apart(files, parts) if model.name not in seen]
         self._dates, self._files, self._models = dates, tuple(files), tuple(models)
         self._parts = tuple(parts)
         self._looks += 1
@@ -221,7 +226,7 @@ def _walk(folder: Path, dates: dict[Path, int], depth: int = _DEPTH) -> Iterator
         if entry.name.startswith("."):
             continue
         if entry.is_dir():
-            if (path / "model_index.json").is_file() or (path / "config.json").is_file():
+            if any((path / name).is_file() for name in _FOLDER_MARKS):
                 yield path
             elif depth > 1:
                 dates[path] = _date(path)

@@ -21,6 +21,7 @@ from .headers import first_line
 from .placement import Placement
 from .single_file import SingleFile
 from .weight_files import own_memory
+from .zimage_files import ZImageFiles
 
 __all__ = ["LoadProgress", "ModelBundle", "load_model"]
 
@@ -43,7 +44,9 @@ def load_model(
     if missing := info.missing_files():
         raise ModelCorrupt(
             f"The model {info.name} is incomplete: {', '.join(missing)} is missing.",
-            "Copy its folder again, whole.",
+            "Put it anywhere into the models folder."
+            if info.is_file
+            else "Copy its folder again, whole.",
         )
     try:
         return _load(info, device, progress)
@@ -74,8 +77,10 @@ def _too_large(info: ModelInfo) -> OutOfMemory:
 
 
 def _load(info: ModelInfo, device: Device, progress: LoadProgress) -> ModelBundle:
-    source: Folder | SingleFile
-    if info.is_file:
+    source: Folder | SingleFile | ZImageFiles
+    if info.beside:
+        source = ZImageFiles(info.path, dict(info.beside), device.dtype)
+    elif info.is_file:
         source = SingleFile(info.path, device.dtype)
     else:
         kind = FlowFolder if info.family in FLOW_FAMILIES else Folder

@@ -40,7 +40,8 @@ class FileKind(str, enum.Enum):
 
 @dataclass(frozen=True, kw_only=True)
 class Recognised:
-    """``family``: sd1, sd2, sdxl, sdxl-refiner, sd3, flux, zimage, or "" where it is not told.
+    """``family``: sd1, sd2, sdxl, sdxl-refiner, sd3, flux, zimage, of a text encoder qwen3, or ""
+    where it is not told.
 
     ``form``: what else matters: "inpaint", "v" (predicts v), "edit", "union"; "" for the plain one.
     """
@@ -176,6 +177,8 @@ def _part(header: WeightsHeader) -> Recognised | None:
         return Recognised(kind=FileKind.TAESD)
     if "vision_model.embeddings.patch_embedding.weight" in keys:
         return Recognised(kind=FileKind.IMAGE_ENCODER)
+    if header.has("model.embed_tokens.weight", "model.layers.0.self_attn.q_norm.weight"):
+        return Recognised(kind=FileKind.TEXT_ENCODER, family="qwen3")
     if any(key.endswith("embeddings.token_embedding.weight") for key in keys):
         return Recognised(kind=FileKind.TEXT_ENCODER)
     if any(key in keys for key in _UPSCALERS):

@@ -40,7 +40,7 @@ from .recognise import UNET, VAE, Recognised, recognise
 from .tokenizer import clip_tokenizer
 from .weight_files import iterate_weights, read_weights
 
-__all__ = ["SingleFile", "read_vae_file"]
+__all__ = ["SingleFile", "fill_network", "read_vae_file"]
 
 _V_MARK = UNET + "output_blocks.11.1.transformer_blocks.0.norm1.bias"
 _V_SPREAD = 0.09
@@ -67,11 +67,11 @@ class SingleFile:
             with init_empty_weights():
                 transformer: Any = SD3Transformer2DModel(**sd3_config(self.header))
             convert = convert_sd3_transformer_checkpoint_to_diffusers
-            return _filled(transformer, self._read(UNET), convert, self.header)
+            return fill_network(transformer, self._read(UNET), convert, self.header)
         config = unet_config(self.header, self.found.family)
         with init_empty_weights():
             network: Any = UNet2DConditionModel(**config)
-        return _filled(
+        return fill_network(
             network, self._read(UNET), lambda w: convert_ldm_unet_checkpoint(w, network.config),
             self.header,
         )  # fmt: skip
@@ -138,7 +138,7 @@ class SingleFile:
             return kept
 
         layers = config["num_hidden_layers"]
-        return _filled(network, self._read(prefix, layers), names_of_ours, self.header)
+        return fill_network(network, self._read(prefix, layers), names_of_ours, self.header)
 
     def _read(self, prefix: str, layers: int = 1000) -> dict[str, torch.Tensor]:
         keys = [key for key in self.header.shapes if key.startswith(prefix)]
@@ -182,7 +182,7 @@ def read_vae_file(
             return {_newer_name(key): value for key, value in weights.items()}
         return convert_ldm_vae_checkpoint(weights, config)
 
-    return _filled(network, weights, names_of_ours, header)
+    return fill_network(network, weights, names_of_ours, header)
 
 
 def _newer_name(key: str) -> str:
@@ -193,7 +193,7 @@ def _newer_name(key: str) -> str:
     return head + mark + newer.get(part, part) + dot + ending
 
 
-def _filled(
+def fill_network(
     network: Any,
     weights: dict[str, torch.Tensor],
     convert: Callable[[dict[str, torch.Tensor]], dict[str, torch.Tensor]],

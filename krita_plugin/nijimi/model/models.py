@@ -46,7 +46,11 @@ class KnownModels(QtCore.QObject):
         """Hashes of the checkpoint's file and of the LoRAs that the prompt names, where known."""
         model = self.chosen(params.model)
         known = {each.name.lower(): each.digest for each in self._entries if each.kind == "lora"}
-        named = {name: known.get(name.lower(), "") for name in lora_names(params.prompt)}
+        # A prompt may name the folders above, too.
+        named = {
+            name: known.get(name.replace("\\", "/").rpartition("/")[2].lower(), "")
+            for name in lora_names(params.prompt)
+        }
         loras = {name: digest for name, digest in named.items() if digest}
         return (model.digest if model is not None else ""), loras
 

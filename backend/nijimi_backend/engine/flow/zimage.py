@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from ...errors import ModelCorrupt
 from ...models.bundle import ModelBundle
 from ..prompt.encode import Conditioning, Vectors
 from ..prompt.syntax import BREAK
@@ -26,6 +27,11 @@ class ZImage:
 
     def __init__(self, bundle: ModelBundle) -> None:
         self._bundle = bundle
+        if not bundle.towers[0].tokenizer.chat_template:
+            raise ModelCorrupt(
+                f"The tokenizer of {bundle.info.title} does not say how a message is put.",
+                "Copy the folder tokenizer of Z-Image again, whole.",
+            )
 
     def chunks(self, texts: Sequence[tuple[str, float]], vectors: Vectors) -> int:
         return 1
