@@ -209,12 +209,10 @@ def _end_at_once(error: NijimiError) -> None:
 
 def _want_digests(params: RenderParams, library: Library, digests: Digests) -> None:
     """A picture that is kept names what it was made with."""
-    names = [((FileKind.LORA,), name) for name in lora_names(params.prompt)]
-    checkpoints = (FileKind.CHECKPOINT,)
-    if params.model:
-        names.append((checkpoints, params.model))
-    for kinds, name in names:
-        if (file := library.find(kinds, name)) is not None:
+    named = [(FileKind.LORA, name) for name in lora_names(params.prompt)]
+    named += [(FileKind.CHECKPOINT, params.model)] if params.model else []
+    for kind, name in named:
+        if (file := library.find((kind,), name)) is not None:
             digests.want(file)
 
 

@@ -306,44 +306,43 @@ def test_a_client_brings_its_whole_state_to_a_new_backend(models_dir: Path) -> N
         fresh.close()
 
 
-def test_a_file_that_is_dropped_in_is_listed_within_seconds(
-    client: LiveClient, models_dir: Path
-) -> None:
+@pytest.fixture
+def loras(models_dir: Path) -> Iterator[Path]:
+    """A folder within the models, as long as the test runs."""
     folder = models_dir / "loras"
     folder.mkdir()
-    try:
-        (folder / "broken.safetensors").write_bytes(b"not a model at all")
-        save_file({"emb_params": torch.zeros(1, 768)}, folder / "calm.safetensors")
-        started = time.monotonic()
-        while True:
-            event = client.receive(timeout_s=10)
-            if isinstance(event, Models):
-                break
-        assert time.monotonic() - started < 8
-        assert ("calm", "embedding") in {(entry.name, entry.kind) for entry in event.models}
-        assert "broken" not in {entry.name for entry in event.models}
-        _begin(client)
-        assert client.wait_for_frame(client.session.revision).tiles
-    finally:
-        shutil.rmtree(folder)
+    yield folder
+    shutil.rmtree(folder)
+
+
+def test_a_file_that_is_dropped_in_is_listed_within_seconds(
+    client: LiveClient, loras: Path
+) -> None:
+    (loras / "broken.safetensors").write_bytes(b"not a model at all")
+    save_file({"emb_params": torch.zeros(1, 768)}, loras / "calm.safetensors")
+    started = time.monotonic()
+    while True:
+        event = client.receive(timeout_s=10)
+        if isinstance(event, Models):
+            break
+    assert time.monotonic() - started < 8
+    assert ("calm", "embedding") in {(entry.name, entry.kind) for entry in event.models}
+    assert "broken" not in {entry.name for entry in event.models}
+    _begin(client)
+    assert client.wait_for_frame(client.session.revision).tiles
 
 
 def test_a_generated_picture_makes_the_hashes_of_its_files_known(
-    client: LiveClient, models_dir: Path
+    client: LiveClient, loras: Path
 ) -> None:
-    folder = models_dir / "loras"
-    folder.mkdir()
-    try:
-        key = "lora_unet_mid_block_resnets_0_conv1.lora_up.weight"
-        save_file({key: torch.zeros(4, 4)}, folder / "ink.safetensors")
-        _begin(client)
-        params = RenderParams(prompt="a boat <lora:ink:0.8>", num_inference_steps=1)
-        client.generate(params, 1)
-        digest = ""
-        while not digest:
-            event = client.receive(timeout_s=20)
-            if isinstance(event, Models):
-                digest = next((e.digest for e in event.models if e.name == "ink"), "")
-        assert digest == hashlib.sha256(torch.zeros(4, 4).numpy().tobytes()).hexdigest()[:12]
-    finally:
-        shutil.rmtree(folder)
+    key = "lora_unet_mid_block_resnets_0_conv1.lora_up.weight"
+    save_file({key: torch.zeros(4, 4)}, loras / "ink.safetensors")
+    _begin(client)
+    params = RenderParams(prompt="a boat <lora:ink:0.8>", num_inference_steps=1)
+    client.generate(params, 1)
+    digest = ""
+    while not digest:
+        event = client.receive(timeout_s=20)
+        if isinstance(event, Models):
+            digest = next((e.digest for e in event.models if e.name == "ink"), "")
+    assert digest == hashlib.sha256(torch.zeros(4, 4).numpy().tobytes()).hexdigest()[:12]

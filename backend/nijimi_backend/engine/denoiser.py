@@ -149,19 +149,6 @@ class Denoiser:
 
         ``on_guess`` is given what each step but the last takes them to be.
         """
-        with self._bundle.placement.at_work(self._bundle.unet):
-            return self._run(params, start, guidance, steering, should_stop, on_step, on_guess)
-
-    def _run(
-        self,
-        params: RenderParams,
-        start: Start,
-        guidance: Guidance,
-        steering: Steering,
-        should_stop: Callable[[], bool],
-        on_step: Callable[[int, int], None],
-        on_guess: Callable[[torch.Tensor], None] | None,
-    ) -> torch.Tensor:
         latents, condition, run = start.latents, start.condition, start.run
         count = len(run.timesteps)
         if condition is None and self._bundle.takes_masks:
@@ -169,21 +156,24 @@ class Denoiser:
             condition = torch.zeros_like(latents)
             condition = torch.cat([torch.ones_like(latents[:, :1]), condition], dim=1)
         noise = self.noise(params.seed, start.extent, count)
-        for n in range(count):
-            if should_stop():
-                raise RenderCancelled
-            if start.repaint is not None:
-                kept = run.noised(start.repaint.original, noise[n], n)
-                latents = start.repaint.held(latents, kept, n, count)
-            if start.windows:
-                output = self._fused(start, guidance, latents, n, condition, should_stop, on_step)
-            else:
-                output = self.predict(start, guidance, latents, n, condition, steering)
-            latents = run.step(output, n, latents, noise[min(n + 1, count - 1)])
-            if on_guess is not None and n + 1 < count:
-                on_guess(run.guess())
-            if not start.windows:
-                on_step(n + 1, count)
+        with self._bundle.placement.at_work(self._bundle.unet):
+            for n in range(count):
+                if should_stop():
+                    raise RenderCancelled
+                if start.repaint is not None:
+                    kept = run.noised(start.repaint.original, noise[n], n)
+                    latents = start.repaint.held(latents, kept, n, count)
+                if start.windows:
+                    output = self._fused(
+                        start, guidance, latents, n, condition, should_stop, on_step
+                    )
+                else:
+                    output = self.predict(start, guidance, latents, n, condition, steering)
+                latents = run.step(output, n, latents, noise[min(n + 1, count - 1)])
+                if on_guess is not None and n + 1 < count:
+                    on_guess(run.guess())
+                if not start.windows:
+                    on_step(n + 1, count)
         if start.repaint is not None:
             latents = start.repaint.finished(latents)
         if should_stop():
@@ -228,7 +218,7 @@ class Denoiser:
         embeds, batch = told.embeds, told.embeds.shape[0]
         if self._family is not None:
             rows = latents.to(dtype).expand(batch, -1, -1, -1).contiguous()
-            output = self._family.velocity(rows, run.timesteps[n] / 1000.0, told).float()
+            output = self._family.velocity(rows, run.timesteps[n], told).float()
             return _guided(output, guidance)
         time = run.timesteps[n]
         # Whole timesteps stay whole: networks were traced with them.

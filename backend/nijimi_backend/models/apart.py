@@ -39,10 +39,12 @@ class FoundFile(Protocol):
 
 def apart(files: Sequence[FoundFile], folders: Sequence[Path]) -> list[ModelInfo]:
     """One model for each file of a Z-Image network; what is not there is missing in it."""
-    whole = [file for file in files if not file.trouble]
+    kinds = [((file.found.kind, file.found.family), file) for file in files if not file.trouble]
+    networks = [file for what, file in kinds if what == (FileKind.TRANSFORMER, "zimage")]
+    if not networks:
+        return []
     beside: dict[str, Path] = {}
-    for file in whole:
-        what = file.found.kind, file.found.family
+    for what, file in kinds:
         if what == (FileKind.TEXT_ENCODER, "qwen3"):
             beside.setdefault("text_encoder", file.path)
         if what == (FileKind.VAE, "16-channel") and _OF_FLUX.search(file.path.stem):
@@ -52,8 +54,7 @@ def apart(files: Sequence[FoundFile], folders: Sequence[Path]) -> list[ModelInfo
             beside.setdefault("tokenizer", folder)
     return [
         describe_file(file.path, file.found, file.size_bytes, tuple(beside.items()))
-        for file in whole
-        if (file.found.kind, file.found.family) == (FileKind.TRANSFORMER, "zimage")
+        for file in networks
     ]
 
 

@@ -20,6 +20,7 @@ __all__ = [
     "TEXT_PREFIXES",
     "count_parts",
     "flow_scheduler_config",
+    "incomplete_part",
     "scheduler_config",
     "sd3_config",
     "text_config",
@@ -82,10 +83,7 @@ def unet_config(header: WeightsHeader, family: str) -> dict[str, Any]:
             config["addition_time_embed_dim"] = 256
             config["projection_class_embeddings_input_dim"] = shapes["label_emb.0.0.weight"][1]
     except (KeyError, IndexError, StopIteration) as error:
-        raise ModelCorrupt(
-            f"The UNet of {header.path.name} is incomplete ({error} is missing).",
-            "Copy or download it again, whole.",
-        ) from error
+        raise incomplete_part(header, "UNet", error) from error
     return config
 
 
@@ -217,10 +215,15 @@ def sd3_config(header: WeightsHeader) -> dict[str, Any]:
             "qk_norm": "rms_norm" if "joint_blocks.0.x_block.attn.ln_q.weight" in shapes else None,
         }
     except (KeyError, ValueError) as error:
-        raise ModelCorrupt(
-            f"The transformer of {header.path.name} is incomplete ({error} is missing).",
-            "Copy or download it again, whole.",
-        ) from error
+        raise incomplete_part(header, "transformer", error) from error
+
+
+def incomplete_part(header: WeightsHeader, part: str, error: Exception) -> ModelCorrupt:
+    """What to say where ``error`` names a tensor that is not in the file."""
+    return ModelCorrupt(
+        f"The {part} of {header.path.name} is incomplete ({error} is missing).",
+        "Copy or download it again, whole.",
+    )
 
 
 def flow_scheduler_config() -> dict[str, Any]:

@@ -26,7 +26,7 @@ from transformers import (
 from .bundle import Autoencoder, Backbone, TextTower, special_token
 from .catalog import ModelInfo
 
-__all__ = ["FlowFolder", "Folder"]
+__all__ = ["FlowFolder", "Folder", "wordy_tower"]
 
 
 class Folder:
@@ -96,7 +96,7 @@ class FlowFolder(Folder):
 
     def towers(self) -> tuple[TextTower, ...]:
         if self._family == "zimage":
-            return (self._wordy_tower("te", "", Qwen3Model),)
+            return (wordy_tower("te", self._path / "tokenizer", self._encoder("", Qwen3Model)),)
         towers = tuple(
             self._clip_tower(name, ending, CLIPTextModelWithProjection, is_xl=True)
             for name, ending in (("te1", ""), ("te2", "_2"))
@@ -104,23 +104,22 @@ class FlowFolder(Folder):
         if not (self._path / "text_encoder_3").is_dir():
             # SD3 was trained to do without T5, which is larger than all the rest.
             return towers
-        return *towers, self._wordy_tower("te3", "_3", T5EncoderModel)
-
-    def _wordy_tower(self, name: str, ending: str, kind: Any) -> TextTower:
-        tokenizer = AutoTokenizer.from_pretrained(
-            self._path / f"tokenizer{ending}", local_files_only=True, trust_remote_code=False
-        )
-        return TextTower(
-            name=name,
-            tokenizer=tokenizer,
-            encoder=self._encoder(ending, kind),
-            pad_token_id=special_token(tokenizer, "pad"),
-        )
+        t5 = self._encoder("_3", T5EncoderModel)
+        return *towers, wordy_tower("te3", self._path / "tokenizer_3", t5)
 
     def unet(self) -> Backbone:
         path = self._path / "transformer"
         kind = ZImageTransformer2DModel if self._family == "zimage" else SD3Transformer2DModel
         return kind.from_pretrained(path, **self._options, **_variant(path))
+
+
+def wordy_tower(name: str, tokenizer_folder: Path, encoder: Any) -> TextTower:
+    """A text encoder that is not CLIP's, with the tokenizer of a folder."""
+    tokenizer = AutoTokenizer.from_pretrained(
+        tokenizer_folder, local_files_only=True, trust_remote_code=False
+    )
+    pad = special_token(tokenizer, "pad")
+    return TextTower(name=name, tokenizer=tokenizer, encoder=encoder, pad_token_id=pad)
 
 
 def _variant(path: Path) -> dict[str, str]:

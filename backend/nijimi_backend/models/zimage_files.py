@@ -14,12 +14,13 @@ import torch
 from accelerate import init_empty_weights
 from diffusers import AutoencoderKL, ZImageTransformer2DModel
 from diffusers.loaders.single_file_utils import convert_z_image_transformer_checkpoint_to_diffusers
-from transformers import AutoTokenizer, Qwen3Config, Qwen3Model
+from transformers import Qwen3Config, Qwen3Model
 from transformers.initialization import no_init_weights
 
 from ..errors import ModelCorrupt
-from .architecture import count_parts, flow_scheduler_config
-from .bundle import Backbone, TextTower, special_token
+from .architecture import count_parts, flow_scheduler_config, incomplete_part
+from .bundle import Backbone, TextTower
+from .folders import wordy_tower
 from .headers import WeightsHeader, read_header
 from .recognise import UNET, VAE
 from .single_file import fill_network, read_vae_file
@@ -61,11 +62,7 @@ class ZImageFiles:
             return {key.removeprefix(_QWEN): value for key, value in weights.items()}
 
         fill_network(encoder, _read(header, _QWEN, self._dtype), shorter, header)
-        tokenizer = AutoTokenizer.from_pretrained(
-            self._beside["tokenizer"], local_files_only=True, trust_remote_code=False
-        )
-        pad = special_token(tokenizer, "pad")
-        return (TextTower(name="te", tokenizer=tokenizer, encoder=encoder, pad_token_id=pad),)
+        return (wordy_tower("te", self._beside["tokenizer"], encoder),)
 
     def vae(self) -> AutoencoderKL:
         header = read_header(self._beside["vae"])
@@ -99,7 +96,7 @@ def _transformer_config(header: WeightsHeader, prefix: str) -> dict[str, Any]:
             "axes_dims": list(_AXES_DIMS),
         }
     except (KeyError, ValueError) as error:
-        raise _incomplete(header, "transformer", error) from error
+        raise incomplete_part(header, "transformer", error) from error
     if head != _HEAD_WIDTH:
         raise ModelCorrupt(
             f"{header.path.name} has heads of {head} numbers, where Z-Image has {_HEAD_WIDTH}.",
@@ -125,11 +122,4 @@ def _qwen_config(header: WeightsHeader) -> dict[str, Any]:
             "rope_parameters": {"rope_type": "default", "rope_theta": _ROPE_THETA},
         }
     except (KeyError, ValueError) as error:
-        raise _incomplete(header, "text encoder", error) from error
-
-
-def _incomplete(header: WeightsHeader, part: str, error: Exception) -> ModelCorrupt:
-    return ModelCorrupt(
-        f"The {part} of {header.path.name} is incomplete ({error} is missing).",
-        "Copy or download it again, whole.",
-    )
+        raise incomplete_part(header, "text encoder", error) from error

@@ -36,10 +36,10 @@ class FlowFamily(Protocol):
         """Noise before each step, before the schedule's shift; None for the schedule's own."""
         ...
 
-    def velocity(self, latents: torch.Tensor, sigma: float, told: Conditioning) -> torch.Tensor:
+    def velocity(self, latents: torch.Tensor, time: float, told: Conditioning) -> torch.Tensor:
         """Where the noised latents N x C x h x w come from, noise minus picture, alike in shape.
 
-        ``sigma`` in [0, 1] is the part of noise in them.
+        ``time`` in [0, 1000]: thousandths of noise in them.
         """
         ...
 

@@ -69,7 +69,7 @@ class FlowRun:
         return self._last
 
     def part(self, n: int) -> float:
-        return n / len(self.timesteps)
+        return n / len(self._asked)
 
 
 def make_flow_run(

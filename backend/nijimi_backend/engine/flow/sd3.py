@@ -65,12 +65,12 @@ class SD3:
     def sigmas(self, steps: int) -> list[float] | None:
         return None
 
-    def velocity(self, latents: torch.Tensor, sigma: float, told: Conditioning) -> torch.Tensor:
+    def velocity(self, latents: torch.Tensor, time: float, told: Conditioning) -> torch.Tensor:
         network: Any = self._bundle.unet
         assert told.pooled is not None
         return network(
             hidden_states=latents,
-            timestep=torch.full((latents.shape[0],), sigma * 1000.0, device=latents.device),
+            timestep=torch.full((latents.shape[0],), time, device=latents.device),
             encoder_hidden_states=told.embeds,
             pooled_projections=told.pooled,
             return_dict=False,

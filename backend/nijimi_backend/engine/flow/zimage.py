@@ -54,13 +54,13 @@ class ZImage:
     def sigmas(self, steps: int) -> list[float] | None:
         return torch.linspace(1.0, 1.0 / steps, steps).tolist()
 
-    def velocity(self, latents: torch.Tensor, sigma: float, told: Conditioning) -> torch.Tensor:
+    def velocity(self, latents: torch.Tensor, time: float, told: Conditioning) -> torch.Tensor:
         network: Any = self._bundle.unet
         count = latents.shape[0]
         # A picture is one frame of a film to it, and each row of a batch stands for itself.
         rows = list(latents[:, :, None].unbind(0))  # N of C x 1 x h x w
         texts = [row[:n] for row, n in zip(told.embeds, told.lengths, strict=True)]
         # Its time runs from noise to picture, and so does its velocity.
-        time = (1000.0 - torch.full((count,), sigma * 1000.0, device=latents.device)) / 1000.0
-        made = network(rows, time, texts, return_dict=False)[0]
+        passed = (1000.0 - torch.full((count,), time, device=latents.device)) / 1000.0
+        made = network(rows, passed, texts, return_dict=False)[0]
         return -torch.stack(list(made)).squeeze(2)
