@@ -16,7 +16,7 @@ from nijimi_protocol.openpose import openpose_people
 from nijimi_protocol.params import SAMPLERS, SCHEDULES, RenderMode, RenderParams
 from nijimi_protocol.picture_info import params_from_info
 
-from .engine.request import Control
+from .engine.request import REGION, Control
 from .errors import BadInput
 from .models.library import Library, open_library
 from .picture_files import PictureFile, read_info, read_mask, read_picture, write_picture
@@ -86,6 +86,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="KIND=FILE[:SCALE]",
         help="the same, but make the hint from a picture: canny=photo.png",
     )
+    parser.add_argument(
+        "--region",
+        action="append",
+        default=[],
+        metavar="MASK=PROMPT",
+        help="words that count only where a mask is white; of several the first lies on top",
+    )
     parser.add_argument("-o", "--output", type=Path, required=True)
 
 
@@ -135,7 +142,7 @@ def run(args: argparse.Namespace) -> int:
         raise BadInput(f"The folder {args.output.parent} does not exist.", "Create it first.")
     source = read_picture(args.image) if args.image else None
     mask = read_mask(args.mask) if args.mask else None
-    controls = tuple(_controls(args, extent, source))
+    controls = (*_controls(args, extent, source), *_regions(args))
     if mask is not None and extent is not None:
         raise BadInput("A masked picture keeps its size.", "Leave --size out.")
 
@@ -222,6 +229,15 @@ def _controls(
             raise BadInput(f"{path} cannot be read ({error}).", "Name an OpenPose file.") from None
         except RejectedChange as error:
             raise BadInput(f"{path}: {error.sentence}", error.action) from None
+
+
+def _regions(args: argparse.Namespace) -> Iterator[Control]:
+    for n, text in enumerate(args.region):
+        name, separator, prompt = text.partition("=")
+        if not separator or not name or not prompt.strip():
+            raise BadInput(f"{text!r} is no region.", "Write it like left.png=a red house.")
+        pixels = read_mask(Path(name))
+        yield Control(kind=REGION, pixels=pixels, version=n + 1, id=f"r{n}", prompt=prompt)
 
 
 def _number(text: str) -> float | None:

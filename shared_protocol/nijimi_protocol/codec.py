@@ -249,7 +249,7 @@ def _read_update_tiles(f: Fields, tiles: tuple[Tile, ...], more: bool, _l: Limit
     )
 
 
-def _read_control(value: object) -> ControlLayer:
+def _read_control(value: object, limits: Limits) -> ControlLayer:
     f = Fields(value)
     return ControlLayer(
         id=f.text("id", 64),
@@ -260,12 +260,14 @@ def _read_control(value: object) -> ControlLayer:
         end=f.ratio("end"),
         enabled=f.flag("enabled"),
         process=f.flag("process"),
+        prompt=f.text("prompt", limits.max_meta_bytes, missing=""),
+        region=f.text("region", 64, missing=""),
     )
 
 
 def _read_set_controls(f: Fields, _t: tuple[Tile, ...], _m: bool, limits: Limits) -> Message:
     values = f.items("controls", limits.max_planes)
-    controls = tuple(_read_control(value) for value in values)
+    controls = tuple(_read_control(value, limits) for value in values)
     return SetControls(revision=f.integer("revision", 1), controls=controls)
 
 

@@ -133,7 +133,9 @@ class ControlLayer:
 
     ``control_scale`` in [0, 2]; ``start`` and ``end`` are the range of steps in [0, 1].
     With ``process`` the plane is a picture from which the server makes the hint (edges, lines);
-    without, it is the hint itself, as painted.
+    without, it is the hint itself, as painted. A control of the kind ``region`` says by what its
+    plane covers where its ``prompt`` counts; others name with ``region`` the id of the one outside
+    of which they do not count, or "".
     """
 
     id: str
@@ -144,6 +146,8 @@ class ControlLayer:
     end: float = 1.0
     enabled: bool = True
     process: bool = False
+    prompt: str = ""
+    region: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

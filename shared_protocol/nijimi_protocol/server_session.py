@@ -215,6 +215,9 @@ class ServerSession:
             self._planes.pop(message.plane, None)
         elif isinstance(message, UpdateTiles):
             self._check_tiles(message)
+        elif isinstance(message, SetControls):
+            for control in message.controls:
+                self._limits.check_prompt(control.prompt, "region's prompt", message.revision)
         elif isinstance(message, SetPose):
             self._check_pose(message)
         self.revision = message.revision

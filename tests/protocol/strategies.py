@@ -130,6 +130,8 @@ controls = st.builds(
     end=ratios,
     enabled=st.booleans(),
     process=st.booleans(),
+    prompt=texts,
+    region=names,
 )
 
 _encodings = st.lists(st.sampled_from(Encoding), max_size=3).map(tuple)

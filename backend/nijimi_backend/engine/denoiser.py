@@ -14,6 +14,7 @@ from ..errors import RenderCancelled
 from ..models.bundle import ModelBundle
 from .cache import StageCache
 from .control.reference import References
+from .control.regional import Regional
 from .control.residuals import Extras, Steering
 from .flow.family import FlowFamily
 from .frozen import frozen
@@ -30,19 +31,21 @@ class UNetWithExtras(torch.nn.Module):
     """The UNet with plain tensors in and out, as tracing wants it.
 
     Latents N x C x h x w, a timestep (0-dimensional), embeddings N x T x width, and then, in this
-    order: the ``references``' tokens and a scale for each, with ``pooled`` the text's vector
-    and SDXL's six sizes, with ``scaled`` the embedding of the guidance scale (LCM models), and what
-    controls add: ``down`` residuals and one for the middle, and ``within`` features.
+    order: the ``references``' tokens and a scale for each, what the ``regional`` texts need, with
+    ``pooled`` the text's vector and SDXL's six sizes, with ``scaled`` the embedding of the guidance
+    scale (LCM models), and what controls add: ``down`` residuals and one for the middle, and
+    ``within`` features.
     """
 
     def __init__(
         self, unet: Any, down: int = 0, within: int = 0, *, references: References | None = None,
-        pooled: bool = False, scaled: bool = False,
+        regional: Regional | None = None, pooled: bool = False, scaled: bool = False,
     ) -> None:  # fmt: skip
         super().__init__()
         self.unet = unet
         self._down, self._within = down, within
         self._references = references or References()
+        self._regional = regional or Regional()
         self._pooled, self._scaled = pooled, scaled
 
     def forward(
@@ -54,6 +57,10 @@ class UNetWithExtras(torch.nn.Module):
             added["image_embeds"] = list(extras[:count])
             self._references.use(extras[count : 2 * count])
             extras = extras[2 * count :]
+        if rack := self._regional.rack:
+            used = self._regional.count + rack.levels
+            rack.use(extras[:used], self._regional.count)
+            extras = extras[used:]
         if self._pooled:
             added |= {"text_embeds": extras[0], "time_ids": extras[1]}
             extras = extras[2:]
@@ -61,7 +68,7 @@ class UNetWithExtras(torch.nn.Module):
         if self._scaled:
             condition, extras = extras[0], extras[1:]
         skips = self._down + 1 if self._down else 0
-        return self.unet(
+        output: torch.Tensor = self.unet(
             latents,
             timestep,
             encoder_hidden_states=embeds,
@@ -73,6 +80,9 @@ class UNetWithExtras(torch.nn.Module):
             down_intrablock_additional_residuals=list(extras[skips:]) if self._within else None,
             return_dict=False,
         )[0]
+        if rack := self._regional.rack:
+            rack.use((), 0)
+        return output
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,12 +90,13 @@ class Guidance:
     """What the picture is guided by, by step: the prompt may change on the way.
 
     ``by_step``: one conditioning a call of the network; N is 1, or 2 with the negative prompt
-    first.
+    first. ``regions``: the same for each region's words.
     """
 
     by_step: Sequence[Conditioning]
     scale: float
     rescale: float = 0.0
+    regions: Sequence[Sequence[Conditioning]] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -238,16 +249,19 @@ class Denoiser:
             scales = (made.expand(batch, -1),)
         shown = steering.references
         told_pictures = shown.inputs(batch, run.part(n))
-        rest = (*added, *scales, *extras.tensors)
+        regional = steering.regional
+        spoken = regional.inputs([each[n].embeds for each in guidance.regions], run.part(n))
+        rest = (*spoken, *added, *scales, *extras.tensors)
         inputs = (plain, when, embeds, *told_pictures, *rest)
         down, within, count = len(extras.down), len(extras.within), len(shown.tokens)
         network = UNetWithExtras(
-            self._bundle.unet, down, within, references=shown, pooled=bool(added),
-            scaled=bool(scales),
+            self._bundle.unet, down, within, references=shown, regional=regional,
+            pooled=bool(added), scaled=bool(scales),
         ).eval()  # fmt: skip
         unet: Callable[..., Any] = network
         if self._packs:
-            key = (plain.shape, when.dtype, embeds.shape, down, within, shown.key)
+            lengths = tuple(each.shape for each in spoken)
+            key = (plain.shape, when.dtype, embeds.shape, down, within, shown.key, lengths)
             # A scale of 0 would be traced as no attention at all.
             ones = tuple(torch.ones_like(each) for each in told_pictures[count:])
             examples = (plain, when, embeds, *told_pictures[:count], *ones, *rest)

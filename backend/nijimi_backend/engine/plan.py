@@ -10,10 +10,12 @@ from ..models.bundle import ModelBundle
 from ..models.library import Library
 from .adapters import AdapterRack
 from .clock import StageClock
+from .control.regional import region_params, regions_of
 from .denoiser import Denoiser, Guidance
 from .flow.family import FlowFamily
 from .flow.run import make_flow_run
 from .hypernets import HypernetRack
+from .prompt.encode import Conditioning
 from .prompt.room import PromptRoom
 from .prompt.syntax import AdapterUse
 from .recipe import Recipe, choose_recipe
@@ -66,8 +68,11 @@ class Planner:
         if strength <= 0.0:
             return None
         with clock.stage("prompt"):
-            prompts = self.prompts.read(params)
-            recipe = choose_recipe(params, prompts.adapters, bundle, self._library)
+            regions = () if bundle.is_flow else regions_of(request.controls)
+            wishes = [params, *(region_params(params, each) for each in regions)]
+            read = [self.prompts.read(wish) for wish in wishes]
+            named = {use.name: use for each in reversed(read) for use in each.adapters}
+            recipe = choose_recipe(params, tuple(named.values()), bundle, self._library)
         with clock.stage("adapters"):
             failures = self._lay_on(recipe.adapters)
         run = self._run(request, recipe, strength)
@@ -76,15 +81,27 @@ class Planner:
         calls = len(run.timesteps)
         steps = [int(run.part(n) * calls + 1e-6) for n in range(calls)]
         guides = params.guidance_scale > 1.0 and not bundle.guidance_width
+        missing: list[NijimiError] = []
+        spoken: list[tuple[Conditioning, ...]] = []
         with clock.stage("prompt"):
-            by_step, missing = self.prompts.conditioning(
-                prompts, params, steps, calls, self.adapters.text_version, guides=guides
-            )
+            for prompts in read:
+                by_step, lacking = self.prompts.conditioning(
+                    prompts, params, steps, calls, self.adapters.text_version, guides=guides
+                )
+                spoken.append(by_step)
+                missing += [*prompts.failures, *lacking]
         guidance = Guidance(
-            by_step=by_step, scale=params.guidance_scale, rescale=params.guidance_rescale
+            by_step=spoken[0],
+            scale=params.guidance_scale,
+            rescale=params.guidance_rescale,
+            regions=spoken[1:],
         )
-        told = (*prompts.failures, *failures, *missing)
-        return Plan(run=run, guidance=guidance, steps=calls, sampler=recipe.sampler, failures=told)
+        # The whole picture's words are in every region's, too.
+        told = {each.sentence: each for each in (*missing, *failures)}
+        return Plan(
+            run=run, guidance=guidance, steps=calls, sampler=recipe.sampler,
+            failures=tuple(told.values()),
+        )  # fmt: skip
 
     def _run(self, request: FrameRequest, recipe: Recipe, strength: float) -> Run | None:
         config, device = self._bundle.scheduler_config, self._bundle.device.torch_device

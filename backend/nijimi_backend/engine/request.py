@@ -14,7 +14,10 @@ from nijimi_protocol.upscale import UpscaleParams
 
 from ..errors import NijimiError
 
-__all__ = ["CanvasChanges", "Control", "FrameRequest", "Picture", "Pixels"]
+__all__ = ["REGION", "CanvasChanges", "Control", "FrameRequest", "Picture", "Pixels"]
+
+REGION = "region"
+"""The kind of a control whose layer says where its words count."""
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -41,6 +44,9 @@ class Control:
     scale: float = 1.0
     start: float = 0.0
     end: float = 1.0
+    prompt: str = ""
+    id: str = ""
+    region: str = ""
 
     @property
     def key(self) -> Hashable:

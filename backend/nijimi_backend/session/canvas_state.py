@@ -68,7 +68,7 @@ class Snapshot:
             self.extent,
             self.canvas_version,
             self.mask_version,
-            tuple((c.key, c.scale, c.start, c.end) for c in self.controls),
+            tuple((c.key, c.scale, c.start, c.end, c.prompt, c.region) for c in self.controls),
         )
 
     def request(self, *, full_quality: bool) -> FrameRequest | None:
@@ -223,6 +223,9 @@ class CanvasState:
                     scale=layer.control_scale,
                     start=layer.start,
                     end=layer.end,
+                    prompt=layer.prompt,
+                    id=layer.id,
+                    region=layer.region,
                 )
                 for layer in self._controls
                 if layer.enabled

@@ -32,9 +32,10 @@ from ...models.library import Library
 from ...models.reference_files import REFERENCE_KINDS
 from ..cache import StageCache
 from ..frozen import frozen
-from ..request import Control
+from ..request import REGION, Control
 from .hints import make_hint
 from .reference import ReferenceRoom, References
+from .regional import Regional, RegionRack
 
 __all__ = ["ControlRoom", "Extras", "Steering"]
 
@@ -127,9 +128,13 @@ class _Active:
 class Steering:
     """The controls of one frame, ready to be asked at each step."""
 
-    def __init__(self, active: Sequence[_Active], references: References | None = None) -> None:
+    def __init__(
+        self, active: Sequence[_Active], references: References | None = None,
+        regional: Regional | None = None,
+    ) -> None:  # fmt: skip
         self.active = tuple(active)
         self.references = references or References()
+        self.regional = regional or Regional()
 
     def extras(
         self, latents: torch.Tensor, timestep: torch.Tensor, embeds: torch.Tensor, part: float,
@@ -146,6 +151,10 @@ class Steering:
         for each in self.active:
             if not each.control.counts(part):
                 continue
+            within_region = self.regional.seen(each.control.region, part)
+            if within_region is None and each.control.region:
+                # It goes with its region.
+                continue
             scale = each.control.scale
             if isinstance(each.network, _Encoder):
                 hint = each.made[0].expand(latents.shape[0], -1, -1, -1).contiguous()
@@ -153,13 +162,21 @@ class Steering:
                 network = each.network
                 key = (latents.shape, timestep.dtype, embeds.shape)
                 run = network.functions.get(key, partial(frozen, network, inputs))
-                _add(skips, [more * scale for more in run(*inputs)])
+                _add(skips, [_only(more * scale, within_region) for more in run(*inputs)])
             else:
-                _add(within, [more * scale for more in each.made])
+                _add(within, [_only(more * scale, within_region) for more in each.made])
         if not skips and not within:
             return None
         middle = skips.pop() if skips else None
         return Extras(down=tuple(skips), middle=middle, within=tuple(within))
+
+
+def _only(residual: torch.Tensor, where: torch.Tensor | None) -> torch.Tensor:
+    """What is added, N x C x h x w, in a region (1 x 1 x H x W from 0 to 1) alone."""
+    if where is None:
+        return residual
+    small = torch.nn.functional.adaptive_avg_pool2d(where, tuple(residual.shape[-2:]))
+    return residual * small.to(residual.dtype)
 
 
 def _add(total: list[torch.Tensor], more: list[torch.Tensor]) -> None:
@@ -179,6 +196,7 @@ class ControlRoom:
         self._networks: StageCache[_Encoder | T2IAdapter] = StageCache(_MOST_NETWORKS)
         self._found: StageCache[ControlInfo | NijimiError] = StageCache(16)
         self._references = ReferenceRoom(bundle, library)
+        self._regions = RegionRack(bundle)
         self.hints: StageCache[tuple[torch.Tensor, ...]] = StageCache(16)
 
     def prepare(
@@ -192,9 +210,10 @@ class ControlRoom:
         references, missing = self._references.prepare(
             [control for control in wanted if control.kind in REFERENCE_KINDS]
         )
-        failed = list(missing)
+        regional, lacking = self._regions.prepare(wanted, canvas, crop, extent)
+        failed = [*missing, *lacking]
         for control in wanted:
-            if control.kind in REFERENCE_KINDS:
+            if control.kind in (*REFERENCE_KINDS, REGION):
                 continue
 
             def make(control: Control = control) -> npt.NDArray[Any]:
@@ -204,7 +223,7 @@ class ControlRoom:
                 active.append(self._active(control, (control.key, canvas, crop, extent), make))
             except NijimiError as error:
                 failed.append(error)
-        return Steering(active, references), tuple(failed)
+        return Steering(active, references, regional), tuple(failed)
 
     def clear_references(self) -> None:
         """Take every reference off the UNet, for pictures that are made without controls."""
@@ -227,7 +246,7 @@ class ControlRoom:
             active = self._active(control, (control.key, key), make)
         except NijimiError:
             return steering
-        return Steering([*steering.active, active], steering.references)
+        return Steering([*steering.active, active], steering.references, steering.regional)
 
     def _active(
         self, control: Control, key: Hashable, make: Callable[[], npt.NDArray[Any]]
