@@ -201,3 +201,13 @@ def test_an_adapter_for_faces_is_known_by_its_name(folder: Path) -> None:
     library = engine.controls._library  # pyright: ignore[reportPrivateUsage]
     found = find_adapter("style", bundle.unet, "tiny", library)
     assert (found.name, found.is_for_faces, found.width, found.reads) == ("some", False, 16, 64)
+
+
+def test_a_reference_leads_the_picture_in_every_region(engine: Engine) -> None:
+    covered = np.full((64, 64), 255, dtype=np.uint8)
+    region = Control(kind="region", pixels=covered, version=7, prompt="a boat", id="r")
+    both = _render(engine, _reference(), region)
+    written = _render(engine, _reference(), prompt="a boat,\na house")
+    assert np.abs(both.pixels.astype(int) - written.pixels.astype(int)).max() <= 1
+    alone = _render(engine, region)
+    assert np.abs(both.pixels.astype(int) - alone.pixels.astype(int)).max() > 1

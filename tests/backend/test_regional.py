@@ -39,10 +39,11 @@ def _layer(left: int, right: int) -> np.ndarray[Any, Any]:
 
 
 def _region(prompt: str, left: int = 0, right: int = 64, **values: Any) -> Control:
-    return Control(
+    made = Control(
         kind="region", pixels=_layer(left, right), version=100 * left + right, prompt=prompt,
-        **{"id": "r", **values},
+        id="r",
     )  # fmt: skip
+    return replace(made, **values)
 
 
 def _render(engine: Engine, *controls: Control, **changes: Any) -> Picture:
@@ -99,7 +100,7 @@ def test_weights_sum_to_one_and_follow_strength_and_steps() -> None:
 def test_each_place_hears_the_words_that_count_there(engine: Engine) -> None:
     """Against the definition, with softmax written out for one attention."""
     torch.manual_seed(3)
-    attention = Attention(query_dim=8, cross_attention_dim=6, heads=2, dim_head=4).eval()
+    attention: Any = Attention(query_dim=8, cross_attention_dim=6, heads=2, dim_head=4).eval()
     rack = RegionRack(engine._bundle)  # pyright: ignore[reportPrivateUsage]
     attention.register_forward_hook(rack._mixed, with_kwargs=True)  # pyright: ignore[reportPrivateUsage]
     hidden = torch.randn(2, 12, 8)

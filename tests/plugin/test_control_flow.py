@@ -78,7 +78,9 @@ def test_a_thumbnail_is_told_when_the_layer_changed_and_only_then(
 def test_rows_move_up_and_down_and_stay_at_the_ends(world: World) -> None:
     for n in range(3):
         world.controls.add("scribble", f"{{{n}}}", f"layer {n}")
-    widget = ControlRows(world.controls, lambda _name: QtGui.QIcon(), ("standing",))
+    widget = ControlRows(
+        world.controls, lambda _name: QtGui.QIcon(), ("standing",), lambda: ((), (), ())
+    )
 
     def shown() -> list[str]:
         boxes = sorted(widget.findChildren(QtWidgets.QCheckBox), key=lambda box: box.parent().y())

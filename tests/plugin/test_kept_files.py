@@ -92,10 +92,12 @@ def test_a_remote_backend_that_makes_no_sense_is_said(
 def test_control_layers_of_this_version_come_back() -> None:
     (row,) = Controls.rows_of((KEPT / "controls-1.json").read_text())
     assert (row.kind, row.scale, row.end) == ("pose", 1.25, 0.8)
+    region, lines = Controls.rows_of((KEPT / "controls-2.json").read_text())
+    assert (region.kind, region.prompt, lines.region) == ("region", "a red boat", "c0")
 
 
 def test_control_layers_of_a_newer_nijimi_stay_in_the_file(application: Any, world: World) -> None:
-    newer = (KEPT / "controls-2.json").read_text()
+    newer = (KEPT / "controls-3.json").read_text()
     world.canvas.notes["B"] = newer
     world.go_to("B")
     assert "newer Nijimi" in world.state.problem

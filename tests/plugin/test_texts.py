@@ -168,7 +168,7 @@ def test_an_unknown_language_is_english(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_control_menus_are_translated(application: Any, language: str) -> None:
-    rows = ControlRows(Controls(), Canvas().room().icon, ("standing",))
+    rows = ControlRows(Controls(), Canvas().room().icon, ("standing",), lambda: ((), (), ()))
     menu = rows.findChild(QtWidgets.QMenu)
     titles = [action.text() for action in menu.actions() if action.text()]
     assert len(titles) == len(KINDS) + 2

@@ -21,14 +21,15 @@ BLOCK_PX = 256
 """Side of a block: large enough that reading one costs hardly more than the call."""
 
 Reader = Callable[[Bounds], bytes]
-"""Bounds within the canvas in, their BGRA8 pixels out."""
+"""Bounds within the canvas in, their pixels out, BGRA8 where nothing else is said."""
 
 
 class TileScan:
     """Remembers what was last seen of one canvas. A block never seen counts as all zero."""
 
-    def __init__(self, extent: Extent) -> None:
+    def __init__(self, extent: Extent, format: PixelFormat = PixelFormat.BGRA8) -> None:
         self.extent = extent
+        self._format = format
         self._columns = -(-extent.width // BLOCK_PX)
         self._rows = -(-extent.height // BLOCK_PX)
         self._seen: dict[int, bytearray] = {}
@@ -83,16 +84,17 @@ class TileScan:
             # Of equal length, so it means equal: one memory comparison.
             return False
         self._restless.add(block)
-        areas = merge_tiles(changed_tiles(seen, pixels, bounds.extent, PixelFormat.BGRA8))
+        areas = merge_tiles(changed_tiles(seen, pixels, bounds.extent, self._format))
         spent = 0
-        for part in (part for area in areas for part in _split(area, budget_bytes // 4)):
+        pixel = self._format.bytes_per_pixel
+        for part in (part for area in areas for part in _split(area, budget_bytes // 4, pixel)):
             if spent and spent >= budget_bytes:
                 return True
-            data = copy_out(pixels, bounds.extent, part, PixelFormat.BGRA8)
-            if data == copy_out(seen, bounds.extent, part, PixelFormat.BGRA8):
+            data = copy_out(pixels, bounds.extent, part, self._format)
+            if data == copy_out(seen, bounds.extent, part, self._format):
                 # The tile differs elsewhere: this band went in an earlier turn.
                 continue
-            paste(seen, bounds.extent, part, data, PixelFormat.BGRA8)
+            paste(seen, bounds.extent, part, data, self._format)
             place = Bounds(bounds.x + part.x, bounds.y + part.y, part.width, part.height)
             tiles.append((place, data))
             spent += len(data)
@@ -116,9 +118,9 @@ class TileScan:
         )
 
 
-def _split(area: Bounds, budget_bytes: int) -> list[Bounds]:
+def _split(area: Bounds, budget_bytes: int, pixel_bytes: int) -> list[Bounds]:
     """Cut a rectangle into bands of at most ``budget_bytes``, or of one row."""
-    rows = max(1, max(1, budget_bytes) // (area.width * 4))
+    rows = max(1, max(1, budget_bytes) // (area.width * pixel_bytes))
     return [
         Bounds(area.x, y, area.width, min(rows, area.bottom - y))
         for y in range(area.y, area.bottom, rows)

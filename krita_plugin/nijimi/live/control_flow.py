@@ -19,7 +19,7 @@ from nijimi_protocol.pose import Person
 
 from ..canvas.room import CanvasRoom, ChangeTakenBack
 from ..link.connection import Connection
-from ..model.controls import Controls
+from ..model.controls import REGION, Controls
 from ..model.metrics import Metrics
 from ..qt import QtCore, Signal
 from ..texts import told, tr
@@ -275,7 +275,8 @@ class ControlFlow(QtCore.QObject):
         self.look()
 
     def _leave_out(self) -> None:
-        self.left_out.emit(frozenset(row.node_id for row in self._controls.rows))
+        hints = (row.node_id for row in self._controls.rows if row.kind != REGION)
+        self.left_out.emit(frozenset(hints))
 
     def _save(self) -> None:
         self._keep.stop()

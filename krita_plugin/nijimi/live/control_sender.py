@@ -16,9 +16,9 @@ from nijimi_protocol.pixels import PixelFormat
 from nijimi_protocol.pose import Person
 
 from ..canvas.room import CanvasRoom
-from ..canvas.tile_scan import TileScan
+from ..canvas.tile_scan import Reader, TileScan
 from ..link.connection import Connection
-from ..model.controls import ControlRow
+from ..model.controls import REGION, ControlRow
 from ..model.metrics import Metrics
 from ..texts import tr
 from .tiles import send_tiles
@@ -138,16 +138,19 @@ class ControlSender:
     ) -> tuple[bool, bool]:
         """Whether the layer could be read, and whether more of it is to be sent."""
         started = time.perf_counter()
-        reader = self._room.layer_reader(document, row.node_id)
-        if reader is None:
+        read = self._room.layer_reader(document, row.node_id)
+        if read is None:
             return False, False
+        # Of a region only counts what it covers: its colours may change as they like.
+        format = PixelFormat.GRAY8 if row.kind == REGION else PixelFormat.BGRA8
+        reader = _coverage(read) if row.kind == REGION else read
         node_id, scan = self._scans.get(row.id, ("", None))
         if scan is None or node_id != row.node_id or scan.extent != extent:
-            self._connection.send(session.set_plane(_plane(row.id), extent, PixelFormat.BGRA8))
-            scan = TileScan(extent)
+            self._connection.send(session.set_plane(_plane(row.id), extent, format))
+            scan = TileScan(extent, format)
             self._scans[row.id] = (row.node_id, scan)
         result = scan.scan(reader, _BUDGET_BYTES, _TURN_S)
-        send_tiles(self._connection, session, _plane(row.id), result.tiles)
+        send_tiles(self._connection, session, _plane(row.id), result.tiles, format)
         if result.tiles:
             self._metrics.change(session.revision, started)
         return True, result.has_more
@@ -167,6 +170,11 @@ def _plane(row_id: str) -> str:
     return f"control:{row_id}"
 
 
+def _coverage(read: Reader) -> Reader:
+    """The alpha of what it reads, a byte a pixel."""
+    return lambda bounds: read(bounds)[3::4]
+
+
 def _layer_of(row: ControlRow) -> ControlLayer:
     is_pose = row.kind == "pose" and not row.process
     return ControlLayer(
@@ -177,4 +185,6 @@ def _layer_of(row: ControlRow) -> ControlLayer:
         start=row.start,
         end=row.end,
         process=row.process,
+        prompt=row.prompt,
+        region=row.region,
     )

@@ -12,9 +12,13 @@ from typing import Any
 
 from ..qt import QtCore, Signal
 
-__all__ = ["KINDS", "MAX_ROWS", "VERSION", "ControlRow", "Controls"]
+__all__ = ["KINDS", "MAX_ROWS", "REFERENCES", "REGION", "VERSION", "ControlRow", "Controls"]
+
+REGION = "region"
+"""A layer whose words count where it covers the picture; it stays a part of the picture."""
 
 KINDS = (
+    (REGION, "Region"),
     ("pose", "Pose"),
     ("scribble", "Scribble"),
     ("lineart", "Line art"),
@@ -32,15 +36,22 @@ KINDS = (
 )
 """Each kind with its name for painters."""
 
+REFERENCES = ("reference", "style", "face")
+"""Kinds that lead the whole picture, and no part of it."""
+
 MAX_ROWS = 8
 
-VERSION = 1
-"""Of the text in a document's file."""
+VERSION = 2
+"""Of the text in a document's file; the first knew no regions, and what has none is written as
+it, so that an older Nijimi still reads it."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ControlRow:
-    """One control layer of a document; ``scale`` in [0, 2], ``start`` and ``end`` in [0, 1]."""
+    """One control layer of a document; ``scale`` in [0, 2], ``start`` and ``end`` in [0, 1].
+
+    ``prompt`` is a region's; ``region`` the id of the one that the control is limited to, or "".
+    """
 
     id: str
     kind: str
@@ -51,6 +62,8 @@ class ControlRow:
     end: float = 1.0
     enabled: bool = True
     process: bool = False
+    prompt: str = ""
+    region: str = ""
 
 
 class Controls(QtCore.QObject):
@@ -91,7 +104,14 @@ class Controls(QtCore.QObject):
         self.set_rows(tuple(rows))
 
     def remove(self, row_id: str) -> None:
-        self.set_rows(tuple(row for row in self.rows if row.id != row_id))
+        """A control that was limited to a region that goes counts everywhere again."""
+        self.set_rows(
+            tuple(
+                replace(row, region="") if row.region == row_id else row
+                for row in self.rows
+                if row.id != row_id
+            )
+        )
 
     @staticmethod
     def is_newer(text: str) -> bool:
@@ -104,14 +124,20 @@ class Controls(QtCore.QObject):
 
     def text(self) -> str:
         """For the document's file."""
-        return json.dumps({"version": VERSION, "rows": [asdict(row) for row in self.rows]})
+        rows = [asdict(row) for row in self.rows]
+        if not any(row.kind == REGION for row in self.rows):
+            for row in rows:
+                del row["prompt"], row["region"]
+            return json.dumps({"version": 1, "rows": rows})
+        return json.dumps({"version": VERSION, "rows": rows})
 
     @staticmethod
     def rows_of(text: str) -> tuple[ControlRow, ...]:
         """What ``text`` wrote; of anything else what can be understood, mostly nothing."""
         try:
             value: Any = json.loads(text)
-            found = value["rows"][:MAX_ROWS] if value.get("version") == VERSION else []
+            is_known = value.get("version") in range(1, VERSION + 1)
+            found = value["rows"][:MAX_ROWS] if is_known else []
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
             return ()
         return tuple(ControlRow(**values) for values in found if _is_row(values))
@@ -120,11 +146,15 @@ class Controls(QtCore.QObject):
 _TEXTS = ("id", "kind", "node_id", "node_name")
 _NUMBERS = {"scale": 2.0, "start": 1.0, "end": 1.0}
 _FLAGS = ("enabled", "process")
+_SINCE_2 = {"prompt": 4000, "region": 32}
+"""Texts that the second version added, and their lengths."""
 
 
 def _is_row(values: Any) -> bool:
     """Whether a file's values are those of a row, of the right types and within their ranges."""
-    if not isinstance(values, dict) or set(values) != {*_TEXTS, *_NUMBERS, *_FLAGS}:
+    if not isinstance(values, dict):
+        return False
+    if set(values) - set(_SINCE_2) != {*_TEXTS, *_NUMBERS, *_FLAGS}:
         return False
     return (
         all(isinstance(values[name], str) and len(values[name]) <= 256 for name in _TEXTS)
@@ -135,4 +165,8 @@ def _is_row(values: Any) -> bool:
         )
         and values["kind"] in {kind for kind, _ in KINDS}
         and len(values["id"]) <= 32
+        and all(
+            isinstance(values.get(name, ""), str) and len(values.get(name, "")) <= most
+            for name, most in _SINCE_2.items()
+        )
     )

@@ -88,7 +88,7 @@ class DockerPanel(QtWidgets.QWidget):
         layout.addLayout(self._sliders())
         self._selection = SelectionRow(settings)
         layout.addWidget(self._selection)
-        self.control_rows = ControlRows(controls, icon, presets)
+        self.control_rows = ControlRows(controls, icon, presets, self._words)
         layout.addWidget(self.control_rows)
         layout.addLayout(self._buttons())
         self.generate_row = GenerateRow(settings, queue or BatchQueue(self), icon)

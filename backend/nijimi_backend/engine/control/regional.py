@@ -14,6 +14,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 import torch
 from nijimi_protocol.geometry import Bounds, Extent
 from nijimi_protocol.params import RenderParams
@@ -22,7 +23,7 @@ from torch.nn import functional
 from ...errors import BadInput, NijimiError
 from ...models.bundle import ModelBundle
 from ..cache import StageCache
-from ..request import REGION, Control, Pixels
+from ..request import REGION, Control
 from ..stages import resize_mask
 
 __all__ = ["RegionRack", "Regional", "region_params", "regions_of"]
@@ -170,7 +171,9 @@ class RegionRack:
         return mixed
 
 
-def _coverage(region: Control, canvas: Extent, crop: Bounds, cells: Extent) -> Pixels:
+def _coverage(
+    region: Control, canvas: Extent, crop: Bounds, cells: Extent
+) -> npt.NDArray[np.float32]:
     """What the layer covers of ``crop``, from 0 to 1, h x w of ``cells``, float32."""
     assert region.pixels is not None
     covered = region.pixels if region.pixels.ndim == 2 else region.pixels[..., 3]
@@ -179,4 +182,5 @@ def _coverage(region: Control, canvas: Extent, crop: Bounds, cells: Extent) -> P
         resized = cv2.resize(covered, tuple(canvas), interpolation=cv2.INTER_AREA)
         covered = np.asarray(resized, dtype=np.uint8)
     part = covered[crop.y : crop.bottom, crop.x : crop.right]
-    return resize_mask(np.ascontiguousarray(part), cells).astype(np.float32) / 255.0
+    small = resize_mask(np.ascontiguousarray(part), cells)
+    return small.astype(np.float32) / np.float32(255.0)

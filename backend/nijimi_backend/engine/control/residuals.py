@@ -175,7 +175,7 @@ def _only(residual: torch.Tensor, where: torch.Tensor | None) -> torch.Tensor:
     """What is added, N x C x h x w, in a region (1 x 1 x H x W from 0 to 1) alone."""
     if where is None:
         return residual
-    small = torch.nn.functional.adaptive_avg_pool2d(where, tuple(residual.shape[-2:]))
+    small = torch.nn.functional.adaptive_avg_pool2d(where, (residual.shape[-2], residual.shape[-1]))
     return residual * small.to(residual.dtype)
 
 
