@@ -101,6 +101,7 @@ class Contents:
             return
         {
             "nijimi_apply": self.panel.apply,
+            "nijimi_apply_mask": lambda: self.panel.apply(as_mask=True),
             "nijimi_generate": self.panel.generate_row.generate,
             "nijimi_upscale": self.panel.upscale_row.upscale,
             "nijimi_cancel": self.flow.generator.cancel,

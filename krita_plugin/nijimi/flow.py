@@ -137,22 +137,22 @@ class Flow(QtCore.QObject):
             "state": self._live_state.state,
         }
 
-    def apply(self) -> None:
+    def apply(self, as_mask: bool = False) -> None:
         """Put the newest picture into a layer of its own, as soon as Krita is at rest."""
         self._live_state.forget("apply")
-        self._presenter.apply()
+        self._presenter.apply(as_mask=as_mask)
 
     def generate(self, upscale: UpscaleParams | None = None) -> None:
         """Make finished pictures of the canvas as it is, or with ``upscale`` a larger one."""
         self._live_state.forget("generate")
         self.generator.generate(upscale)
 
-    def apply_result(self, result_id: int) -> None:
+    def apply_result(self, result_id: int, as_mask: bool = False) -> None:
         """Put one of them into a layer of its own."""
         self._live_state.forget("apply")
         result = self.generator.results.get(result_id)
         if result is not None:
-            self._presenter.apply(result.picture, result.params.prompt)
+            self._presenter.apply(result.picture, result.params.prompt, as_mask=as_mask)
 
     # Generating ----------------------------------------------------------------------------
 

@@ -1,5 +1,7 @@
 """Groups and places of layers, told and changed from inside Krita by the driver plugin."""
 
+import struct
+
 from krita import Krita
 
 
@@ -34,3 +36,35 @@ def place_of(name):
     parent = node.parentNode()
     at = [child.name() for child in parent.childNodes()].index(name)
     return [parent.name() if parent.parentNode() is not None else "", at]
+
+
+def mask_of_layer(name):
+    """The masks of a layer, the least opaque of its own pixels, and where it is seen."""
+    document = Krita.instance().activeDocument()
+    layer = document.nodeByName(name)
+    bounds = layer.bounds()
+    place = bounds.x(), bounds.y(), bounds.width(), bounds.height()
+    own = bytes(layer.pixelData(*place))[3::4]
+    wide, high = document.width(), document.height()
+    shown = bytes(layer.projectionPixelData(0, 0, wide, high))[3::4]
+    rows = [y for y in range(high) if any(shown[y * wide : (y + 1) * wide])]
+    columns = [x for x in range(wide) if any(shown[x::wide])]
+    seen = [columns[0], rows[0], columns[-1] - columns[0] + 1, rows[-1] - rows[0] + 1]
+    types = [node.type() for node in layer.childNodes()]
+    return {"types": types, "least_alpha": min(own), "seen": seen}
+
+
+def choose_mask(name):
+    document = Krita.instance().activeDocument()
+    document.setActiveNode(document.nodeByName(name).childNodes()[0])
+    yield 300
+    return document.activeNode().type()
+
+
+def samples():
+    """Values of the flattened document, here and there."""
+    document = Krita.instance().activeDocument()
+    data = bytes(document.pixelData(0, 0, document.width(), document.height()))
+    if document.colorDepth() == "U16":
+        data = struct.unpack(f"<{len(data) // 2}H", data)
+    return list(data[::97])

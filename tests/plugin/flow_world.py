@@ -116,6 +116,8 @@ class Canvas:
     preview: dict[str, str] = field(default_factory=dict)
     applied_selection: SelectionMask | None = None
     applied: list[tuple[str, Bounds]] = field(default_factory=list)
+    masked: list[tuple[SelectionMask | None, bool]] = field(default_factory=list)
+    """For each layer with a mask the selection, and whether the picture is of one."""
     opened: list[tuple[Any, ...]] = field(default_factory=list)
     on_paint: Any = None
 
@@ -186,6 +188,10 @@ class Canvas:
         assert len(pixels) == extent.pixels * 4
         self.applied.append((document, area))
 
+    def apply_masked(self, *what: Any, of_selection: bool) -> None:
+        self.masked.append((what[-1], of_selection))
+        self.apply_picture(*what)
+
     def keep_picture(self, document: str, name: str, data: bytes) -> None:
         kept = self.kept.setdefault(document, {})
         kept[name] = data
@@ -236,6 +242,7 @@ class Canvas:
             kept_pictures=lambda document: dict(self.kept.get(document, {})),
             keep_picture=self.keep_picture,
             apply_picture=self.apply_picture,
+            apply_masked=self.apply_masked,
             krita_version=lambda: "5.1.5",
             open_picture=lambda *picture: self.opened.append(picture),
             preview_layer=self.preview_layer,

@@ -67,13 +67,15 @@ def test_settings_changed_elsewhere_are_seen_in_the_docker(panel: DockerPanel) -
 
 def test_apply_needs_a_picture(panel: DockerPanel) -> None:
     clicks: list[bool] = []
-    panel.apply_clicked.connect(lambda: clicks.append(True))
+    panel.apply_clicked.connect(clicks.append)
     button = _child(panel, "apply")
     button.click()
     assert clicks == []
     panel.test_state.update(has_picture=True)
     button.click()
-    assert clicks == [True]
+    assert clicks == [False]
+    _child(panel, "apply_mask").click()
+    assert clicks == [False, True]
 
 
 def test_an_unlocked_seed_changes_with_apply(panel: DockerPanel) -> None:

@@ -6,60 +6,22 @@ from typing import Any
 
 from nijimi_protocol.geometry import Bounds, Extent
 
-from ..qt import QtCore, QtGui
+from ..qt import QtCore
 from .document import SRGB, document_id, is_plain_srgb
 from .journal import Journal
+from .layer_pixels import cut_to_selection, scaled_pixels
 from .room import SelectionMask
 
 __all__ = [
     "PREVIEW_NAME",
     "PreviewLayer",
+    "add_layer",
     "apply_picture",
-    "cut_to_selection",
     "find_preview",
-    "scaled_pixels",
+    "place_of_new_layer",
 ]
 
-_ALL_OR_NOTHING = bytes([0, *[255] * 255])
-
 PREVIEW_NAME = "Nijimi preview"
-
-
-def scaled_pixels(pixels: bytes | bytearray, extent: Extent, size: Extent) -> bytes:
-    """BGRA8 at ``extent`` scaled smoothly to ``size``."""
-    raw = bytes(pixels)
-    if extent == size:
-        return raw
-    image = QtGui.QImage(
-        raw, extent.width, extent.height, extent.width * 4, QtGui.QImage.Format.Format_ARGB32
-    ).scaled(
-        size.width,
-        size.height,
-        QtCore.Qt.AspectRatioMode.IgnoreAspectRatio,
-        QtCore.Qt.TransformationMode.SmoothTransformation,
-    )
-    image = image.convertToFormat(QtGui.QImage.Format.Format_ARGB32)
-    bits = image.constBits()
-    bits.setsize(size.pixels * 4)
-    return bytes(bits)
-
-
-def cut_to_selection(pixels: bytes, area: Bounds, selection: SelectionMask) -> bytes:
-    """BGRA8 of ``area``, made fully transparent wherever nothing is selected.
-
-    Scaling a picture lets its edge bleed; what was not selected must not change by one bit.
-    """
-    allowed = bytearray(area.width * area.height)
-    common = area.intersection(selection.bounds)
-    full = selection.pixels.translate(_ALL_OR_NOTHING)
-    for y in range(common.y, common.bottom):
-        start = (y - selection.bounds.y) * selection.bounds.width + common.x - selection.bounds.x
-        at = (y - area.y) * area.width + common.x - area.x
-        allowed[at : at + common.width] = full[start : start + common.width]
-    cut = bytearray(pixels)
-    both = int.from_bytes(cut[3::4], "big") & int.from_bytes(allowed, "big")
-    cut[3::4] = both.to_bytes(len(allowed), "big")
-    return bytes(cut)
 
 
 def apply_picture(
@@ -78,11 +40,12 @@ def apply_picture(
     """
     with journal.change(document_id(document), "add a layer with a picture"):
         layer = _filled_layer(document, pixels, extent, area, name, selection)
-        _add(layer, *_place(document))
+        add_layer(layer, *place_of_new_layer(document))
     return layer
 
 
-def _add(layer: Any, parent: Any, above: Any) -> None:
+def add_layer(layer: Any, parent: Any, above: Any) -> None:
+    """One step of undo. Raises ``RuntimeError`` where Krita does not take it."""
     if not parent.addChildNode(layer, above):
         raise RuntimeError(f"Krita did not take the layer {layer.name()!r}")
 
@@ -115,7 +78,7 @@ def _write(
     layer.setPixelData(QtCore.QByteArray(data), *area)
 
 
-def _place(document: Any) -> tuple[Any, Any]:
+def place_of_new_layer(document: Any) -> tuple[Any, Any]:
     """The parent of the new layer and the node that it goes above, None for the top: where Krita
     itself puts a new layer. Into an open group that is active, else above what is active, and
     never into a locked group."""
@@ -175,7 +138,7 @@ class PreviewLayer:
                 layer = _filled_layer(self._document, pixels, extent, area, PREVIEW_NAME, selection)
                 layer.setOpacity(round(255 * opacity))
                 layer.setLocked(True)
-                _add(layer, self._document.rootNode(), None)
+                add_layer(layer, self._document.rootNode(), None)
             return active
         with self._journal.change(document_id(self._document), "write the preview") as change:
             # Half a picture helps nobody: then no preview at all.

@@ -19,6 +19,7 @@ from .journal import Journal
 from .kept_pictures import keep_picture, kept_pictures
 from .layers import PreviewLayer, apply_picture
 from .mask_layers import active_node, node_bounds, node_mask
+from .masked_layer import apply_masked
 from .nodes import node_thumbnail
 from .overlay import Overlay
 from .pose_layer import add_people, read_people
@@ -149,6 +150,7 @@ def _room() -> CanvasRoom:
         kept_pictures=kept_pictures,
         keep_picture=partial(keep_picture, journal),
         apply_picture=partial(apply_picture, journal),
+        apply_masked=partial(apply_masked, journal, Krita.instance()),
         open_picture=documents.open_picture,
         krita_version=lambda: str(Krita.instance().version()),
         preview_layer=partial(PreviewLayer, journal),

@@ -75,6 +75,7 @@ class CanvasRoom:
     kept_pictures: Callable[[Any], dict[str, bytes]]
     keep_picture: Callable[[Any, str, bytes], None]
     apply_picture: Callable[..., Any]
+    apply_masked: Callable[..., Any]
     open_picture: Callable[[bytes, Extent, str], None]
     krita_version: Callable[[], str]
     preview_layer: Callable[[Any], Any]

@@ -40,7 +40,7 @@ class Presenter(QtCore.QObject):
         self._settings = settings
         self._document: Any = None
         self._to_clean: list[Any] = []
-        self._to_apply: tuple[Any, Picture, str] | None = None
+        self._to_apply: tuple[Any, Picture, str, bool] | None = None
         self._written: tuple[Picture, float] | None = None
         self._rest = QtCore.QTimer(self)
         self._rest.setSingleShot(True)
@@ -124,10 +124,13 @@ class Presenter(QtCore.QObject):
         self._looked_at = picture
         self._show_on_canvas()
 
-    def apply(self, picture: Picture | None = None, prompt: str | None = None) -> None:
+    def apply(
+        self, picture: Picture | None = None, prompt: str | None = None, *, as_mask: bool = False
+    ) -> None:
         """Put the newest picture into a layer of its own, as soon as Krita is at rest.
 
-        Or another one, which is named by its ``prompt``.
+        Or another one, which is named by its ``prompt``. ``as_mask``: all of it, with a mask on
+        the layer that shows what is selected.
         """
         picture = picture or self._looked_at or self.picture
         if picture is None:
@@ -147,7 +150,7 @@ class Presenter(QtCore.QObject):
             return
         text: str = self._settings.get("prompt") if prompt is None else prompt
         words = " ".join(text.split())[:40] or "picture"
-        self._to_apply = (document, picture, f"Nijimi: {words}")
+        self._to_apply = (document, picture, f"Nijimi: {words}", as_mask)
         self._rest_turn()
 
     def _leave(self) -> None:
@@ -208,17 +211,20 @@ class Presenter(QtCore.QObject):
             self.refused.emit(error.sentence, tr("Remove the layer Nijimi preview by hand."))
         return True
 
-    def _apply_now(self, document: Any, picture: Picture, name: str) -> bool:
+    def _apply_now(self, document: Any, picture: Picture, name: str, as_mask: bool) -> bool:
         """Whether that is over and done with."""
         if not self._room.is_open(document):
             return True
         if not self._may_write(document):
             return False
-        area = picture.area_in_canvas
+        own = _selection_of(picture)
+        what = (document, picture.pixels, picture.extent, picture.area_in_canvas, name)
         try:
-            self._room.apply_picture(
-                document, picture.pixels, picture.extent, area, name, _selection_of(picture)
-            )
+            if as_mask:
+                selection = own or self._room.selection_mask(document)
+                self._room.apply_masked(*what, selection, of_selection=own is not None)
+            else:
+                self._room.apply_picture(*what, own)
         except ChangeTakenBack as error:
             self.refused.emit(error.sentence, error.action)
         return True

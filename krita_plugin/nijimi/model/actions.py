@@ -33,6 +33,7 @@ class Action(NamedTuple):
 ACTIONS = (
     Action("nijimi_live", "Live On or Off", "Turn what you paint into a picture while you paint."),
     Action("nijimi_apply", "Apply Picture", "Put the picture into a new layer."),
+    Action("nijimi_apply_mask", "Apply with a Mask", "All of it, and a mask to paint its edges."),
     Action("nijimi_generate", "Generate Pictures", "Finished pictures of the canvas as it is."),
     Action("nijimi_upscale", "Upscale", "A larger picture of the canvas as it is."),
     Action("nijimi_cancel", "Cancel Generating", "Give up what is generated or waits."),

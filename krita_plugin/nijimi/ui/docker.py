@@ -1,7 +1,7 @@
 """Settings and live state enter; the docker's panel leaves, and the painter's wishes with it.
 
 Signals:
-    apply_clicked()
+    apply_clicked(bool)  the picture is to become a layer, or one with a mask
     retry_clicked()
     picture_dropped(str)  a picture file whose settings are wanted
 """
@@ -39,7 +39,7 @@ __all__ = ["DockerPanel"]
 class DockerPanel(QtWidgets.QWidget):
     """Prompt, strength, steps, seed, live, preview, Apply and a status line."""
 
-    apply_clicked = Signal()
+    apply_clicked = Signal(bool)
     retry_clicked = Signal()
     picture_dropped = Signal(str)
 
@@ -124,9 +124,9 @@ class DockerPanel(QtWidgets.QWidget):
         self._selection.show_layer(mask)
         self._edges.show_context(context)
 
-    def apply(self) -> None:
+    def apply(self, *, as_mask: bool = False) -> None:
         """As its button does, where it may be pressed."""
-        self._apply.click()
+        (self._apply_masked if as_mask else self._apply).click()
 
     def focus_prompt(self) -> None:
         """Bring the docker up and the cursor into the prompt, all of it selected."""
@@ -219,7 +219,12 @@ class DockerPanel(QtWidgets.QWidget):
         self._apply.setAutoDefault(False)
         self._apply.setIcon(self._icon("addlayer"))
         self._apply.setToolTip(tr("Put the picture into a new layer above the active one."))
-        self._apply.clicked.connect(self._apply_pressed)
+        self._apply.clicked.connect(lambda: self._apply_pressed(as_mask=False))
+        self._apply_masked = self._tool(
+            "transparencyMask", "Apply with a mask on the layer, to paint its edges anew"
+        )
+        self._apply_masked.setObjectName("nijimi_apply_mask")
+        self._apply_masked.clicked.connect(lambda: self._apply_pressed(as_mask=True))
         self._more = self._tool(
             "arrow-down",
             "Negative and second prompt, edges of a selection, sampler",
@@ -229,6 +234,7 @@ class DockerPanel(QtWidgets.QWidget):
         self._more.toggled.connect(self._fold_negative)
         row.addWidget(self._live, 1)
         row.addWidget(self._apply, 1)
+        row.addWidget(self._apply_masked)
         row.addWidget(self._more)
         return row
 
@@ -282,8 +288,8 @@ class DockerPanel(QtWidgets.QWidget):
 
     # Reacting ------------------------------------------------------------------------------
 
-    def _apply_pressed(self) -> None:
-        self.apply_clicked.emit()
+    def _apply_pressed(self, *, as_mask: bool) -> None:
+        self.apply_clicked.emit(as_mask)
         self._settings.note_prompt()
         if not self._settings.get("seed_locked"):
             self._settings.new_seed()
@@ -314,3 +320,4 @@ class DockerPanel(QtWidgets.QWidget):
         self._status.setStyleSheet("color: #e8a13a;" if state.problem else "")
         self._retry.setVisible(bool(state.problem) and state.can_retry)
         self._apply.setEnabled(state.has_picture)
+        self._apply_masked.setEnabled(state.has_picture)

@@ -1,7 +1,7 @@
 """Pictures of the document in front enter as thumbnails; what the painter does with one leaves.
 
 Signals:
-    applied(int)        put it into a layer
+    applied(int, bool)  put it into a layer, or into one with a mask
     settings_taken(int) go on from what it was made with
     opened(int)         make a document of it
 """
@@ -28,7 +28,7 @@ _SIDE_PX = 72
 class ResultsStrip(QtWidgets.QListWidget):
     """One row of thumbnails, the newest first. A click shows one, a double click applies it."""
 
-    applied = Signal(int)
+    applied = Signal(int, bool)
     settings_taken = Signal(int)
     opened = Signal(int)
 
@@ -74,7 +74,15 @@ class ResultsStrip(QtWidgets.QListWidget):
     def menu_for(self, result: Result) -> Any:
         """What can be done with one."""
         menu = QtWidgets.QMenu(self)
-        menu.addAction(self._icon("addlayer"), tr("Apply"), lambda: self.applied.emit(result.id))
+        for icon, text, as_mask in (
+            ("addlayer", "Apply", False),
+            ("transparencyMask", "Apply with a mask", True),
+        ):
+            menu.addAction(
+                self._icon(icon),
+                tr(text),
+                lambda as_mask=as_mask: self.applied.emit(result.id, as_mask),
+            )
         menu.addAction(tr("Use its settings"), lambda: self.settings_taken.emit(result.id))
         menu.addAction(
             self._icon("document-new"),
@@ -145,7 +153,7 @@ class ResultsStrip(QtWidgets.QListWidget):
         self._results.choose(item.data(_id_role()) if item is not None else None)
 
     def _apply(self, item: Any) -> None:
-        self.applied.emit(item.data(_id_role()))
+        self.applied.emit(item.data(_id_role()), False)
 
     def _result(self, item: Any) -> Result | None:
         return self._results.get(item.data(_id_role())) if item is not None else None

@@ -1,0 +1,80 @@
+"""A picture and a selection enter; the pixels of the layer that is to hold it leave."""
+
+from __future__ import annotations
+
+from nijimi_protocol.geometry import Bounds, Extent
+
+from ..qt import QtCore, QtGui
+from .room import SelectionMask
+
+__all__ = ["cut_to_selection", "picture_and_mask", "scaled_pixels"]
+
+_ALL_OR_NOTHING = bytes([0, *[255] * 255])
+
+
+def scaled_pixels(pixels: bytes | bytearray, extent: Extent, size: Extent) -> bytes:
+    """BGRA8 at ``extent`` scaled smoothly to ``size``."""
+    raw = bytes(pixels)
+    if extent == size:
+        return raw
+    image = QtGui.QImage(
+        raw, extent.width, extent.height, extent.width * 4, QtGui.QImage.Format.Format_ARGB32
+    ).scaled(
+        size.width,
+        size.height,
+        QtCore.Qt.AspectRatioMode.IgnoreAspectRatio,
+        QtCore.Qt.TransformationMode.SmoothTransformation,
+    )
+    image = image.convertToFormat(QtGui.QImage.Format.Format_ARGB32)
+    bits = image.constBits()
+    bits.setsize(size.pixels * 4)
+    return bytes(bits)
+
+
+def cut_to_selection(pixels: bytes, area: Bounds, selection: SelectionMask) -> bytes:
+    """BGRA8 of ``area``, made fully transparent wherever nothing is selected.
+
+    Scaling a picture lets its edge bleed; what was not selected must not change by one bit.
+    """
+    allowed = bytearray(area.width * area.height)
+    common = area.intersection(selection.bounds)
+    full = selection.pixels.translate(_ALL_OR_NOTHING)
+    for y in range(common.y, common.bottom):
+        start = (y - selection.bounds.y) * selection.bounds.width + common.x - selection.bounds.x
+        at = (y - area.y) * area.width + common.x - area.x
+        allowed[at : at + common.width] = full[start : start + common.width]
+    cut = bytearray(pixels)
+    both = int.from_bytes(cut[3::4], "big") & int.from_bytes(allowed, "big")
+    cut[3::4] = both.to_bytes(len(allowed), "big")
+    return bytes(cut)
+
+
+def picture_and_mask(
+    pixels: bytes | bytearray,
+    extent: Extent,
+    area: Bounds,
+    selection: SelectionMask | None,
+    *,
+    of_selection: bool,
+) -> tuple[bytes, bytes]:
+    """Opaque BGRA8 of ``area``, and how much of it is to be seen, a byte a pixel."""
+    colours = bytearray(scaled_pixels(pixels, extent, area.extent))
+    count = area.extent.pixels
+    if of_selection and selection is not None:
+        mask = cut_to_selection(bytes(colours), area, selection)[3::4]
+    elif selection is not None:
+        mask = _selected(area, selection)
+    else:
+        mask = b"\xff" * count
+    colours[3::4] = b"\xff" * count
+    return bytes(colours), mask
+
+
+def _selected(area: Bounds, selection: SelectionMask) -> bytes:
+    mask = bytearray(area.extent.pixels)
+    common = area.intersection(selection.bounds)
+    for y in range(common.y, common.bottom):
+        start = (y - selection.bounds.y) * selection.bounds.width + common.x - selection.bounds.x
+        at = (y - area.y) * area.width + common.x - area.x
+        mask[at : at + common.width] = selection.pixels[start : start + common.width]
+    return bytes(mask)
