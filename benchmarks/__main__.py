@@ -31,6 +31,9 @@ ROWS = (
     ("our turns on Krita's thread, ms", "ui_stall_ms", ("p50", "p99", "max")),
 )
 
+SHAPES = ("nijimi-mini", "bk-sdm-tiny", "sd15", "sd-turbo", "sdxl")
+"""Of `benchmarks.engine_shapes`, which imports torch."""
+
 BARS = {("overhead_ms", "p50"): 30.0, ("overhead_ms", "p95"): 60.0, ("ui_stall_ms", "p99"): 8.0}
 """What issue and README promise; more is marked."""
 
@@ -95,6 +98,20 @@ def _parity(args: argparse.Namespace) -> Reports:
     if args.markdown:
         args.markdown.write_text(parity.parity_page(rows), encoding="utf-8")
     return [vars(row) for row in rows]
+
+
+def _engine(args: argparse.Namespace) -> Reports:
+    from . import engine
+
+    rows: Reports = []
+    for row in engine.measure_engine(
+        tuple(args.models), tuple(args.steps), args.rounds, control=args.control,
+        full_vae=args.full_vae, compiles=args.compile,
+    ):  # fmt: skip
+        rows.append(row)
+        print(engine.engine_table([row]), flush=True)
+        _write(args.json, rows)
+    return rows
 
 
 def _loading(args: argparse.Namespace) -> Reports:
@@ -178,6 +195,13 @@ def _parser() -> argparse.ArgumentParser:
     inpaint.add_argument("--pictures", type=Path, help="folder for pictures side by side")
     parity = add("parity", _parity, "how far our latents are from diffusers' own pipelines")
     parity.add_argument("--markdown", type=Path, help="the page to write")
+    engine = add("engine", _engine, "a live frame of real shapes, beside other ways")
+    engine.add_argument("--models", nargs="+", choices=SHAPES, default=SHAPES[:4])
+    engine.add_argument("--steps", nargs="+", type=int, default=(1, 2, 4))
+    engine.add_argument("--rounds", type=int, default=3)
+    engine.add_argument("--control", action="store_true", help="with a scribble ControlNet")
+    engine.add_argument("--full-vae", action="store_true", help="not TAESD's shape")
+    engine.add_argument("--compile", action="store_true", help="diffusers with torch.compile, too")
     loading = add("loading", _loading, "time and memory to load checkpoint files of the real size")
     loading.add_argument("--families", nargs="+", choices=("sd1", "sdxl"), default=("sd1", "sdxl"))
     loading.add_argument("--dtype", default="", help="such as bfloat16; else what suits the CPU")
