@@ -73,6 +73,8 @@ class Contents:
         rows.pose_clicked.connect(self.flow.controls.add_person)
         rows.file_chosen.connect(self.flow.controls.add_file)
         rows.save_chosen.connect(self.flow.controls.save_pose)
+        rows.select_clicked.connect(self.flow.controls.pose_tools.select)
+        rows.mirror_clicked.connect(self.flow.controls.pose_tools.mirror)
         self.flow.controls.thumbnails.shown.connect(rows.show_thumbnail)
         row = self.panel.generate_row
         row.generate_clicked.connect(self.flow.generate)
@@ -106,6 +108,8 @@ class Contents:
             "nijimi_upscale": self.panel.upscale_row.upscale,
             "nijimi_cancel": self.flow.generator.cancel,
             "nijimi_person": lambda: self.flow.controls.add_person("standing"),
+            "nijimi_select_person": self.flow.controls.pose_tools.select,
+            "nijimi_mirror_person": self.flow.controls.pose_tools.mirror,
             "nijimi_prompt": self.panel.focus_prompt,
             "nijimi_preview": self._toggle_preview,
             "nijimi_retry": self.connection.start,

@@ -14,7 +14,7 @@ from nijimi_protocol.pose import Joint, Person
 
 from .session import Session
 
-ELBOW, LEFT_WRIST = 3, 7
+ELBOW, RIGHT_WRIST, LEFT_WRIST = 3, 4, 7
 BODY = (
     (256, 90), (256, 140), (210, 140), (195, 200), (190, 260), (302, 140), (330, 200), (350, 260),
     (228, 270), (225, 350), (222, 440), (284, 270), (287, 350), (290, 440), (248, 82), (264, 82),
@@ -231,4 +231,84 @@ def test_limbs_follow_with_live_off_too(session: Session) -> None:
     assert moved[0] == pytest.approx(before[0] - 30, abs=3)
     assert (x, y) == pytest.approx(
         ((moved[0] + shoulder[0]) / 2, (moved[1] + shoulder[1]) / 2), abs=0.6
+    )
+
+
+def test_a_mirrored_person_waves_with_the_other_hand_and_one_undo_turns_it_back(
+    session: Session, tmp_path: Path
+) -> None:
+    session.go_live()
+    session.inside("add_person", preset="waving")
+    before = session.inside("joints")[0]
+    # The left wrist is the one that is up.
+    assert before[LEFT_WRIST][1] < before[0][1] < before[RIGHT_WRIST][1]
+    session.inside("action", name="nijimi_mirror_person")
+    session.wait_for(lambda: session.inside("sent_people")[0][RIGHT_WRIST][1] < before[0][1])
+    after = session.inside("joints")[0]
+    assert after[LEFT_WRIST][1] > after[0][1]
+    assert after[2][0] < after[5][0], "somebody who faces us has the right shoulder on our left"
+    session.nijimi("wait_until_shown")
+    assert _limbs_fit_unnamed(session)
+    session.step("screenshot", path=str(tmp_path / "mirrored.png"))
+    session.inside("action", name="edit_undo")
+    session.wait_for(lambda: _near(session.inside("sent_people")[0], before))
+    assert _limbs_fit(session)
+    session.inside("action", name="edit_redo")
+    session.wait_for(lambda: _near(session.inside("sent_people")[0], after))
+
+
+def test_a_mirrored_person_is_found_again_in_the_file(session: Session, tmp_path: Path) -> None:
+    session.inside("add_person", preset="waving")
+    before = session.inside("joints")[0]
+    session.inside("action", name="nijimi_mirror_person")
+    session.wait_for(lambda: session.inside("joints")[0][RIGHT_WRIST][1] < before[0][1])
+    after = session.inside("joints")[0]
+    session.inside("reopen", path=str(tmp_path / "mirrored.kra"))
+    session.wait_for(lambda: bool(session.inside("control_rows")))
+    assert _near(session.inside("joints")[0], after)
+
+
+def test_a_selected_person_is_scaled_by_kritas_own_handles_in_one_step(
+    session: Session, tmp_path: Path
+) -> None:
+    session.go_live()
+    session.inside("add_person", preset="standing")
+    before = session.inside("joints")[0]
+    session.inside("action", name="nijimi_select_person")
+    time.sleep(0.8)
+    session.step("screenshot", path=str(tmp_path / "selected.png"))
+    radius = 512 / 80
+    xs, ys = [joint[0] for joint in before], [joint[1] for joint in before]
+    corner = (max(xs) + radius, max(ys) + radius)
+    way = [(corner[0] + 2 * n, corner[1] - 3 * n) for n in range(21)]
+    session.krita.pointer.stroke(session.points(way), step_ms=20)
+    session.wait_for(lambda: session.inside("sent_people")[0][13][1] < before[13][1] - 40)
+    after = session.inside("joints")[0]
+    heights = [[body[n][1] - body[0][1] for n in range(1, 18)] for body in (before, after)]
+    parts = [new / old for old, new in zip(*heights, strict=True) if abs(old) > 60]
+    assert max(parts) - min(parts) < 0.06, "everybody's parts shrink alike"
+    assert parts[0] < 0.95
+    session.nijimi("wait_until_shown")
+    session.step("screenshot", path=str(tmp_path / "scaled.png"))
+    session.inside("action", name="edit_undo")
+    session.wait_for(lambda: _near(session.inside("sent_people")[0], before))
+    assert _limbs_fit(session)
+
+
+def _near(one: list[list[float]], other: list[list[float]]) -> bool:
+    return all(
+        abs(a - b) < 0.1 for p, q in zip(one, other, strict=True) for a, b in zip(p, q, strict=True)
+    )
+
+
+def _limbs_fit_unnamed(session: Session) -> bool:
+    """Every limb lies in the middle of two joints, whichever side they are of."""
+    body, limbs = session.inside("joints")[0], session.inside("limbs")
+    middles = [
+        ((p[0] + q[0]) / 2, (p[1] + q[1]) / 2) for n, p in enumerate(body) for q in body[n + 1 :]
+    ]
+    return all(
+        any(abs(x - mx) < 0.6 and abs(y - my) < 0.6 for mx, my in middles)
+        for x, y, is_visible in limbs.values()
+        if is_visible
     )

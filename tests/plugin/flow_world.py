@@ -118,6 +118,8 @@ class Canvas:
     applied: list[tuple[str, Bounds]] = field(default_factory=list)
     masked: list[tuple[SelectionMask | None, bool]] = field(default_factory=list)
     """For each layer with a mask the selection, and whether the picture is of one."""
+    shape_calls: list[str] = field(default_factory=list)
+    """What Krita's tool for shapes was asked for."""
     opened: list[tuple[Any, ...]] = field(default_factory=list)
     on_paint: Any = None
 
@@ -188,6 +190,10 @@ class Canvas:
         assert len(pixels) == extent.pixels * 4
         self.applied.append((document, area))
 
+    def select_person(self, _document: str, node: str) -> bool:
+        self.shape_calls.append(f"select in {node}")
+        return bool(self.people.get(node))
+
     def apply_masked(self, *what: Any, of_selection: bool) -> None:
         self.masked.append((what[-1], of_selection))
         self.apply_picture(*what)
@@ -244,6 +250,9 @@ class Canvas:
             apply_picture=self.apply_picture,
             apply_masked=self.apply_masked,
             krita_version=lambda: "5.1.5",
+            take_shape_tool=lambda _, node: self.shape_calls.append(f"tool on {node}"),
+            select_person=self.select_person,
+            mirror_shapes=lambda: self.shape_calls.append("mirror"),
             open_picture=lambda *picture: self.opened.append(picture),
             preview_layer=self.preview_layer,
             canvas_image=lambda _: QtGui.QImage(64, 64, QtGui.QImage.Format.Format_RGB32),

@@ -9,6 +9,7 @@ from xml.etree import ElementTree
 import pytest
 from nijimi.canvas.pose_shapes import (
     PRESETS,
+    Figure,
     NamedShape,
     figures_of,
     figures_svg,
@@ -136,3 +137,71 @@ def test_what_is_hidden_or_deleted_is_no_joint() -> None:
     assert [n for n, joint in enumerate(person.body) if joint.confidence] == [1]
     assert isinstance(person, Person)
     assert figures_of([_shape("P00_limb01")]) == [], "limbs alone are nobody"
+
+
+def _mirrored(figure: Figure, axis: float = 400.0) -> Figure:
+    """As Krita's tool does it with every shape: the other way round, about one axis."""
+    parts = {
+        kind: {n: s._replace(x=2 * axis - s.x, is_mirrored=True) for n, s in shapes.items()}
+        for kind, shapes in figure.parts.items()
+    }
+    return Figure(parts)
+
+
+@pytest.mark.parametrize("name", list(PRESETS))
+def test_a_mirrored_person_has_another_left_and_still_faces_us(name: str) -> None:
+    person = preset_person(name, CANVAS)
+    (figure,) = figures_of(_drawn(figures_svg((person,), 0, CANVAS)))
+    other = _mirrored(figure).person
+    for n in range(18):
+        (pair,) = [p for p in PAIRS if n in p] or [(n, n)]
+        opposite = person.body[pair[1] if pair[0] == n else pair[0]]
+        assert other.body[n].confidence == opposite.confidence
+        if opposite.confidence:
+            assert other.body[n].x == pytest.approx(800 - opposite.x, abs=0.02)
+            assert other.body[n].y == pytest.approx(opposite.y, abs=0.02)
+    again = _mirrored(figure)._replace(parts=figure.parts).person
+    assert again == figure.person
+
+
+PAIRS = ((2, 5), (3, 6), (4, 7), (8, 11), (9, 12), (10, 13), (14, 15), (16, 17))
+"""COCO's joints, right and left."""
+
+
+def test_hands_and_face_change_sides_with_the_mirror() -> None:
+    hand = tuple(Joint(100.0 + n, 200.0 + n) for n in range(21))
+    # A face that is alike on both sides of x = 50, but for the numbers.
+    sides = {n: m for a, b in FACE for n, m in ((a, b), (b, a))}
+    across = [0 if n not in sides else 10 if n < sides[n] else -10 for n in range(70)]
+    face = tuple(Joint(50.0 + across[n], 60.0 + min(n, sides.get(n, n))) for n in range(70))
+    person = replace(preset_person("standing", CANVAS), left_hand=hand, face=face)
+    (figure,) = figures_of(_drawn(figures_svg((person,), 0, CANVAS)))
+    other = _mirrored(figure, axis=50.0).person
+    assert other.left_hand == ()
+    assert [joint.x for joint in other.right_hand] == pytest.approx([100 - j.x for j in hand])
+    for one, same in zip(face, other.face, strict=True):
+        assert (same.x, same.y) == pytest.approx((one.x, one.y), abs=0.02)
+
+
+FACE = (
+    *((n, 16 - n) for n in range(8)), (17, 26), (18, 25), (19, 24), (20, 23), (21, 22), (31, 35),
+    (32, 34), (36, 45), (37, 44), (38, 43), (39, 42), (40, 47), (41, 46), (48, 54), (49, 53),
+    (50, 52), (55, 59), (56, 58), (60, 64), (61, 63), (65, 67), (68, 69),
+)  # fmt: skip
+"""Points of a face that lie across from each other: the 68 of the iBUG scheme, and the pupils."""
+
+
+def test_one_joint_that_was_mirrored_alone_has_no_sides() -> None:
+    person = preset_person("waving", CANVAS)
+    (figure,) = figures_of(_drawn(figures_svg((person,), 0, CANVAS)))
+    figure.joints[4] = figure.joints[4]._replace(is_mirrored=True)
+    assert figure.person == person_of(figure)
+
+
+def person_of(figure: Figure) -> Person:
+    """The same without any mark of a mirror."""
+    parts = {
+        kind: {n: shape._replace(is_mirrored=False) for n, shape in shapes.items()}
+        for kind, shapes in figure.parts.items()
+    }
+    return Figure(parts).person

@@ -12,7 +12,7 @@ from nijimi_protocol.geometry import Extent
 from nijimi_protocol.pose import LIMBS, Person
 
 from ..qt import QtCore, QtGui
-from .document import document_extent, document_id
+from .document import document_extent, document_id, trigger_action
 from .journal import Journal
 from .nodes import find_node
 from .pose_shapes import (
@@ -31,7 +31,7 @@ from .pose_shapes import (
 )
 from .room import ChosenNode
 
-__all__ = ["add_people", "read_people"]
+__all__ = ["add_people", "mirror_shapes", "read_people", "select_person", "take_shape_tool"]
 
 LAYER_NAME = "Pose"
 
@@ -86,6 +86,39 @@ def add_people(
     return chosen
 
 
+def take_shape_tool(document: Any, node_id: str) -> None:
+    """Krita's own tool for shapes, on that layer. It is ready a moment later."""
+    layer = find_node(document, node_id)
+    if layer is not None:
+        document.setActiveNode(layer)
+        trigger_action("InteractionTool")
+
+
+def mirror_shapes() -> None:
+    """What is selected with Krita's tool, in place: one step of its undo."""
+    trigger_action("object_transform_mirror_horizontally")
+
+
+def select_person(document: Any, node_id: str) -> bool:
+    """Select all joints of somebody for Krita's own tool: of whom a joint is selected, else of the
+    first. Where all of somebody is selected already it is the next one's turn. False for nobody.
+    """
+    layer = find_node(document, node_id)
+    if layer is None or layer.type() != "vectorlayer":
+        return False
+    figures = figures_of(_named(layer.shapes(), 72.0 / document.resolution()))
+    if not figures:
+        return False
+    chosen = [[each.shape.isSelected() for each in figure.everything] for figure in figures]
+    begun = next((n for n, each in enumerate(chosen) if any(each)), 0)
+    if chosen[begun] and all(chosen[begun]):
+        begun = (begun + 1) % len(figures)
+    for n, figure in enumerate(figures):
+        for each in figure.everything:
+            (each.shape.select if n == begun else each.shape.deselect)()
+    return True
+
+
 def _remove_people(layer: Any, numbers: range) -> None:
     theirs = tuple(f"P{number:02}_" for number in numbers)
     for shape in layer.shapes():
@@ -99,7 +132,10 @@ def _named(shapes: Any, unit: float) -> list[NamedShape]:
     for shape in shapes:
         box = shape.boundingBox()
         x, y = box.x() + box.width() / 2, box.y() + box.height() / 2
-        found.append(NamedShape(shape.name(), x / unit, y / unit, shape.visible(), shape))
+        is_mirrored = shape.transformation().determinant() < 0.0
+        found.append(
+            NamedShape(shape.name(), x / unit, y / unit, shape.visible(), shape, is_mirrored)
+        )
     return found
 
 

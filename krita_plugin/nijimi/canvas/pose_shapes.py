@@ -43,6 +43,18 @@ _ANCHORS = {"L": (7, 0), "R": (4, 0), "F": (0, 30)}
 """The joint on which each hangs, and by which of its points: a hand's first is the wrist, a
 face's thirty-first the tip of the nose (OpenPose's output format)."""
 
+_BODY_SIDES = ((2, 5), (3, 6), (4, 7), (8, 11), (9, 12), (10, 13), (14, 15), (16, 17))
+_FACE_SIDES = (
+    *((n, 16 - n) for n in range(8)), *((n, 43 - n) for n in range(17, 22)),
+    (31, 35), (32, 34), (36, 45), (37, 44), (38, 43), (39, 42), (40, 47), (41, 46),
+    (48, 54), (49, 53), (50, 52), (55, 59), (56, 58), (60, 64), (61, 63), (65, 67), (68, 69),
+)  # fmt: skip
+_OTHER_SIDE = {
+    kind: {n: other for pair in pairs for n, other in (pair, pair[::-1])}
+    for kind, pairs in (("J", _BODY_SIDES), ("F", _FACE_SIDES))
+}
+"""Left for right: of COCO's joints and of the 70 points of a face (OpenPose's output format)."""
+
 NEAR_PX = 0.05
 """What is this near to its place is left alone."""
 
@@ -84,13 +96,17 @@ PRESETS: dict[str, tuple[tuple[float, float] | None, ...]] = {
 
 
 class NamedShape(NamedTuple):
-    """A shape of a vector layer: its name, the middle of its box in canvas pixels, and itself."""
+    """A shape of a vector layer: its name, the middle of its box in canvas pixels, and itself.
+
+    ``is_mirrored``: Krita drew it the other way round.
+    """
 
     name: str
     x: float
     y: float
     is_visible: bool
     shape: Any
+    is_mirrored: bool = False
 
 
 class Figure(NamedTuple):
@@ -107,12 +123,30 @@ class Figure(NamedTuple):
         return self.parts["limb"]
 
     @property
+    def everything(self) -> list[NamedShape]:
+        """All that makes the person; limbs follow by themselves."""
+        return [shape for kind in ("J", *_FINE) for shape in self.parts[kind].values()]
+
+    @property
+    def is_mirrored(self) -> bool:
+        """Whether the painter mirrored all of it: a single joint has no sides."""
+        joints = self.joints.values()
+        return 2 * sum(joint.is_mirrored for joint in joints) > len(joints)
+
+    @property
     def person(self) -> Person:
-        fine = {name: self._points(kind) for kind, name in _FINE.items() if self.parts[kind]}
+        """Whoever is mirrored raises the other hand, and has another left."""
+        other = {"L": "R", "R": "L"} if self.is_mirrored else {}
+        fine = {
+            name: self._points(other.get(kind, kind))
+            for kind, name in _FINE.items()
+            if self.parts[other.get(kind, kind)]
+        }
         return Person(body=self._points("J"), **fine)
 
     def _points(self, kind: str) -> tuple[Joint, ...]:
-        places = [self.parts[kind].get(n) for n in range(_COUNTS[kind])]
+        sides = _OTHER_SIDE[kind] if self.is_mirrored and kind in _OTHER_SIDE else {}
+        places = [self.parts[kind].get(sides.get(n, n)) for n in range(_COUNTS[kind])]
         return tuple(
             Joint(place.x, place.y) if place and place.is_visible else Joint(0.0, 0.0, 0.0)
             for place in places

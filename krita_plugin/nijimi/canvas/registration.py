@@ -22,7 +22,13 @@ from .mask_layers import active_node, node_bounds, node_mask
 from .masked_layer import apply_masked
 from .nodes import node_thumbnail
 from .overlay import Overlay
-from .pose_layer import add_people, read_people
+from .pose_layer import (
+    add_people,
+    mirror_shapes,
+    read_people,
+    select_person,
+    take_shape_tool,
+)
 from .pose_shapes import PRESETS, preset_person
 from .room import CanvasRoom
 from .selection import selection_mask
@@ -145,6 +151,9 @@ def _room() -> CanvasRoom:
         pose_presets=tuple(PRESETS),
         preset_person=preset_person,
         add_people=partial(add_people, journal),
+        take_shape_tool=take_shape_tool,
+        select_person=select_person,
+        mirror_shapes=mirror_shapes,
         read_note=documents.read_note,
         write_note=partial(documents.write_note, journal),
         kept_pictures=kept_pictures,

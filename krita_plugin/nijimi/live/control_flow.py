@@ -24,6 +24,7 @@ from ..model.metrics import Metrics
 from ..qt import QtCore, Signal
 from ..texts import told, tr
 from .control_sender import ControlSender
+from .pose_tools import PoseTools
 from .thumbnails import Thumbnails
 
 __all__ = ["ControlFlow"]
@@ -68,6 +69,8 @@ class ControlFlow(QtCore.QObject):
         self._metrics = metrics
         self._sender = ControlSender(room, connection, metrics)
         self.thumbnails = Thumbnails(room, controls, self)
+        self.pose_tools = PoseTools(room, controls, self)
+        self.pose_tools.refused.connect(lambda what, do: self._tell((what, do)))
         self._document: Any = None
         self._document_id = ""
         self._told: tuple[str, str] = ("", "")

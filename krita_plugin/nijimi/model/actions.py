@@ -52,6 +52,8 @@ ACTIONS = (
     Action("nijimi_area_whole", "Area: Whole Picture", "Repaint everything, selection or not."),
     Action("nijimi_area_layer", "Area: Active Layer", "Repaint what the active layer covers."),
     Action("nijimi_person", "Add a Person", "A standing person, in the pose layer."),
+    Action("nijimi_select_person", "Select a Person", "All joints: move, turn or scale them."),
+    Action("nijimi_mirror_person", "Mirror a Person", "Left becomes right, in place."),
     Action("nijimi_prompt", "Write the Prompt", "Bring the docker up, and the cursor into it."),
     Action("nijimi_preview", "Preview On or Off", "The docker in which to look closely."),
     Action("nijimi_retry", "Start the Backend Again", "After something went wrong."),

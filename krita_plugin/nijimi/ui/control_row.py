@@ -1,4 +1,10 @@
-"""A control layer enters; its row leaves, with what the painter may change of it."""
+"""A control layer enters; its row leaves, with what the painter may change of it.
+
+Signals, all of a pose's menu:
+    save_clicked()    its people are to be written to a file
+    select_clicked()  somebody is to be selected for Krita's own tool
+    mirror_clicked()  somebody is to be turned round
+"""
 
 from __future__ import annotations
 
@@ -7,7 +13,7 @@ from dataclasses import replace
 from typing import Any
 
 from ..model.controls import KINDS, REFERENCES, REGION, ControlRow, Controls
-from ..qt import QtCore, QtGui, QtWidgets
+from ..qt import QtCore, QtGui, QtWidgets, Signal
 from ..texts import tr
 from .prompt_editor import PromptEditor, Words
 
@@ -23,13 +29,16 @@ _FROM_PICTURE = ("scribble", "lineart", "softedge", "canny", "mlsd", "blur")
 class ControlRowWidget(QtWidgets.QWidget):
     """On or off, kind and layer, strength; the rest in its menu. A region has a prompt below."""
 
+    save_clicked = Signal()
+    select_clicked = Signal()
+    mirror_clicked = Signal()
+
     def __init__(
         self,
         row_id: str,
         controls: Controls,
         icon: Callable[[str], Any],
         words: Words,
-        save: Callable[[str], None],
     ) -> None:
         super().__init__()
         self.setObjectName(f"nijimi_control_{row_id}")
@@ -68,7 +77,11 @@ class ControlRowWidget(QtWidgets.QWidget):
         self._process = menu.addAction(tr("The layer is a picture: find its lines"))
         self._process.setCheckable(True)
         self._process.toggled.connect(lambda on: controls.update(row_id, process=on))
-        self._save = menu.addAction(tr("Save as an OpenPose file..."), lambda: save(row_id))
+        self._of_pose = [
+            menu.addAction(tr("Select a person"), self.select_clicked.emit),
+            menu.addAction(tr("Mirror a person"), self.mirror_clicked.emit),
+            menu.addAction(tr("Save as an OpenPose file..."), self.save_clicked.emit),
+        ]
         self._where = menu.addMenu(tr("Where it counts"))
         self._where.aboutToShow.connect(self._list_places)
         menu.addSeparator()
@@ -161,7 +174,8 @@ class ControlRowWidget(QtWidgets.QWidget):
         self._percent.setText(f"{round(100 * row.scale)} %")
         self._process.setVisible(row.kind in _FROM_PICTURE)
         self._process.setChecked(row.process)
-        self._save.setVisible(row.kind == "pose")
+        for action in self._of_pose:
+            action.setVisible(row.kind == "pose" and not row.process)
         self._up.setEnabled(not is_first)
         self._down.setEnabled(not is_last)
         for known, action in self._ranges.items():

@@ -4,6 +4,8 @@ Signals:
     add_clicked(str)   the active layer is to become a control of that kind
     pose_clicked(str)  a person of that preset is wanted, in the pose layer or in a new one
     file_chosen(str)   an OpenPose file is to be read
+    select_clicked(str)  somebody of that row is to be selected for Krita's own tool
+    mirror_clicked(str)  somebody of that row is to be turned round
     save_chosen(str, str)  the people of that row are to be written to an OpenPose file
 """
 
@@ -29,6 +31,8 @@ class ControlRows(QtWidgets.QWidget):
     pose_clicked = Signal(str)
     file_chosen = Signal(str)
     save_chosen = Signal(str, str)
+    select_clicked = Signal(str)
+    mirror_clicked = Signal(str)
 
     def __init__(
         self,
@@ -77,13 +81,18 @@ class ControlRows(QtWidgets.QWidget):
             widget.deleteLater()
         for n, row in enumerate(rows):
             if row.id not in self._rows:
-                self._rows[row.id] = ControlRowWidget(
-                    row.id, self._controls, self._icon, self._words, self._save
-                )
+                self._rows[row.id] = self._make_row(row.id)
             if self._layout.indexOf(self._rows[row.id]) != n:
                 self._layout.insertWidget(n, self._rows[row.id])
             self._rows[row.id].show_row(row, regions, is_first=n == 0, is_last=n == len(rows) - 1)
         self._add.setEnabled(len(rows) < MAX_ROWS)
+
+    def _make_row(self, row_id: str) -> ControlRowWidget:
+        row = ControlRowWidget(row_id, self._controls, self._icon, self._words)
+        row.save_clicked.connect(lambda: self._save(row_id))
+        row.select_clicked.connect(lambda: self.select_clicked.emit(row_id))
+        row.mirror_clicked.connect(lambda: self.mirror_clicked.emit(row_id))
+        return row
 
     def show_thumbnail(self, row_id: str, image: Any) -> None:
         """What a row's layer looks like now; None where it is gone."""
