@@ -357,7 +357,7 @@ class Run:
         yield lambda: flow._presenter.picture is not None or time.monotonic() - started > 0.5
         if flow._presenter.picture is None:
             return
-        yield from self.apply(flow.apply)
+        yield from self.apply(lambda: flow.apply(as_mask=operation["as_mask"]))
 
     def do_generate(self, operation):
         """Ask and go on painting: the pictures come while something else is done."""
@@ -420,7 +420,9 @@ def contents():
 
 
 def is_ours(node):
-    return node.name().startswith(OUR_NAME)
+    """A layer of ours, or the mask on one."""
+    owner = node.parentNode() if node.type().endswith("mask") else node
+    return owner is not None and owner.name().startswith(OUR_NAME)
 
 
 def below(node):

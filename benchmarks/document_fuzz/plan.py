@@ -84,6 +84,8 @@ def _values(name: str, chance: random.Random) -> dict[str, Any]:
         return {"x": x, "y": y, "width": chance.randint(20, 120), "height": chance.randint(20, 120)}
     if name in ("remove", "look_at_result", "apply_result"):
         return {"target": target}
+    if name == "apply":
+        return {"as_mask": chance.random() < 0.4}
     if name == "generate":
         return {"count": chance.randint(1, 4), "steps": chance.randint(1, 6)}
     if name == "property":
