@@ -19,6 +19,7 @@ from .model.report import own_report
 from .model.settings import Settings, settings_path
 from .model.styles import Styles, own_styles_dir
 from .model.tags import read_tags, tags_path
+from .ui.animation_dialog import AnimationDialog
 from .ui.docker import DockerPanel
 from .ui.preview_view import PreviewPanel
 from .ui.report_dialog import ReportDialog
@@ -66,6 +67,8 @@ class Contents:
         """Krita's, once it has made it."""
         self.report: Any = None
         """The page that was opened last."""
+        self.animation: Any = None
+        """The questions about an animation that were asked last."""
         self.flow.picture_changed.connect(self.preview.view.set_picture)
         self.preview.view.before_wanted.connect(self._show_canvas)
         rows = self.panel.control_rows
@@ -82,7 +85,7 @@ class Contents:
         upscale_row.upscale_clicked.connect(
             lambda: self.flow.generate(self.settings.upscale_params())
         )
-        row.cancel_clicked.connect(generator.cancel)
+        row.cancel_clicked.connect(self._cancel)
         row.batch_cancelled.connect(generator.cancel_batch)
         row.batch_first.connect(generator.first)
         self.panel.results_strip.applied.connect(self.flow.apply_result)
@@ -106,7 +109,8 @@ class Contents:
             "nijimi_apply_mask": lambda: self.panel.apply(as_mask=True),
             "nijimi_generate": self.panel.generate_row.generate,
             "nijimi_upscale": self.panel.upscale_row.upscale,
-            "nijimi_cancel": self.flow.generator.cancel,
+            "nijimi_cancel": self._cancel,
+            "nijimi_animation": self._ask_for_animation,
             "nijimi_person": lambda: self.flow.controls.add_person("standing"),
             "nijimi_select_person": self.flow.controls.pose_tools.select,
             "nijimi_mirror_person": self.flow.controls.pose_tools.mirror,
@@ -115,6 +119,21 @@ class Contents:
             "nijimi_retry": self.connection.start,
             "nijimi_report": self._show_report,
         }[name]()
+
+    def _cancel(self) -> None:
+        """Whatever is generated or waits."""
+        self.flow.generator.cancel()
+        self.flow.animator.cancel()
+
+    def _ask_for_animation(self) -> None:
+        """Which frames, and how."""
+        self.live_state.forget("generate")
+        span = self.flow.animator.span()
+        if span is not None:
+            drawn, whole = (span.first, span.last), (span.begun, span.end)
+            self.animation = AnimationDialog(drawn, whole, self.home())
+            self.animation.render_clicked.connect(self.flow.animator.start)
+            self.animation.show()
 
     def _show_report(self) -> None:
         """A page on what is installed and what is wrong, filled as the doctor finds it."""

@@ -21,6 +21,7 @@ from nijimi_protocol.upscale import UpscaleParams
 
 from .canvas.room import CanvasRoom
 from .link.connection import Connection
+from .live.animator import Animator
 from .live.area_flow import AreaFlow
 from .live.chosen_layers import ChosenLayers
 from .live.control_flow import ControlFlow
@@ -72,7 +73,9 @@ class Flow(QtCore.QObject):
         self._places = Places(self._sender)
         mirror = Mirror(self._hold_mirror, self._is_mirrored, self._params, self._places)
         self.generator = Generator(room, connection, settings, mirror, self)
-        self.generator.refused.connect(lambda what, do: live_state.tell("generate", what, do))
+        self.animator = Animator(room, connection, settings, mirror, self.generator.queue, self)
+        for made in (self.generator, self.animator):
+            made.refused.connect(lambda what, do: live_state.tell("generate", what, do))
         self.generator.results.chosen_changed.connect(self._look_at_chosen)
         self.controls.told.connect(self._control_told)
         self.controls.left_out.connect(self._leave_out)
@@ -108,6 +111,7 @@ class Flow(QtCore.QObject):
         self._sender.stop()
         self.controls.end()
         self.generator.end()
+        self.animator.end()
         self._presenter.end()
         self._connection.stop()
         if path := os.environ.get("NIJIMI_METRICS"):

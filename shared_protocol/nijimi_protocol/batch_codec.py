@@ -33,6 +33,7 @@ def read_generate(f: Fields, _t: tuple[Tile, ...], _m: bool, limits: Limits) -> 
         params=params_from_json(f.part("params"), limits),
         upscale=upscale_from_json(f.optional_part("upscale")),
         looks=f.flag("looks", missing=False),
+        plane=f.text("plane", 64, missing=""),
     )
 
 

@@ -195,14 +195,17 @@ class ClientSession:
         upscale: UpscaleParams | None = None,
         *,
         looks: bool = False,
+        plane: str = "",
     ) -> tuple[int, bytes]:
         """Ask for a batch of the state as it is now: its number, and what to send.
+
+        ``plane`` stands for the canvas, if it is named.
 
         Raises ``RejectedChange`` for bad values.
         """
         self._require_open()
         params.checked(self.limits)
-        canvas = self._planes.get(CANVAS)
+        canvas = self._planes.get(plane or CANVAS)
         if upscale is not None and canvas is not None:
             upscale.checked().check_extent(canvas[0], self.limits)
         if not 1 <= count <= MAX_BATCH_PICTURES:
@@ -210,8 +213,9 @@ class ClientSession:
         self._batch_id += 1
         self._batches[self._batch_id] = count
         message = Generate(
-            batch_id=self._batch_id, count=count, params=params, upscale=upscale, looks=looks
-        )
+            batch_id=self._batch_id, count=count, params=params, upscale=upscale, looks=looks,
+            plane=plane,
+        )  # fmt: skip
         return self._batch_id, encode(message)
 
     def cancel_batch(self, batch_id: int) -> bytes:

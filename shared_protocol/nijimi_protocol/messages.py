@@ -194,7 +194,8 @@ class Generate:
     ``params`` are these pictures' own; the picture ``n`` has the seed ``params.seed + n``, counted
     modulo 2**32. ``batch_id`` rises from one batch to the next. With ``upscale`` they are larger
     pictures of the whole canvas, whatever the mode of ``params``. With ``looks`` its states carry
-    small pictures of what is being made.
+    small pictures of what is being made. ``plane`` names another plane that stands for the canvas:
+    so a moment of an animation is rendered beside what is painted live; "" is the canvas itself.
     """
 
     batch_id: int
@@ -202,6 +203,7 @@ class Generate:
     params: RenderParams
     upscale: UpscaleParams | None = None
     looks: bool = False
+    plane: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

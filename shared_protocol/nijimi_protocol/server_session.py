@@ -64,6 +64,7 @@ class ServerSession:
             "inpaint",
             "generate",
             "upscale",
+            "animation",
         ),
         limits: Limits | None = None,
         encodings: tuple[Encoding, ...] = (Encoding.RAW, Encoding.ZLIB, Encoding.JPEG),

@@ -67,6 +67,26 @@ def test_two_clients_never_share_a_version() -> None:
     assert first.snapshot().canvas_version != second.snapshot().canvas_version
 
 
+def test_another_plane_may_stand_for_the_canvas_of_a_batch() -> None:
+    state = _state()
+    state.apply(_paint(2, 7))
+    state.apply(SetPlane(revision=3, plane="animation", extent=Extent(50, 40), format=BGRA))
+    tile = pack_tile(Bounds(0, 0, 50, 40), BGRA, b"\x05" * 8000, Encoding.RAW)
+    state.apply(UpdateTiles(revision=4, plane="animation", tiles=(tile,)))
+    params = RenderParams()
+    kept, own = state.keep("one", params, plane="animation"), state.keep("other", params)
+    assert kept.canvas is not None
+    assert (kept.extent, kept.canvas.max(), kept.canvas.min()) == (Extent(50, 40), 5, 5)
+    assert own.canvas is not None
+    assert own.extent == Extent(100, 80)
+    assert own.canvas.max() == 7
+    assert kept.canvas_version != own.canvas_version
+    # One that is not there gives nothing to begin with, and never the canvas in its place.
+    gone = state.keep("third", params, plane="nothing")
+    assert gone.canvas is None
+    assert gone.request(full_quality=False) is None
+
+
 def test_a_change_of_the_mask_changes_the_key() -> None:
     state = _state()
     before = state.snapshot().key

@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from nijimi.canvas.pose_shapes import preset_person
-from nijimi.canvas.room import CanvasRoom, CaptureResult, ChangeTakenBack, ChosenNode, SelectionMask
+from nijimi.canvas.room import (
+    CanvasRoom,
+    CaptureResult,
+    ChangeTakenBack,
+    ChosenNode,
+    FrameSpan,
+    SelectionMask,
+)
 from nijimi.flow import Flow
 from nijimi.model.controls import Controls
 from nijimi.model.live_state import LiveState
@@ -83,6 +91,22 @@ class Link(QtCore.QObject):
         ]  # fmt: skip
 
 
+class Frames:
+    """Reads the canvas's frames, as Krita's hidden copy does."""
+
+    def __init__(self, canvas: Canvas, left_out: Collection[str]) -> None:
+        self._canvas = canvas
+        self.left_out = frozenset(left_out)
+        self.extent = SIZE
+        canvas.open_readers += 1
+
+    def read(self, time: int) -> bytes:
+        return self._canvas.frames[time]
+
+    def close(self) -> None:
+        self._canvas.open_readers -= 1
+
+
 @dataclass
 class Canvas:
     """Documents by name, what was drawn on each, and what was done to them."""
@@ -118,6 +142,14 @@ class Canvas:
     applied: list[tuple[str, Bounds]] = field(default_factory=list)
     masked: list[tuple[SelectionMask | None, bool]] = field(default_factory=list)
     """For each layer with a mask the selection, and whether the picture is of one."""
+    span: FrameSpan | None = None
+    frames: dict[int, bytes] = field(default_factory=dict[int, bytes])
+    """The drawings of an animation."""
+    open_readers: int = 0
+    animations: list[tuple[list[bytes], int, str]] = field(
+        default_factory=list[tuple[list[bytes], int, str]]
+    )
+    """What became of animations: the frames' files, the first frame's number, and the name."""
     shape_calls: list[str] = field(default_factory=list)
     """What Krita's tool for shapes was asked for."""
     opened: list[tuple[Any, ...]] = field(default_factory=list)
@@ -190,6 +222,12 @@ class Canvas:
         assert len(pixels) == extent.pixels * 4
         self.applied.append((document, area))
 
+    def add_animation(self, document: str, files: list[str], first: int, name: str) -> None:
+        if self.refusal is not None:
+            raise self.refusal
+        assert self.at_rest
+        self.animations.append(([Path(file).read_bytes() for file in files], first, name))
+
     def select_person(self, _document: str, node: str) -> bool:
         self.shape_calls.append(f"select in {node}")
         return bool(self.people.get(node))
@@ -249,6 +287,9 @@ class Canvas:
             keep_picture=self.keep_picture,
             apply_picture=self.apply_picture,
             apply_masked=self.apply_masked,
+            frame_span=lambda _: self.span,
+            frame_reader=lambda _document, left_out: Frames(self, left_out),
+            add_animation=self.add_animation,
             krita_version=lambda: "5.1.5",
             take_shape_tool=lambda _, node: self.shape_calls.append(f"tool on {node}"),
             select_person=self.select_person,

@@ -21,8 +21,8 @@ sys.meta_path.insert(0, Blocker())
 import nijimi
 names = [m.name for m in pkgutil.walk_packages(nijimi.__path__, "nijimi.")]
 krita_only = (
-    "capture", "document", "flattening", "kept_pictures", "layers", "masked_layer", "overlay",
-    "pose_layer", "registration", "watcher",
+    "capture", "document", "flattening", "frames", "kept_pictures", "layers", "masked_layer",
+    "overlay", "pose_layer", "registration", "watcher",
 )
 names = [n for n in names if not (n.startswith("nijimi.canvas.") and n.endswith(krita_only))]
 for name in names:

@@ -175,6 +175,7 @@ messages: st.SearchStrategy[Message] = st.one_of(
         params=params,
         upscale=st.none() | upscales,
         looks=st.booleans(),
+        plane=names,
     ),
     st.builds(CancelBatch, batch_id=revisions),
     st.builds(OrderBatches, batch_ids=st.lists(revisions, max_size=16).map(tuple)),

@@ -164,32 +164,36 @@ class CanvasState:
             return self._assembled(self._params, self._copy)
 
     def keep(
-        self, name: str, params: RenderParams, upscale: UpscaleParams | None = None
-    ) -> Snapshot:
+        self, name: str, params: RenderParams, upscale: UpscaleParams | None = None,
+        plane: str = "",
+    ) -> Snapshot:  # fmt: skip
         """The newest state with other settings, in copies of its own, until ``let_go``.
+
+        ``plane`` names the one that stands for the canvas, "" is the canvas itself.
 
         Raises ``RejectedChange`` where the budget has no room for them, or where the canvas would
         become too large by ``upscale``, which is of the whole of it.
         """
+        canvas = plane or CANVAS
         with self._lock:
             # Not those that take turns: the worker may be reading them for longer than this.
-            wanted = {CANVAS, MASK, *(c.plane for c in self._controls)}
+            wanted = {canvas, MASK, *(c.plane for c in self._controls)}
             if upscale is not None:
                 # Controls and selections are of the canvas's size, and of no tile of it.
-                wanted = {CANVAS}
+                wanted = {canvas}
                 params = replace(params, mode=RenderMode.IMG2IMG)
             planes = wanted & set(self._planes)
-            held = sum(self._planes[plane].nbytes for plane in planes)
+            held = sum(self._planes[each].nbytes for each in planes)
             # Once as it is kept, and once for a picture on its way.
             needed = 2 * held
-            if upscale is not None and CANVAS in planes:
-                height, width = self._planes[CANVAS].shape[:2]
+            if upscale is not None and canvas in planes:
+                height, width = self._planes[canvas].shape[:2]
                 upscale.check_extent(Extent(width, height), Limits())
                 needed = held + UPSCALED_BYTES * upscale.extent(Extent(width, height)).pixels
             if self._budget is not None:
                 self._budget.take(id(self), name, needed, 0, copies=1)
-            own = {plane: self._planes[plane].copy() for plane in planes}
-            kept = replace(self._assembled(params, own.get), canvas_changes=None)
+            own = {each: self._planes[each].copy() for each in planes}
+            kept = replace(self._assembled(params, own.get, canvas), canvas_changes=None)
             return kept if upscale is None else replace(kept, controls=())
 
     def let_go(self, name: str) -> None:
@@ -198,9 +202,9 @@ class CanvasState:
             self._budget.give_back(id(self), name)
 
     def _assembled(
-        self, params: RenderParams, pixels_of: Callable[[str], Pixels | None]
+        self, params: RenderParams, pixels_of: Callable[[str], Pixels | None], plane: str = CANVAS
     ) -> Snapshot:
-        canvas = pixels_of(CANVAS)
+        canvas = pixels_of(plane)
         extent = Extent(0, 0)
         if canvas is not None:
             extent = Extent(canvas.shape[1], canvas.shape[0])
@@ -209,8 +213,8 @@ class CanvasState:
             params=params,
             extent=extent,
             canvas=canvas,
-            canvas_version=self._versions.get(CANVAS, 0),
-            canvas_changes=self._changes(CANVAS),
+            canvas_version=self._versions.get(plane, 0),
+            canvas_changes=self._changes(plane),
             mask=pixels_of(MASK),
             mask_version=self._versions.get(MASK, 0),
             controls=tuple(

@@ -130,7 +130,7 @@ class Worker:
                 "Wait for one to end, or cancel one.",
             )
         name = _kept_as(wish.batch_id)
-        snapshot = client.state.keep(name, wish.params, wish.upscale)
+        snapshot = client.state.keep(name, wish.params, wish.upscale, wish.plane)
         batch = Batch.wished(wish, snapshot)
         with self._changed:
             client.batches.add(batch)

@@ -12,7 +12,7 @@ from .layers import find_preview
 from .room import CaptureResult
 from .tile_scan import Reader, TileScan
 
-__all__ = ["Capture"]
+__all__ = ["Capture", "document_reader"]
 
 _TOKEN_ABOVE_PIXELS = 1_000_000
 """Above this a change token is asked before the pixels are compared."""
@@ -77,7 +77,7 @@ class Capture:
         if preview is not None:
             left_out.add(preview.uniqueId().toString())
         if not in_the_way(document, left_out):
-            return scan.scan(_reader(document, scan.extent), budget_bytes, _TURN_S)
+            return scan.scan(document_reader(document, scan.extent), budget_bytes, _TURN_S)
         if (reader := reader_without(document, left_out)) is not None:
             return scan.scan(reader, budget_bytes, _TURN_S)
         clone = clone_at_rest(document)
@@ -86,13 +86,13 @@ class Capture:
         try:
             hide_in_clone(document, clone, left_out)
             # A clone costs more than reading it: all of it, while we have it.
-            return scan.scan(_reader(clone, scan.extent), budget_bytes, _UNLIMITED_S)
+            return scan.scan(document_reader(clone, scan.extent), budget_bytes, _UNLIMITED_S)
         finally:
             clone.setModified(False)
             clone.close()
 
 
-def _reader(document: Any, extent: Extent) -> Reader:
+def document_reader(document: Any, extent: Extent) -> Reader:
     """Reads BGRA8 of the projection, whatever the document's own kind of pixels."""
 
     def plain(bounds: Bounds) -> bytes:

@@ -7,7 +7,7 @@ from nijimi_protocol.geometry import Bounds, Extent
 from ..qt import QtCore, QtGui
 from .room import SelectionMask
 
-__all__ = ["cut_to_selection", "picture_and_mask", "scaled_pixels"]
+__all__ = ["cut_to_selection", "laid_over", "picture_and_mask", "scaled_pixels"]
 
 _ALL_OR_NOTHING = bytes([0, *[255] * 255])
 
@@ -78,3 +78,17 @@ def _selected(area: Bounds, selection: SelectionMask) -> bytes:
         at = (y - area.y) * area.width + common.x - area.x
         mask[at : at + common.width] = selection.pixels[start : start + common.width]
     return bytes(mask)
+
+
+def laid_over(canvas: bytes, size: Extent, pixels: bytes, area: Bounds, opacity: float) -> bytes:
+    """BGRA8 of a canvas with a part of ``area`` over it, as transparent as that is and more."""
+    format = QtGui.QImage.Format.Format_ARGB32
+    whole = QtGui.QImage(canvas, *size, size.width * 4, format).copy()
+    part = QtGui.QImage(pixels, area.width, area.height, area.width * 4, format)
+    painter = QtGui.QPainter(whole)
+    painter.setOpacity(opacity)
+    painter.drawImage(QtCore.QPoint(area.x, area.y), part)
+    painter.end()
+    bits = whole.constBits()
+    bits.setsize(size.pixels * 4)
+    return bytes(bits)

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from nijimi_protocol.geometry import Bounds, Extent
 from nijimi_protocol.pose import Person
 
-__all__ = ["CanvasRoom", "CaptureResult", "ChangeTakenBack", "ChosenNode", "SelectionMask"]
+__all__ = [
+    "CanvasRoom",
+    "CaptureResult",
+    "ChangeTakenBack",
+    "ChosenNode",
+    "FrameSpan",
+    "SelectionMask",
+]
 
 
 class ChangeTakenBack(Exception):
@@ -33,6 +40,15 @@ class ChosenNode(NamedTuple):
 
     id: str
     name: str
+
+
+class FrameSpan(NamedTuple):
+    """Where the drawings of an animation begin and end, and the document's own frames."""
+
+    first: int
+    last: int
+    begun: int
+    end: int
 
 
 @dataclass(frozen=True)
@@ -80,6 +96,9 @@ class CanvasRoom:
     apply_picture: Callable[..., Any]
     apply_masked: Callable[..., Any]
     open_picture: Callable[[bytes, Extent, str], None]
+    frame_span: Callable[[Any], FrameSpan | None]
+    frame_reader: Callable[[Any, Collection[str]], Any]
+    add_animation: Callable[[Any, list[str], int, str], None]
     krita_version: Callable[[], str]
     preview_layer: Callable[[Any], Any]
     canvas_image: Callable[[Any], Any]

@@ -105,7 +105,8 @@ class Generator(QtCore.QObject):
         """Give up what runs and what waits."""
         self._give_up_wishes()
         for entry in self.queue.entries:
-            self.cancel_batch(entry.id)
+            if entry.id > 0:
+                self.cancel_batch(entry.id)
 
     def cancel_batch(self, batch_id: int) -> None:
         session = self._connection.session

@@ -36,6 +36,7 @@ ACTIONS = (
     Action("nijimi_apply_mask", "Apply with a Mask", "All of it, and a mask to paint its edges."),
     Action("nijimi_generate", "Generate Pictures", "Finished pictures of the canvas as it is."),
     Action("nijimi_upscale", "Upscale", "A larger picture of the canvas as it is."),
+    Action("nijimi_animation", "Render Animation", "Frame after frame, into an animated layer."),
     Action("nijimi_cancel", "Cancel Generating", "Give up what is generated or waits."),
     Action("nijimi_new_seed", "Another Seed", "Another variation of the same thing."),
     Action("nijimi_lock_seed", "Keep or Loosen Seed", "Whether Apply takes another seed."),

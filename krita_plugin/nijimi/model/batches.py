@@ -106,6 +106,14 @@ class BatchQueue(QtCore.QObject):
         self._set((*running, *waiting))
         return tuple(entry.id for entry in waiting)
 
+    def put(self, entry: BatchEntry) -> None:
+        """An entry that we count ourselves, in place of the one of its number, or as a new one."""
+        others = tuple(each for each in self.entries if each.id != entry.id)
+        self._set((entry, *others))
+
+    def drop(self, batch_id: int) -> None:
+        self._set(tuple(each for each in self.entries if each.id != batch_id))
+
     def clear(self) -> None:
         """The backend that knew of them is gone."""
         self._set(())

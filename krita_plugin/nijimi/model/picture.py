@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from nijimi_protocol.geometry import Bounds, Extent
 
 from ..qt import QtGui
 
-__all__ = ["Picture", "picture_image"]
+__all__ = ["Picture", "picture_image", "save_pixels"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,3 +45,10 @@ def picture_image(picture: Picture) -> Any:
     formats = QtGui.QImage.Format
     kind = formats.Format_RGB32 if picture.selected is None else formats.Format_ARGB32
     return QtGui.QImage(picture.pixels, *picture.extent, kind)
+
+
+def save_pixels(pixels: bytes, extent: Extent, path: Path) -> None:
+    """Write BGRA8 as a PNG. Raises ``OSError`` where there is no room for it."""
+    image = QtGui.QImage(pixels, *extent, extent.width * 4, QtGui.QImage.Format.Format_ARGB32)
+    if not image.save(str(path), "PNG"):
+        raise OSError(f"{path.name} could not be written")
