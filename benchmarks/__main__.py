@@ -114,6 +114,14 @@ def _engine(args: argparse.Namespace) -> Reports:
     return rows
 
 
+def _steady(args: argparse.Namespace) -> Reports:
+    from . import steady
+
+    report = steady.measure_steady(args.minutes)
+    print(steady.steady_table(report))
+    return [report]
+
+
 def _loading(args: argparse.Namespace) -> Reports:
     from . import loading
 
@@ -202,6 +210,8 @@ def _parser() -> argparse.ArgumentParser:
     engine.add_argument("--control", action="store_true", help="with a scribble ControlNet")
     engine.add_argument("--full-vae", action="store_true", help="not TAESD's shape")
     engine.add_argument("--compile", action="store_true", help="diffusers with torch.compile, too")
+    steady = add("steady", _steady, "strokes in real Krita for long: does anything grow or slow?")
+    steady.add_argument("--minutes", type=float, default=30.0)
     loading = add("loading", _loading, "time and memory to load checkpoint files of the real size")
     loading.add_argument("--families", nargs="+", choices=("sd1", "sdxl"), default=("sd1", "sdxl"))
     loading.add_argument("--dtype", default="", help="such as bfloat16; else what suits the CPU")
