@@ -124,9 +124,9 @@ ATTACKS = (
         "tests/protocol/test_pixels.py::"
         "test_a_message_full_of_whole_planes_is_refused_before_anything_is_unpacked"),
     Row("a picture bomb in a document of a stranger", "passed over for the size it claims",
-        "tests/plugin/test_generator.py::test_a_file_of_a_stranger_cannot_fill_the_memory"),
+        "tests/plugin/test_results.py::test_a_file_of_a_stranger_cannot_fill_the_memory"),
     Row("batches without end", "the seventeenth is refused",
-        "tests/backend/test_worker.py::test_more_batches_than_agreed_are_refused"),
+        "tests/backend/test_batches.py::test_more_batches_than_agreed_are_refused"),
     Row("pictures of batches that lie about their size", "the session ends before they are held",
         "tests/protocol/test_session.py::test_a_picture_of_a_batch_that_cannot_be_is_refused"),
     Row("more clients than are taken", "503, the others go on",

@@ -460,13 +460,13 @@ def add_control(kind, layer):
 
 def captured_colour(x, y):
     """What the picture starts from at a place, as the capture sees it now."""
-    from nijimi.canvas.capture import _reader
+    from nijimi.canvas.capture import document_reader
     from nijimi.canvas.flattening import in_the_way, reader_without
     from nijimi_protocol.geometry import Bounds, Extent
 
     left_out = contents().flow._room.capture.left_out
     whole = Extent(document().width(), document().height())
-    reader = _reader(document(), whole)
+    reader = document_reader(document(), whole)
     is_hidden = in_the_way(document(), left_out)
     if is_hidden:
         reader = reader_without(document(), left_out)

@@ -147,6 +147,8 @@ def test_live_goes_on_beside_a_batch_which_can_be_given_up(work: _Generating) ->
     work.click("generate")
     session.wait_for(lambda: "Picture 1 of 4" in work.inside("progress")[1])
     before = session.inside("frames_shown")
+    # With the small picture of what is being made the row grows, and its button moves.
+    session.wait_for(lambda: work.inside("look_is_seen"))
     work.click("cancel")
     session.wait_for(lambda: work.inside("is_idle"), 30)
     assert len(work.inside("results")) < 4
