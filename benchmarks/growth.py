@@ -7,27 +7,22 @@ real Krita (strokes of a 20 px brush by a real pointer), with what our turns tak
 from __future__ import annotations
 
 import statistics
-import sys
-import tempfile
 import time
-from pathlib import Path
 from typing import Any
 
-from nijimi_backend.plugin_archive import build_archive
-from nijimi_installer.desktop.krita_process import DRIVER_DIR, KritaProcess
-from nijimi_installer.desktop.plugin_profile import plugin_profile
-from nijimi_installer.desktop.xvfb import VirtualScreen
+from nijimi_installer.desktop.krita_process import KritaProcess
 from nijimi_protocol.geometry import Bounds, Extent
 from nijimi_protocol.params import RenderParams
 
 from tests.support.backend_process import BackendProcess
 from tests.support.live_client import LiveClient
 
+from .painting import NIJIMI_STEPS, begin_painting, krita_with_docker, paint_row
+
 __all__ = ["SIDES", "backend_growth", "growth_table", "krita_growth"]
 
 SIDES = (512, 1024, 2048, 4096)
 _BLOCK_PX = 512
-_STEPS, _NIJIMI = DRIVER_DIR / "steps.py", DRIVER_DIR / "nijimi_steps.py"
 
 
 def backend_growth(strokes: int = 15) -> list[dict[str, Any]]:
@@ -58,36 +53,18 @@ def backend_growth(strokes: int = 15) -> list[dict[str, Any]]:
 def krita_growth() -> list[dict[str, Any]]:
     """The metrics of three strokes on a canvas of each size, in real Krita."""
     found: list[dict[str, Any]] = []
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        archive = folder / "nijimi.zip"
-        build_archive(archive)
-        profile = plugin_profile(folder / "profile", archive, Path(sys.executable), device="auto")
-        with VirtualScreen() as screen, KritaProcess(profile, screen.display) as krita:
-            krita.call(_STEPS, "fill_screen")
-            krita.call(_NIJIMI, "show_docker")
-            for side in SIDES:
-                report = _strokes(krita, side)
-                found.append({"side_px": side, **report})
+    with krita_with_docker() as krita:
+        for side in SIDES:
+            found.append({"side_px": side, **_strokes(krita, side)})
     return found
 
 
 def _strokes(krita: KritaProcess, side: int) -> dict[str, Any]:
-    krita.call(_STEPS, "close_documents")
-    krita.call(_STEPS, "new_document", width=side, height=side)
-    krita.call(_STEPS, "choose_brush", size=20.0, colour=[200, 30, 30])
-    values: dict[str, Any] = {"prompt": "a red house", "strength": 0.3, "num_inference_steps": 2}
-    krita.call(_NIJIMI, "set_values", **values, live=True)
-    krita.call(_NIJIMI, "wait_until_ready", timeout_s=120)
-    krita.call(_NIJIMI, "wait_until_shown", timeout_s=60)
-    krita.call(_NIJIMI, "reset_metrics")
-    origin = krita.call(_STEPS, "canvas_origin")
-    x, y = origin["x"] + 60, origin["y"] + 150
+    start = begin_painting(krita, side, strength=0.3)
     for row in range(4):
-        points = [(x + 4 * n, y + 80 * row + (n * 37) % 60) for n in range(110)]
-        krita.pointer.stroke(points, step_ms=16)
-    report: dict[str, Any] = krita.call(_NIJIMI, "wait_until_shown", timeout_s=60)
-    krita.call(_NIJIMI, "set_values", live=False)
+        paint_row(krita, start, row)
+    report: dict[str, Any] = krita.call(NIJIMI_STEPS, "wait_until_shown", timeout_s=60)
+    krita.call(NIJIMI_STEPS, "set_values", live=False)
     kept = ("frames", "stroke_to_frame_ms", "overhead_ms", "ui_stall_ms", "final_revision_shown")
     return {key: report[key] for key in kept}
 

@@ -7,21 +7,16 @@ it. The first rounds, in which both programs still fill their caches, do not cou
 from __future__ import annotations
 
 import statistics
-import sys
-import tempfile
 import time
-from pathlib import Path
 from typing import Any
 
 import psutil
-from nijimi_backend.plugin_archive import build_archive
-from nijimi_installer.desktop.krita_process import DRIVER_DIR, KritaProcess
-from nijimi_installer.desktop.plugin_profile import plugin_profile
-from nijimi_installer.desktop.xvfb import VirtualScreen
+from nijimi_installer.desktop.krita_process import KritaProcess
+
+from .painting import NIJIMI_STEPS, begin_painting, krita_with_docker, paint_row
 
 __all__ = ["measure_steady", "steady_table"]
 
-_STEPS, _NIJIMI = DRIVER_DIR / "steps.py", DRIVER_DIR / "nijimi_steps.py"
 _SIDE_PX = 1024
 _PAUSE_S = 1.0
 _MIB = 1024 * 1024
@@ -30,18 +25,11 @@ _MIB = 1024 * 1024
 def measure_steady(minutes: float) -> dict[str, Any]:
     """One row a minute, and how both programs' memory and our turns go on from round to round."""
     rounds: list[dict[str, Any]] = []
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        archive = folder / "nijimi.zip"
-        build_archive(archive)
-        profile = plugin_profile(folder / "profile", archive, Path(sys.executable), device="auto")
-        with VirtualScreen() as screen, KritaProcess(profile, screen.display) as krita:
-            krita.call(_STEPS, "fill_screen")
-            krita.call(_NIJIMI, "show_docker")
-            began = time.monotonic()
-            while time.monotonic() - began < 60 * minutes:
-                rounds.append(_round(krita, time.monotonic() - began))
-                print(_line(rounds[-1]), flush=True)
+    with krita_with_docker() as krita:
+        began = time.monotonic()
+        while time.monotonic() - began < 60 * minutes:
+            rounds.append(_round(krita, time.monotonic() - began))
+            print(_line(rounds[-1]), flush=True)
     settled = rounds[len(rounds) // 4 :]
     return {
         "minutes": minutes,
@@ -59,24 +47,14 @@ def measure_steady(minutes: float) -> dict[str, Any]:
 
 def _round(krita: KritaProcess, at_s: float) -> dict[str, Any]:
     """A new document and a minute of strokes."""
-    krita.call(_STEPS, "close_documents")
-    krita.call(_STEPS, "new_document", width=_SIDE_PX, height=_SIDE_PX)
-    krita.call(_STEPS, "choose_brush", size=20.0, colour=[200, 30, 30])
-    values: dict[str, Any] = {"prompt": "a red house", "strength": 0.5, "num_inference_steps": 2}
-    krita.call(_NIJIMI, "set_values", **values, live=True)
-    krita.call(_NIJIMI, "wait_until_ready", timeout_s=120)
-    krita.call(_NIJIMI, "wait_until_shown", timeout_s=60)
-    krita.call(_NIJIMI, "reset_metrics")
-    origin = krita.call(_STEPS, "canvas_origin")
-    x, y = origin["x"] + 60, origin["y"] + 150
+    start = begin_painting(krita, _SIDE_PX, strength=0.5)
     end, row = time.monotonic() + 55, 0
     while time.monotonic() < end:
-        points = [(x + 4 * n, y + 80 * (row % 5) + (n * 37) % 60) for n in range(110)]
-        krita.pointer.stroke(points, step_ms=16)
+        paint_row(krita, start, row % 5)
         time.sleep(_PAUSE_S)
         row += 1
-    report: dict[str, Any] = krita.call(_NIJIMI, "wait_until_shown", timeout_s=60)
-    backend = krita.call(_NIJIMI, "backend_pid")
+    report: dict[str, Any] = krita.call(NIJIMI_STEPS, "wait_until_shown", timeout_s=60)
+    backend = krita.call(NIJIMI_STEPS, "backend_pid")
     return {
         "at_s": round(at_s, 1),
         "strokes": row,

@@ -172,3 +172,21 @@ def test_what_a_regions_words_name_and_is_not_there_is_told_once(engine: Engine)
     told = [failure.sentence for failure in picture.failures]
     assert sum("weather.txt" in each for each in told) == 1
     assert sum("missing" in each for each in told) == 1
+
+
+def test_a_picture_that_failed_leaves_no_words_behind(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = _render(engine, guidance_scale=3.0)
+    unet: Any = engine._bundle.unet  # pyright: ignore[reportPrivateUsage]
+    # Not packed: what is traced would not ask the network again.
+    monkeypatch.setattr(engine.denoiser, "_packs", False)
+
+    def fail(*_: object, **__: object) -> None:
+        raise ValueError("in the middle of it")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(type(unet), "forward", fail)
+        with pytest.raises(ValueError, match="in the middle"):
+            _render(engine, _region("a red boat"), guidance_scale=3.0)
+    assert _same(_render(engine, guidance_scale=3.0), plain)

@@ -15,31 +15,32 @@ from nijimi_protocol.pixels import Encoding, PixelFormat, pack_tile
 
 from .flow_world import SIZE, World
 
-__all__ = ["ask_for_batch", "asked_batches", "make_picture", "tell"]
+__all__ = ["ask_for_batch", "asked_batches", "hear", "make_picture", "tell"]
 
 
 def asked_batches(world: World) -> list[Generate]:
     return world.sent(Generate)
 
 
-def tell(world: World, batch_id: int, state: BatchPhase, **values: Any) -> None:
+def hear(world: World, message: BatchState | BatchPicture) -> None:
+    """What the backend says reaches the flow."""
     session, server = world.link.session, world.link.server
     assert session is not None
     assert server is not None
-    data = server.send(BatchState(batch_id=batch_id, state=state, **values))
-    world.link.received.emit(session.receive(data))
+    world.link.received.emit(session.receive(server.send(message)))
+
+
+def tell(world: World, batch_id: int, state: BatchPhase, **values: Any) -> None:
+    hear(world, BatchState(batch_id=batch_id, state=state, **values))
 
 
 def make_picture(world: World, batch_id: int, index: int, value: int = 0) -> None:
-    session, server = world.link.session, world.link.server
-    assert session is not None
-    assert server is not None
     pixels = bytes([value, value, value, 255]) * SIZE.pixels
     part = BatchPicture(
         batch_id=batch_id, index=index, extent=SIZE, area=SIZE.bounds, seed=0, sampler="lcm",
         tiles=(pack_tile(SIZE.bounds, PixelFormat.BGRA8, pixels, Encoding.RAW),),
     )  # fmt: skip
-    world.link.received.emit(session.receive(server.send(part)))
+    hear(world, part)
 
 
 def ask_for_batch(world: World, wait: Callable[..., None]) -> int:

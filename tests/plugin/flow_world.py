@@ -288,7 +288,7 @@ class Canvas:
             apply_picture=self.apply_picture,
             apply_masked=self.apply_masked,
             frame_span=lambda _: self.span,
-            frame_reader=lambda _document, left_out: Frames(self, left_out),
+            open_frames=lambda _document, left_out: Frames(self, left_out),
             add_animation=self.add_animation,
             krita_version=lambda: "5.1.5",
             take_shape_tool=lambda _, node: self.shape_calls.append(f"tool on {node}"),

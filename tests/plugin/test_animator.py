@@ -15,16 +15,14 @@ from nijimi_protocol.geometry import Bounds
 from nijimi_protocol.messages import (
     CANVAS,
     BatchPhase,
-    BatchPicture,
-    BatchState,
     CancelBatch,
     DropPlane,
     Generate,
     UpdateTiles,
 )
 from nijimi_protocol.params import RenderMode
-from nijimi_protocol.pixels import Encoding, PixelFormat, pack_tile
 
+from .batch_world import make_picture, tell
 from .flow_world import SIZE, World, spin
 
 Wait = Callable[..., None]
@@ -38,20 +36,11 @@ def _asked(world: World) -> list[Generate]:
     return [each for each in world.sent(Generate) if each.plane]
 
 
-def _send(world: World, message: Any) -> None:
-    session, server = world.link.session, world.link.server
-    assert session is not None
-    assert server is not None
-    world.link.received.emit(session.receive(server.send(message)))
-
-
 def _make(world: World, value: int) -> None:
     """The picture of the frame that was asked for last."""
-    tile = pack_tile(SIZE.bounds, PixelFormat.BGRA8, _drawing(value), Encoding.RAW)
     batch_id = _asked(world)[-1].batch_id
-    _send(world, BatchPicture(batch_id=batch_id, index=0, extent=SIZE, area=SIZE.bounds, seed=0,
-                              sampler="lcm", tiles=(tile,)))  # fmt: skip
-    _send(world, BatchState(batch_id=batch_id, state=BatchPhase.DONE, done=1))
+    make_picture(world, batch_id, 0, value)
+    tell(world, batch_id, BatchPhase.DONE, done=1)
 
 
 def _start(world: World, wait: Wait, values: tuple[int, ...], temporal: float = 0.0) -> None:
@@ -124,7 +113,7 @@ def test_its_progress_is_shown_and_cancelling_leaves_nothing(world: World, wait:
     _make(world, 100)
     wait(lambda: len(_asked(world)) == 2)
     number = _asked(world)[-1].batch_id
-    _send(world, BatchState(batch_id=number, state=BatchPhase.RUNNING, step=2, steps=4))
+    tell(world, number, BatchPhase.RUNNING, step=2, steps=4)
     running = world.flow.generator.queue.running
     assert running is not None
     assert (running.done, running.count, running.part) == (1, 4, pytest.approx(0.375))
@@ -164,8 +153,13 @@ def test_only_a_selection_is_rendered_where_there_is_one(world: World, wait: Wai
 
 def test_what_goes_wrong_on_the_way_is_told_and_leaves_nothing(world: World, wait: Wait) -> None:
     _start(world, wait, (10, 20))
-    _send(world, BatchState(batch_id=_asked(world)[-1].batch_id, state=BatchPhase.FAILED,
-                            sentence="The model is gone.", action="Choose another."))  # fmt: skip
+    tell(
+        world,
+        _asked(world)[-1].batch_id,
+        BatchPhase.FAILED,
+        sentence="The model is gone.",
+        action="Choose another.",
+    )
     assert "The model is gone." in world.state.problem
     assert not world.flow.animator.is_running
     _start(world, wait, (10,))

@@ -68,21 +68,23 @@ class UNetWithExtras(torch.nn.Module):
         if self._scaled:
             condition, extras = extras[0], extras[1:]
         skips = self._down + 1 if self._down else 0
-        output: torch.Tensor = self.unet(
-            latents,
-            timestep,
-            encoder_hidden_states=embeds,
-            timestep_cond=condition,
-            added_cond_kwargs=added or None,
-            down_block_additional_residuals=extras[: self._down] if self._down else None,
-            mid_block_additional_residual=extras[self._down] if self._down else None,
-            # A list: the UNet takes them out one by one.
-            down_intrablock_additional_residuals=list(extras[skips:]) if self._within else None,
-            return_dict=False,
-        )[0]
-        if rack := self._regional.rack:
-            rack.use((), 0)
-        return output
+        try:
+            return self.unet(
+                latents,
+                timestep,
+                encoder_hidden_states=embeds,
+                timestep_cond=condition,
+                added_cond_kwargs=added or None,
+                down_block_additional_residuals=extras[: self._down] if self._down else None,
+                mid_block_additional_residual=extras[self._down] if self._down else None,
+                # A list: the UNet takes them out one by one.
+                down_intrablock_additional_residuals=list(extras[skips:]) if self._within else None,
+                return_dict=False,
+            )[0]
+        finally:
+            # Also where memory ran out: the next picture may have no regions.
+            if rack := self._regional.rack:
+                rack.use((), 0)
 
 
 @dataclass(frozen=True, kw_only=True)

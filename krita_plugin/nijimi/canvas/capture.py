@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 from nijimi_protocol.geometry import Bounds, Extent
 
 from .document import change_token, clone_at_rest, document_extent, document_id, is_plain_srgb
-from .flattening import hide_in_clone, image_bytes, in_the_way, reader_without
+from .flattening import hide_in_clone, in_the_way, reader_without
+from .layer_pixels import image_bytes
 from .layers import find_preview
 from .room import CaptureResult
 from .tile_scan import Reader, TileScan
 
-__all__ = ["Capture", "document_reader"]
+__all__ = ["Capture", "document_reader", "with_preview"]
 
 _TOKEN_ABOVE_PIXELS = 1_000_000
 """Above this a change token is asked before the pixels are compared."""
@@ -72,10 +74,7 @@ class Capture:
         Where Qt cannot blend the others as Krita does, a clone is read in which those are hidden;
         that is done only at rest, so then the picture follows when the pen is lifted.
         """
-        preview = find_preview(document)
-        left_out = set(self.left_out)
-        if preview is not None:
-            left_out.add(preview.uniqueId().toString())
+        left_out = with_preview(document, self.left_out)
         if not in_the_way(document, left_out):
             return scan.scan(document_reader(document, scan.extent), budget_bytes, _TURN_S)
         if (reader := reader_without(document, left_out)) is not None:
@@ -90,6 +89,12 @@ class Capture:
         finally:
             clone.setModified(False)
             clone.close()
+
+
+def with_preview(document: Any, left_out: Collection[str]) -> set[str]:
+    """Ids of all layers that are no part of the picture: those, and our own preview layer."""
+    preview = find_preview(document)
+    return {*left_out, *([preview.uniqueId().toString()] if preview is not None else [])}
 
 
 def document_reader(document: Any, extent: Extent) -> Reader:

@@ -15,10 +15,11 @@ from nijimi_protocol.geometry import Bounds
 
 from ..qt import QtCore, QtGui
 from .document import is_plain_srgb
+from .layer_pixels import image_bytes
 from .nodes import find_node, nodes_below
 from .tile_scan import Reader
 
-__all__ = ["hide_in_clone", "image_bytes", "in_the_way", "layer_reader", "reader_without"]
+__all__ = ["hide_in_clone", "in_the_way", "layer_reader", "reader_without"]
 
 _MODES = {
     "normal": "CompositionMode_SourceOver",
@@ -87,14 +88,6 @@ def reader_without(document: Any, left_out: Collection[str]) -> Reader | None:
         return image_bytes(picture)
 
     return read
-
-
-def image_bytes(image: Any) -> bytes:
-    """A QImage's pixels as BGRA8: ARGB32 is BGRA in memory."""
-    image = image.convertToFormat(QtGui.QImage.Format.Format_ARGB32)
-    bits = image.constBits()
-    bits.setsize(image.width() * image.height() * 4)
-    return bytes(bits)
 
 
 def hide_in_clone(document: Any, clone: Any, left_out: Collection[str]) -> None:

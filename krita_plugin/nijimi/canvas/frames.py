@@ -11,15 +11,14 @@ from typing import Any
 
 from nijimi_protocol.geometry import Bounds, Extent
 
-from .capture import document_reader
+from .capture import document_reader, with_preview
 from .document import clone_at_rest, document_extent, document_id
 from .flattening import hide_in_clone
 from .journal import Journal
-from .layers import find_preview
 from .nodes import nodes_below
 from .room import FrameSpan
 
-__all__ = ["FrameReader", "add_animation", "frame_span"]
+__all__ = ["FrameReader", "add_animation", "frame_span", "open_frames"]
 
 
 def frame_span(document: Any) -> FrameSpan | None:
@@ -37,19 +36,21 @@ def frame_span(document: Any) -> FrameSpan | None:
     return FrameSpan(keys[0], keys[-1], begun, end)
 
 
-class FrameReader:
-    """Reads one moment after another, without the layers that are no part of the picture."""
+def open_frames(document: Any, left_out: Collection[str]) -> FrameReader | None:
+    """None while Krita is at work on the document: then ask again later."""
+    clone = clone_at_rest(document)
+    if clone is None:
+        return None
+    hide_in_clone(document, clone, with_preview(document, left_out))
+    return FrameReader(clone)
 
-    def __init__(self, document: Any, left_out: Collection[str]) -> None:
-        """Raises ``RuntimeError`` while Krita is at work on the document."""
-        clone = clone_at_rest(document)
-        if clone is None:
-            raise RuntimeError("Krita is at work on the document")
+
+class FrameReader:
+    """Reads one moment after another from a copy, which it closes at the end."""
+
+    def __init__(self, clone: Any) -> None:
         self._clone = clone
-        self.extent: Extent = document_extent(document)
-        preview = find_preview(document)
-        own = {preview.uniqueId().toString()} if preview is not None else set[str]()
-        hide_in_clone(document, clone, {*left_out, *own})
+        self.extent: Extent = document_extent(clone)
 
     def read(self, time: int) -> bytes:
         """BGRA8 of the whole canvas at that frame."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from nijimi_protocol.geometry import Bounds, Extent
 
 from ..qt import QtCore, QtGui
 from .room import SelectionMask
 
-__all__ = ["cut_to_selection", "laid_over", "picture_and_mask", "scaled_pixels"]
+__all__ = ["cut_to_selection", "image_bytes", "laid_over", "picture_and_mask", "scaled_pixels"]
 
 _ALL_OR_NOTHING = bytes([0, *[255] * 255])
 
@@ -25,9 +27,14 @@ def scaled_pixels(pixels: bytes | bytearray, extent: Extent, size: Extent) -> by
         QtCore.Qt.AspectRatioMode.IgnoreAspectRatio,
         QtCore.Qt.TransformationMode.SmoothTransformation,
     )
+    return image_bytes(image)
+
+
+def image_bytes(image: Any) -> bytes:
+    """A QImage's pixels as BGRA8: ARGB32 is BGRA in memory."""
     image = image.convertToFormat(QtGui.QImage.Format.Format_ARGB32)
     bits = image.constBits()
-    bits.setsize(size.pixels * 4)
+    bits.setsize(image.width() * image.height() * 4)
     return bytes(bits)
 
 
@@ -36,13 +43,7 @@ def cut_to_selection(pixels: bytes, area: Bounds, selection: SelectionMask) -> b
 
     Scaling a picture lets its edge bleed; what was not selected must not change by one bit.
     """
-    allowed = bytearray(area.width * area.height)
-    common = area.intersection(selection.bounds)
-    full = selection.pixels.translate(_ALL_OR_NOTHING)
-    for y in range(common.y, common.bottom):
-        start = (y - selection.bounds.y) * selection.bounds.width + common.x - selection.bounds.x
-        at = (y - area.y) * area.width + common.x - area.x
-        allowed[at : at + common.width] = full[start : start + common.width]
+    allowed = _selected(area, selection).translate(_ALL_OR_NOTHING)
     cut = bytearray(pixels)
     both = int.from_bytes(cut[3::4], "big") & int.from_bytes(allowed, "big")
     cut[3::4] = both.to_bytes(len(allowed), "big")
@@ -71,6 +72,7 @@ def picture_and_mask(
 
 
 def _selected(area: Bounds, selection: SelectionMask) -> bytes:
+    """How much of each pixel of ``area`` is selected."""
     mask = bytearray(area.extent.pixels)
     common = area.intersection(selection.bounds)
     for y in range(common.y, common.bottom):
@@ -89,6 +91,4 @@ def laid_over(canvas: bytes, size: Extent, pixels: bytes, area: Bounds, opacity:
     painter.setOpacity(opacity)
     painter.drawImage(QtCore.QPoint(area.x, area.y), part)
     painter.end()
-    bits = whole.constBits()
-    bits.setsize(size.pixels * 4)
-    return bytes(bits)
+    return image_bytes(whole)

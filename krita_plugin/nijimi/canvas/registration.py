@@ -15,7 +15,7 @@ from ..texts import tr
 from . import document as documents
 from .capture import Capture
 from .flattening import layer_reader
-from .frames import FrameReader, add_animation, frame_span
+from .frames import add_animation, frame_span, open_frames
 from .journal import Journal
 from .kept_pictures import keep_picture, kept_pictures
 from .layers import PreviewLayer, apply_picture
@@ -163,7 +163,7 @@ def _room() -> CanvasRoom:
         apply_masked=partial(apply_masked, journal, Krita.instance()),
         open_picture=documents.open_picture,
         frame_span=frame_span,
-        frame_reader=FrameReader,
+        open_frames=open_frames,
         add_animation=partial(add_animation, journal),
         krita_version=lambda: str(Krita.instance().version()),
         preview_layer=partial(PreviewLayer, journal),

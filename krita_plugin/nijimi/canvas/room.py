@@ -97,7 +97,7 @@ class CanvasRoom:
     apply_masked: Callable[..., Any]
     open_picture: Callable[[bytes, Extent, str], None]
     frame_span: Callable[[Any], FrameSpan | None]
-    frame_reader: Callable[[Any, Collection[str]], Any]
+    open_frames: Callable[[Any, Collection[str]], Any | None]
     add_animation: Callable[[Any, list[str], int, str], None]
     krita_version: Callable[[], str]
     preview_layer: Callable[[Any], Any]

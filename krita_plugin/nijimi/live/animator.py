@@ -170,11 +170,6 @@ class Animator(QtCore.QObject):
                 self._next(run)
         except (RejectedChange, ProtocolError) as error:
             self._fail(told(error.code, error.sentence), error.action)
-        except OSError as error:
-            self._fail(
-                tr("A frame could not be kept ({error}).", error=error.strerror or error),
-                tr("Make room on the disk, then render again."),
-            )
 
     def _is_mirrored(self, run: _Run) -> bool:
         """Whether the backend knows what else belongs to a frame: selection and controls are those
@@ -191,8 +186,6 @@ class Animator(QtCore.QObject):
         """Once the backend knows what is selected, and the controls."""
         session = self._connection.session
         assert session is not None
-        if not self._room.is_at_rest(run.document):
-            return
         if session.welcome is None or "animation" not in session.welcome.capabilities:
             self._fail(tr("This backend cannot do that yet."), tr("Update the backend."))
             return
@@ -206,7 +199,9 @@ class Animator(QtCore.QObject):
             )
             return
         run.params = params
-        run.reader = self._room.frame_reader(run.document, self._room.capture.left_out)
+        run.reader = self._room.open_frames(run.document, self._room.capture.left_out)
+        if run.reader is None:
+            return
         run.scan = TileScan(run.reader.extent)
         self._connection.send(session.set_plane(_PLANE, run.reader.extent, PixelFormat.BGRA8))
 

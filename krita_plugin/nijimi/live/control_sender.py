@@ -142,8 +142,10 @@ class ControlSender:
         if read is None:
             return False, False
         # Of a region only counts what it covers: its colours may change as they like.
-        format = PixelFormat.GRAY8 if row.kind == REGION else PixelFormat.BGRA8
-        reader = _coverage(read) if row.kind == REGION else read
+        is_region = row.kind == REGION
+        format, reader = (
+            (PixelFormat.GRAY8, _coverage(read)) if is_region else (PixelFormat.BGRA8, read)
+        )
         node_id, scan = self._scans.get(row.id, ("", None))
         if scan is None or node_id != row.node_id or scan.extent != extent:
             self._connection.send(session.set_plane(_plane(row.id), extent, format))

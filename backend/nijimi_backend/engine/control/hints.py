@@ -19,7 +19,7 @@ from ..request import Control, Pixels
 from ..stages import resize_canvas
 from .skeleton import draw_people
 
-__all__ = ["KINDS", "LINE_KINDS", "make_hint"]
+__all__ = ["KINDS", "LINE_KINDS", "cropped", "make_hint"]
 
 LINE_KINDS = ("scribble", "lineart", "softedge", "canny", "mlsd")
 """Lines: white on black for the network."""
@@ -53,7 +53,7 @@ def make_hint(control: Control, canvas: Extent, crop: Bounds, extent: Extent) ->
         raise BadInput(
             f"The {control.kind} control has no layer.", "Choose its layer, or switch it off."
         )
-    layer = _cropped(control.pixels, canvas, crop)
+    layer = _as_bgra(cropped(control.pixels, canvas, crop))
     if control.process:
         return _processed(control.kind, layer, extent)
     if control.kind in LINE_KINDS:
@@ -62,17 +62,21 @@ def make_hint(control: Control, canvas: Extent, crop: Bounds, extent: Extent) ->
     return resize_canvas(layer if ground is None else _over(layer, ground), extent)
 
 
-def _cropped(pixels: Pixels, canvas: Extent, crop: Bounds) -> Pixels:
+def cropped(pixels: Pixels, canvas: Extent, crop: Bounds) -> Pixels:
     """A layer's pixels under ``crop``; a layer of another size covers the whole canvas."""
     height, width = pixels.shape[:2]
     if (width, height) != tuple(canvas):
         resized = cv2.resize(pixels, tuple(canvas), interpolation=cv2.INTER_AREA)
         pixels = np.asarray(resized, dtype=np.uint8)
-    part = pixels[crop.y : crop.bottom, crop.x : crop.right]
+    return np.ascontiguousarray(pixels[crop.y : crop.bottom, crop.x : crop.right])
+
+
+def _as_bgra(part: Pixels) -> Pixels:
+    """Grey becomes opaque."""
     if part.ndim == 2:
         part = np.repeat(part[..., None], 4, axis=2)
         part[..., 3] = 255
-    return np.ascontiguousarray(part)
+    return part
 
 
 def _over(layer: Pixels, ground: tuple[int, int, int]) -> Pixels:

@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -25,6 +24,7 @@ from ...models.bundle import ModelBundle
 from ..cache import StageCache
 from ..request import REGION, Control
 from ..stages import resize_mask
+from .hints import cropped
 
 __all__ = ["RegionRack", "Regional", "region_params", "regions_of"]
 
@@ -177,10 +177,5 @@ def _coverage(
     """What the layer covers of ``crop``, from 0 to 1, h x w of ``cells``, float32."""
     assert region.pixels is not None
     covered = region.pixels if region.pixels.ndim == 2 else region.pixels[..., 3]
-    covered = np.ascontiguousarray(covered)
-    if covered.shape != (canvas.height, canvas.width):
-        resized = cv2.resize(covered, tuple(canvas), interpolation=cv2.INTER_AREA)
-        covered = np.asarray(resized, dtype=np.uint8)
-    part = covered[crop.y : crop.bottom, crop.x : crop.right]
-    small = resize_mask(np.ascontiguousarray(part), cells)
+    small = resize_mask(cropped(np.ascontiguousarray(covered), canvas, crop), cells)
     return small.astype(np.float32) / np.float32(255.0)
