@@ -43,7 +43,8 @@ PLUGIN_ALLOWED = {
         "live",
     },
     "flow": {"qt", "texts", "model", "link", "live", "canvas.room"},
-    "contents": {"canvas.room", "flow", "link", "model", "ui"},
+    "set_up": {"qt", "texts", "link", "model", "ui"},
+    "contents": {"canvas.room", "flow", "link", "model", "set_up", "ui"},
     "logbook": set(),
     "__init__": {"vendoring", "canvas.registration", "contents", "logbook", "model"},
 }

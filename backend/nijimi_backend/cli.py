@@ -59,6 +59,9 @@ def main(words: Sequence[str] | None = None) -> int:
     plugin_commands = plugin.add_subparsers(dest="plugin_command", required=True)
     build = plugin_commands.add_parser("build", help="make the archive that Krita imports")
     build.add_argument("-o", "--output", type=Path, default=Path("nijimi.zip"))
+    build.add_argument(
+        "--with-backend", action="store_true", help="carry what the plugin installs a backend from"
+    )
     build.set_defaults(run=_build_plugin)
     args = parser.parse_args(words)
     # Nothing that we load may ask a model hub: everything is on this machine.
@@ -81,6 +84,6 @@ def main(words: Sequence[str] | None = None) -> int:
 def _build_plugin(args: argparse.Namespace) -> int:
     from .plugin_archive import build_archive
 
-    build_archive(args.output)
+    build_archive(args.output, with_backend=args.with_backend)
     print(f"wrote {args.output}")  # noqa: T201
     return 0

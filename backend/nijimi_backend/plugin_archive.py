@@ -3,7 +3,8 @@
 Tools, Scripts, Import Python Plugin from File wants a zip with ``nijimi.desktop`` and the package
 beside it. Inside the package travels what Krita's Python lacks: our protocol in ``vendor``, which
 goes on the path, and the sans-IO core of ``websockets`` in ``third_party``, which does not: another
-plugin's ``import websockets`` must never find ours.
+plugin's ``import websockets`` must never find ours. On request the backend's source travels in
+``backend_source``, from which the plugin's guide installs it.
 """
 
 from __future__ import annotations
@@ -18,13 +19,21 @@ import websockets
 
 from .errors import BadInput, InternalError
 
-__all__ = ["build_archive", "plugin_files", "plugin_source"]
+__all__ = ["BACKEND_PARTS", "backend_files", "build_archive", "plugin_files", "plugin_source"]
 
 _WEBSOCKETS_MODULES = (
     "__init__", "client", "datastructures", "exceptions", "frames", "headers", "http11",
     "imports", "protocol", "streams", "typing", "uri", "utils", "version",
     "extensions/__init__", "extensions/base",
 )  # fmt: skip
+
+BACKEND_PARTS = (
+    "pyproject.toml", "constraints.txt", "README.md", "LICENSE",
+    "backend", "shared_protocol", "installer",
+)  # fmt: skip
+"""What the installer makes a backend of."""
+
+_LEFT_OUT = {"__pycache__", "build"}
 
 _TIMESTAMP = (2026, 1, 1, 0, 0, 0)
 """One for all files: the same source gives the same archive."""
@@ -58,7 +67,19 @@ def plugin_files() -> Iterator[tuple[str, bytes]]:
     yield "nijimi/third_party/websockets/LICENSE", _licence()
 
 
-def build_archive(output: Path) -> None:
+def backend_files() -> Iterator[tuple[str, Path]]:
+    """The backend's source as it lies in an archive that can install it; some 30 MB."""
+    root = plugin_source().parent
+    for part in BACKEND_PARTS:
+        paths = sorted((root / part).rglob("*")) if (root / part).is_dir() else [root / part]
+        for path in paths:
+            relative = path.relative_to(root)
+            is_ours = not _LEFT_OUT & set(relative.parts) and ".egg-info" not in str(relative)
+            if path.is_file() and is_ours:
+                yield f"nijimi/backend_source/{relative.as_posix()}", path
+
+
+def build_archive(output: Path, *, with_backend: bool = False) -> None:
     """Write the archive, whole or not at all."""
     if output.is_dir() or not output.absolute().parent.is_dir():
         raise BadInput(f"{output} cannot be written.", "Name a file in a folder that exists.")
@@ -67,11 +88,18 @@ def build_archive(output: Path) -> None:
         # Krita's importer looks for this entry: without it no plugin is found in the archive.
         archive.writestr(zipfile.ZipInfo("nijimi/", _TIMESTAMP), b"")
         for name, content in plugin_files():
-            info = zipfile.ZipInfo(name, _TIMESTAMP)
-            info.compress_type = zipfile.ZIP_DEFLATED
-            info.external_attr = 0o644 << 16
-            archive.writestr(info, content)
+            _add(archive, name, content)
+        if with_backend:
+            for name, path in backend_files():
+                _add(archive, name, path.read_bytes())
     beside.replace(output)
+
+
+def _add(archive: zipfile.ZipFile, name: str, content: bytes) -> None:
+    info = zipfile.ZipInfo(name, _TIMESTAMP)
+    info.compress_type = zipfile.ZIP_DEFLATED
+    info.external_attr = 0o644 << 16
+    archive.writestr(info, content)
 
 
 def _licence() -> bytes:

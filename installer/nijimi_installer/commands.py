@@ -12,6 +12,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from .backend_install import install_backend
 from .demo import run_demo
 from .environment import ensure_environment
 from .errors import InstallError, KritaRunning, MissingProgram
@@ -37,6 +38,11 @@ def main(words: Sequence[str] | None = None) -> int:
     run.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
     run.add_argument("--torch-index", default="", help="a package index with another torch build")
     run.set_defaults(run=_run)
+    backend = commands.add_parser("backend", help="only the backend, into a folder of its own")
+    backend.add_argument("--into", type=Path, required=True, metavar="FOLDER")
+    backend.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    backend.add_argument("--torch-index", default="")
+    backend.set_defaults(run=_backend)
     test = commands.add_parser("test", help="lint, types and every test")
     test.add_argument("--torch-index", default="")
     test.set_defaults(run=_test)
@@ -109,6 +115,14 @@ def _start_krita(python: Path, archive: Path, args: argparse.Namespace) -> int:
                 krita.wait(10)
             except subprocess.TimeoutExpired:
                 krita.kill()
+
+
+def _backend(args: argparse.Namespace) -> int:
+    into: Path = args.into
+    install_backend(
+        repository_root(), into.absolute(), device=args.device, torch_index=args.torch_index
+    )
+    return 0
 
 
 def _test(args: argparse.Namespace) -> int:

@@ -34,13 +34,22 @@ def stamp_of(root: Path, extras: tuple[str, ...], torch_index: str = "") -> str:
     return digest.hexdigest()
 
 
-def ensure_environment(root: Path, *, extras: tuple[str, ...] = (), torch_index: str = "") -> Path:
+def ensure_environment(
+    root: Path,
+    *,
+    extras: tuple[str, ...] = (),
+    torch_index: str = "",
+    venv: Path | None = None,
+    with_gpu: bool | None = None,
+    tells_bytes: bool = False,
+) -> Path:
     """The interpreter of ``.venv``, made or brought up to date first.
 
     torch comes first and by its exact version, so that no looser requirement draws another
-    build. ``torch_index`` names a package index whose build is to be taken.
+    build. ``torch_index`` names a package index whose build is to be taken; ``with_gpu`` None looks
+    for one. ``tells_bytes``: pip's lines say how much of a file has come, for a program to read.
     """
-    venv = root / ".venv"
+    venv = venv or root / ".venv"
     python = Path(venv_python(venv, platform.system()))
     stamp_file = venv / _STAMP
     known = stamp_file.read_text().split() if stamp_file.exists() else []
@@ -57,12 +66,13 @@ def ensure_environment(root: Path, *, extras: tuple[str, ...] = (), torch_index:
         with stage("Making .venv"):
             _make_venv(venv)
 
-    def pip(*words: str, quiet: bool = False) -> bool:
-        return _pip_install(python, root, *words, quiet=quiet)
+    bar = _byte_lines(python, root) if tells_bytes else ()
 
-    done = install_torch(
-        pip, lambda: is_built_for_cuda(python), has_gpu=has_nvidia_gpu(), index=torch_index
-    )
+    def pip(*words: str, quiet: bool = False) -> bool:
+        return _pip_install(python, root, *bar, *words, quiet=quiet)
+
+    has_gpu = has_nvidia_gpu() if with_gpu is None else with_gpu
+    done = install_torch(pip, lambda: is_built_for_cuda(python), has_gpu=has_gpu, index=torch_index)
     if done:
         with stage("Installing the other packages"):
             done = pip("-e", f".[{','.join(extras)}]" if extras else ".")
@@ -110,6 +120,14 @@ def _make_venv(venv: Path) -> None:
         "Python cannot make a virtual environment.",
         f"On Debian and Ubuntu run: sudo apt-get install python{version}-venv",
     )
+
+
+def _byte_lines(python: Path, root: Path) -> tuple[str, ...]:
+    """What makes pip tell bytes in lines: releases from 24.1 know it, and venv may bring an older
+    one. Without it the installation is the same, only told less finely."""
+    with stage("Updating pip"):
+        is_new = _pip_install(python, root, "--upgrade", "pip>=24.1", quiet=True)
+    return ("--progress-bar", "raw") if is_new else ()
 
 
 def _pip_install(python: Path, root: Path, *words: str, quiet: bool) -> bool:

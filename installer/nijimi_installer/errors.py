@@ -4,12 +4,20 @@ InstallError
 ├── MissingProgram     a program of the system is not there
 ├── KritaRunning      Krita is open while its settings are to be changed
 ├── CommandFailed      a command that we ran failed
+├── DiskFull           there is no room for what is to be installed
 └── DemoFailed         Krita ran, but did not do what it must
 """
 
 from __future__ import annotations
 
-__all__ = ["CommandFailed", "DemoFailed", "InstallError", "KritaRunning", "MissingProgram"]
+__all__ = [
+    "CommandFailed",
+    "DemoFailed",
+    "DiskFull",
+    "InstallError",
+    "KritaRunning",
+    "MissingProgram",
+]
 
 
 class InstallError(Exception):
@@ -31,6 +39,10 @@ class KritaRunning(InstallError):
 
 class CommandFailed(InstallError):
     """A command that we ran failed."""
+
+
+class DiskFull(InstallError):
+    """There is no room for what is to be installed."""
 
 
 class DemoFailed(InstallError):

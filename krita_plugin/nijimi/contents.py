@@ -19,6 +19,7 @@ from .model.report import own_report
 from .model.settings import Settings, settings_path
 from .model.styles import Styles, own_styles_dir
 from .model.tags import read_tags, tags_path
+from .set_up import SetUp
 from .ui.animation_dialog import AnimationDialog
 from .ui.docker import DockerPanel
 from .ui.preview_view import PreviewPanel
@@ -34,16 +35,17 @@ class Contents:
     def __init__(self, room: CanvasRoom) -> None:
         self._room = room
         config = read_config()
-        self._command = config.backend_command
         self.settings = Settings(settings_path())
         if config.live_on_start:
             self.settings.set("live", True)
         self.live_state = LiveState()
         self.connection = Connection(
-            [*config.backend_command, *config.backend_options] if config.backend_command else [],
-            remote=config.remote,
-            trouble=config.problem,
+            config.serving_command, remote=config.remote, trouble=config.problem
         )
+        self.set_up = SetUp(self.home)
+        self.set_up.changed.connect(self._follow_config)
+        self.set_up.ready.connect(self._be_ready)
+        self.set_up.troubled.connect(lambda what, do: self.live_state.tell("set up", what, do))
         if self.settings.problem is not None:
             self.live_state.tell("settings", *self.settings.problem)
         self.styles = Styles(own_styles_dir())
@@ -93,6 +95,7 @@ class Contents:
         self.panel.results_strip.opened.connect(self._open_result)
         self.panel.apply_clicked.connect(self.flow.apply)
         self.panel.retry_clicked.connect(self.connection.start)
+        self.panel.set_up_clicked.connect(self.set_up.open)
         self.panel.picture_dropped.connect(self._follow_picture)
         self.flow.picture_changed.connect(self.panel.show_picture)
         self.flow.layers_chosen.connect(self.panel.show_layers)
@@ -118,6 +121,7 @@ class Contents:
             "nijimi_preview": self._toggle_preview,
             "nijimi_retry": self.connection.start,
             "nijimi_report": self._show_report,
+            "nijimi_set_up": self.set_up.open,
         }[name]()
 
     def _cancel(self) -> None:
@@ -139,11 +143,29 @@ class Contents:
         """A page on what is installed and what is wrong, filled as the doctor finds it."""
         own = own_report(self.live_state, self.settings, self._room.krita_version())
         self.report = ReportDialog(own, self.home())
-        doctor = DoctorRun(self._command, self.report)
+        doctor = DoctorRun(read_config().backend_command, self.report)
         doctor.told.connect(self.report.show_doctor)
         self.report.finished.connect(lambda _: doctor.stop())
         self.report.show()
         doctor.start()
+
+    def _follow_config(self) -> None:
+        """Another backend than before, from the next start on."""
+        config = read_config()
+        self.connection.use(config.serving_command, config.remote)
+
+    def _be_ready(self, is_live: bool, model: str) -> None:
+        """The guide is through."""
+        self.live_state.forget("set up")
+        self.live_state.forget("link")
+        if model:
+            self.settings.set("model", model)
+        if not is_live:
+            return
+        if self.settings.get("live"):
+            self.connection.start()
+        else:
+            self.settings.set("live", True)
 
     def home(self) -> Any:
         """Krita's window that the docker is in, a docker that floats included."""
@@ -191,7 +213,11 @@ class Contents:
 
     def begin(self) -> None:
         self.flow.begin()
+        if not self.connection.has_backend:
+            # Told at once, with a button that helps, not at the first press of Live.
+            self.connection.tell_trouble()
 
     def end(self) -> None:
+        self.set_up.end()
         self.flow.end()
         self.settings.save()

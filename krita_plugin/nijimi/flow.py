@@ -31,7 +31,7 @@ from .live.places import Places
 from .live.presenter import Presenter
 from .live.sender import CanvasSender
 from .model.controls import Controls
-from .model.live_state import LiveState
+from .model.live_state import RETRY, SET_UP, LiveState
 from .model.metrics import Metrics
 from .model.settings import RENDER_SETTINGS, Settings
 from .qt import QtCore, Signal
@@ -395,4 +395,5 @@ class Flow(QtCore.QObject):
             self._live_state.update(state=state, progress="")
 
     def _connection_failed(self, sentence: str, action: str) -> None:
-        self._live_state.tell("link", sentence, action, can_retry=True)
+        remedy = RETRY if self._connection.has_backend else SET_UP
+        self._live_state.tell("link", sentence, action, remedy)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from nijimi.model.controls import Controls
-from nijimi.model.live_state import LiveState
+from nijimi.model.live_state import RETRY, SET_UP, LiveState
 from nijimi.model.picture import Picture
 from nijimi.model.settings import Settings
 from nijimi.qt import QtGui, QtWidgets
@@ -91,14 +91,25 @@ def test_an_unlocked_seed_changes_with_apply(panel: DockerPanel) -> None:
 def test_a_problem_is_told_and_can_be_retried(panel: DockerPanel) -> None:
     clicks: list[bool] = []
     panel.retry_clicked.connect(lambda: clicks.append(True))
-    panel.test_state.tell("link", "The backend ended.", "Press Retry.", can_retry=True)
+    panel.test_state.tell("link", "The backend ended.", "Press Retry.", RETRY)
     assert _child(panel, "status").text() == "The backend ended. Press Retry."
     retry = _child(panel, "retry")
     assert not retry.isHidden()
     retry.click()
     assert clicks == [True]
+    assert _child(panel, "set_up").isHidden()
     panel.test_state.forget("link")
     assert retry.isHidden()
+
+
+def test_where_nothing_is_installed_the_set_up_is_one_press_away(panel: DockerPanel) -> None:
+    clicks: list[bool] = []
+    panel.set_up_clicked.connect(lambda: clicks.append(True))
+    panel.test_state.tell("link", "There is no backend.", "Press Set up.", SET_UP)
+    assert _child(panel, "retry").isHidden()
+    assert not _child(panel, "set_up").isHidden()
+    _child(panel, "set_up").click()
+    assert clicks == [True]
 
 
 def test_the_negative_prompt_is_folded_away_until_it_is_asked_for(panel: DockerPanel) -> None:

@@ -80,7 +80,7 @@ class Connection(QtCore.QObject):
         self._remote = remote
         self._trouble = trouble or (
             tr("Nijimi's backend is not installed yet."),
-            tr("Run: {command}", command="python3 installer run"),
+            tr("Press Set up, or run: {command}", command="python3 installer run"),
         )
         self._command = command
         self._process: BackendProcess | None = None
@@ -113,11 +113,21 @@ class Connection(QtCore.QObject):
     def backend_pid(self) -> int:
         return self._process.pid if self._process is not None else 0
 
+    @property
+    def has_backend(self) -> bool:
+        """Whether there is anything to start or to reach."""
+        return bool(self._command) or self._remote is not None
+
+    def use(self, command: list[str], remote: RemoteAddress | None = None) -> None:
+        """From the next start on another backend; the one that runs now is ended."""
+        if self._wanted or self.session is not None:
+            self.stop()
+        self._command, self._remote = command, remote
+
     def start(self) -> None:
         """Begin, or begin again after a failure."""
-        if not self._command and self._remote is None:
-            self.state_changed.emit("failed")
-            self.problem.emit(*self._trouble)
+        if not self.has_backend:
+            self.tell_trouble()
             return
         if self._wanted and (self._process is not None or self._socket is not None):
             return
@@ -125,6 +135,11 @@ class Connection(QtCore.QObject):
         self._ends = 0
         self._ended_s.clear()
         self._launch()
+
+    def tell_trouble(self) -> None:
+        """Why there is no backend at all."""
+        self.state_changed.emit("failed")
+        self.problem.emit(*self._trouble)
 
     def stop(self) -> None:
         """End session and backend; no problem is told."""

@@ -11,11 +11,18 @@ from typing import Any
 
 from ..qt import QtCore, Signal
 from ..texts import tr
-from .backend_process import clean_environment
+from .program import NOT_STARTED, Program
 
-__all__ = ["DoctorRun"]
+__all__ = ["DoctorRun", "other_command"]
 
 _SERVE = "serve"
+
+
+def other_command(serving: Sequence[str], *words: str) -> list[str]:
+    """What starts another command of the backend that ``serving`` starts; [] where none is."""
+    if _SERVE not in serving:
+        return []
+    return [*serving[: list(serving).index(_SERVE)], *words]
 
 
 class DoctorRun(QtCore.QObject):
@@ -25,35 +32,32 @@ class DoctorRun(QtCore.QObject):
 
     def __init__(self, command: Sequence[str], parent: Any = None) -> None:
         super().__init__(parent)
-        self._command: list[str] = []
-        if _SERVE in command:
-            place = list(command).index(_SERVE)
-            self._command = [*command[:place], "doctor", "--report"]
-        self._process = QtCore.QProcess(self)
-        self._process.setProcessEnvironment(clean_environment())
-        self._process.finished.connect(self._finished)
-        self._process.errorOccurred.connect(self._failed)
+        self._command = other_command(command, "doctor", "--report")
+        self._out: list[str] = []
+        self._errors: list[str] = []
+        self._program: Program | None = None
 
     def start(self) -> None:
-        if self._command:
-            self._process.start(self._command[0], self._command[1:])
-        else:
+        if not self._command:
             self.told.emit(tr("No backend is installed on this machine."))
+            return
+        self._program = Program(self._command, self)
+        self._program.said.connect(self._out.append)
+        self._program.complained.connect(self._errors.append)
+        self._program.ended.connect(self._ended)
+        self._program.start()
 
     def stop(self) -> None:
         """Nobody wants to know any more."""
         self.blockSignals(True)
-        if self._process.state() != QtCore.QProcess.ProcessState.NotRunning:
-            self._process.kill()
-            self._process.waitForFinished(500)
+        if self._program is not None:
+            self._program.stop()
 
-    def _finished(self, *_: Any) -> None:
-        out = bytes(self._process.readAllStandardOutput()).decode("utf-8", "replace").strip()
-        error = bytes(self._process.readAllStandardError()).decode("utf-8", "replace").strip()
-        self.told.emit(out or error or tr("The backend's doctor said nothing."))
-
-    def _failed(self, error: Any) -> None:
-        if error == QtCore.QProcess.ProcessError.FailedToStart:
+    def _ended(self, status: int) -> None:
+        if status == NOT_STARTED:
             self.told.emit(
                 tr("The backend could not be started: {path} is not there.", path=self._command[0])
             )
+            return
+        out, errors = ("\n".join(lines).strip() for lines in (self._out, self._errors))
+        self.told.emit(out or errors or tr("The backend's doctor said nothing."))

@@ -58,6 +58,7 @@ ACTIONS = (
     Action("nijimi_prompt", "Write the Prompt", "Bring the docker up, and the cursor into it."),
     Action("nijimi_preview", "Preview On or Off", "The docker in which to look closely."),
     Action("nijimi_retry", "Start the Backend Again", "After something went wrong."),
+    Action("nijimi_set_up", "Set Up Nijimi", "Where the backend is, and what it paints with."),
     Action("nijimi_report", "Report", "What is installed and what is wrong, to hand on."),
 )
 

@@ -12,7 +12,15 @@ from typing import Any
 
 from ..texts import tr
 
-__all__ = ["FORMAT", "Config", "Remote", "config_path", "read_config", "user_config_dir"]
+__all__ = [
+    "FORMAT",
+    "Config",
+    "Remote",
+    "change_config",
+    "config_path",
+    "read_config",
+    "user_config_dir",
+]
 
 FORMAT = 1
 """Of the configuration; a newer one is left alone and said to be so."""
@@ -36,21 +44,29 @@ class Remote:
 
 @dataclass(frozen=True)
 class Config:
-    """``backend_command`` is empty when the installer has not run. ``model_memory_gib``: what a
-    model's networks may take; None for all there is. ``problem``: a sentence and what
-    to do, where the file says something that cannot be."""
+    """``backend_command`` is empty when nothing is installed. ``models_from``: folders of other
+    programs, only read. ``model_memory_gib``: what a model's networks may take; None for all there
+    is. ``problem``: a sentence and what to do, where the file says something that cannot be."""
 
     backend_command: tuple[str, ...] = ()
     models_dir: str = ""
+    models_from: tuple[str, ...] = ()
     model_memory_gib: float | None = None
     live_on_start: bool = False
     remote: Remote | None = None
     problem: tuple[str, str] | None = None
 
     @property
+    def serving_command(self) -> list[str]:
+        """What starts a backend of our own; [] where none is installed."""
+        return [*self.backend_command, *self.backend_options] if self.backend_command else []
+
+    @property
     def backend_options(self) -> list[str]:
         """What a backend of our own is started with."""
         options = ["--models-dir", self.models_dir] if self.models_dir else []
+        for folder in self.models_from:
+            options += ["--models-from", folder]
         if self.model_memory_gib is not None:
             options += ["--model-memory-gib", str(self.model_memory_gib)]
         return options
@@ -85,9 +101,11 @@ def read_config() -> Config:
     command = value.get("backend_command", [])
     if not isinstance(command, list) or not all(isinstance(word, str) for word in command):
         command = []
+    folders = value.get("models_from", [])
     config = Config(
         backend_command=tuple(command),
         models_dir=str(value.get("models_dir", "")),
+        models_from=tuple(map(str, folders)) if isinstance(folders, list) else (),
         model_memory_gib=_positive(value.get("model_memory_gib")),
         live_on_start=value.get("live_on_start") is True,
     )
@@ -106,6 +124,31 @@ def read_config() -> Config:
                 tr("It needs url (wss://name:port/nijimi) and token_file; see docs/remote.md."),
             )
         )
+
+
+def change_config(**values: Any) -> None:
+    """Write some values into the file, whole or not at all; the others stay. Raises ``OSError``.
+
+    A file of a newer version, or one that cannot be read, is kept beside as ``.before``.
+    """
+    path = config_path()
+    before: Any = None
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        text = ""
+    try:
+        before = json.loads(text)
+    except ValueError:
+        before = None
+    is_ours = isinstance(before, dict) and before.get("format", FORMAT) == FORMAT
+    if text and not is_ours:
+        path.with_name(path.name + ".before").write_text(text, encoding="utf-8")
+    after = {**(before if is_ours else {}), "format": FORMAT, **values}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(path.name + ".part")
+    beside.write_text(json.dumps(after, indent=1) + "\n", encoding="utf-8")
+    beside.replace(path)
 
 
 def _positive(value: Any) -> float | None:

@@ -12,16 +12,21 @@ from typing import Any
 from ..qt import QtCore, Signal
 from ..texts import tr
 
-__all__ = ["LiveState", "Problem"]
+__all__ = ["RETRY", "SET_UP", "LiveState", "Problem"]
+
+
+RETRY = "retry"
+SET_UP = "set up"
+"""What a press of a button can do about a problem."""
 
 
 @dataclass(frozen=True)
 class Problem:
-    """A sentence and what to do."""
+    """A sentence, what to do, and the button that helps: RETRY, SET_UP or "" for none."""
 
     sentence: str
     action: str
-    can_retry: bool = False
+    remedy: str = ""
 
     def line(self) -> str:
         return f"{self.sentence} {self.action}".strip()
@@ -57,8 +62,8 @@ class LiveState(QtCore.QObject):
         return self._newest().action
 
     @property
-    def can_retry(self) -> bool:
-        return self._newest().can_retry
+    def remedy(self) -> str:
+        return self._newest().remedy
 
     def update(self, **values: Any) -> None:
         """Set some values; observers hear of it once, and only if one is another."""
@@ -68,9 +73,9 @@ class LiveState(QtCore.QObject):
                 setattr(self, name, value)
             self.changed.emit()
 
-    def tell(self, source: str, sentence: str, action: str, can_retry: bool = False) -> None:
+    def tell(self, source: str, sentence: str, action: str, remedy: str = "") -> None:
         """``source`` has a problem."""
-        problem = Problem(sentence, action, can_retry)
+        problem = Problem(sentence, action, remedy)
         if self._problems.get(source) != problem:
             self._problems.pop(source, None)
             self._problems[source] = problem

@@ -3,6 +3,7 @@
 Signals:
     apply_clicked(bool)  the picture is to become a layer, or one with a mask
     retry_clicked()
+    set_up_clicked()
     picture_dropped(str)  a picture file whose settings are wanted
 """
 
@@ -15,7 +16,7 @@ from nijimi_protocol.params import MAX_SEED
 
 from ..model.batches import BatchQueue
 from ..model.controls import Controls
-from ..model.live_state import LiveState
+from ..model.live_state import RETRY, SET_UP, LiveState
 from ..model.models import KnownModels
 from ..model.picture import Picture
 from ..model.results import Results
@@ -41,6 +42,7 @@ class DockerPanel(QtWidgets.QWidget):
 
     apply_clicked = Signal(bool)
     retry_clicked = Signal()
+    set_up_clicked = Signal()
     picture_dropped = Signal(str)
 
     def __init__(
@@ -270,12 +272,18 @@ class DockerPanel(QtWidgets.QWidget):
         # Long sentences wrap; they never widen the docker.
         policy = QtWidgets.QSizePolicy.Policy
         self._status.setSizePolicy(policy.Ignored, policy.Preferred)
-        self._retry = QtWidgets.QPushButton(tr("Retry"))
-        self._retry.setObjectName("nijimi_retry")
-        self._retry.setAutoDefault(False)
-        self._retry.clicked.connect(self.retry_clicked)
         row.addWidget(self._status, 1)
-        row.addWidget(self._retry)
+        self._remedies: dict[str, Any] = {}
+        for remedy, title, name, signal in (
+            (RETRY, "Retry", "nijimi_retry", self.retry_clicked),
+            (SET_UP, "Set up…", "nijimi_set_up", self.set_up_clicked),
+        ):
+            button = QtWidgets.QPushButton(tr(title))
+            button.setObjectName(name)
+            button.setAutoDefault(False)
+            button.clicked.connect(signal)
+            row.addWidget(button)
+            self._remedies[remedy] = button
         return row
 
     def _tool(self, icon: str, tip: str, *, checkable: bool = False) -> Any:
@@ -318,6 +326,7 @@ class DockerPanel(QtWidgets.QWidget):
         state = self._live_state
         self._status.setText(state.line())
         self._status.setStyleSheet("color: #e8a13a;" if state.problem else "")
-        self._retry.setVisible(bool(state.problem) and state.can_retry)
+        for remedy, button in self._remedies.items():
+            button.setVisible(bool(state.problem) and state.remedy == remedy)
         self._apply.setEnabled(state.has_picture)
         self._apply_masked.setEnabled(state.has_picture)
