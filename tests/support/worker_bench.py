@@ -72,6 +72,9 @@ class Bench:
         self.opened: list[str] = []
         self.finished: list[Finished] = []
         self.told: list[Told] = []
+        self.tensors = 0
+        """So many looks at a file does loading take, each when ``may_read_on`` lets it."""
+        self.may_read_on = threading.Semaphore(0)
         self.worker = Worker(self._open, default)
         self.made: list[Made] = []
         self.client = RenderClient(
@@ -81,8 +84,11 @@ class Bench:
         self.worker.add(self.client)
         self.worker.start()
 
-    def _open(self, name: str, _progress: Callable[[str, int, int], None]) -> Engine:
+    def _open(self, name: str, progress: Callable[[str, int, int], None]) -> Engine:
         self.opened.append(name)
+        for n in range(self.tensors):
+            assert self.may_read_on.acquire(timeout=10)
+            progress("UNet", n // 2, self.tensors)
         if name in self.broken:
             raise ModelCorrupt(f"{name} is damaged.", "Copy it again.")
         self.engine = Engine(name)

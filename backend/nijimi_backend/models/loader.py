@@ -28,8 +28,10 @@ __all__ = ["LoadProgress", "ModelBundle", "load_model"]
 log = logging.getLogger(__name__)
 
 LoadProgress = Callable[[str, int, int], None]
+"""What is read now, and how far all of it is: so much, of so much. Called between two tensors where
+a file is read, on the thread that loads: it may take its time there."""
 
-_PARTS = 5
+_WHOLE = 100
 
 
 def load_model(
@@ -78,24 +80,31 @@ def _too_large(info: ModelInfo) -> OutOfMemory:
 
 def _load(info: ModelInfo, device: Device, progress: LoadProgress) -> ModelBundle:
     source: Folder | SingleFile | ZImageFiles
+    label = "text encoder"
+
+    def note(part: float) -> None:
+        progress(label, round(0.9 * _WHOLE * part), _WHOLE)
+
     if info.beside:
         source = ZImageFiles(info.path, dict(info.beside), device.dtype)
     elif info.is_file:
-        source = SingleFile(info.path, device.dtype)
+        source = SingleFile(info.path, device.dtype, note)
     else:
         kind = FlowFolder if info.family in FLOW_FAMILIES else Folder
         source = kind(info, device.dtype)
-    progress("text encoder", 0, _PARTS)
+    progress(label, 0, _WHOLE)
     towers = source.towers()
-    progress("UNet", 1, _PARTS)
+    label = "UNet"
+    if not info.is_file:
+        note(0.2)
     unet = source.unet()
-    progress("autoencoder", 2, _PARTS)
+    label = "autoencoder"
+    note(0.95)
     vae = source.vae()
-    progress("LCM-LoRA", 3, _PARTS)
     lora = info.path / "lcm_lora" / "pytorch_lora_weights.safetensors"
     if lora.is_file() and isinstance(unet, UNet2DConditionModel):
         fuse_lora(unet, lora)
-    progress("moving to the device", 4, _PARTS)
+    progress("moving to the device", 95, _WHOLE)
     channels = vae.config.get("encoder_block_out_channels") or vae.config["block_out_channels"]
     networks = (*(tower.encoder for tower in towers), unet, vae)
     weights_bytes = sum(p.nbytes for network in networks for p in network.parameters())
@@ -110,7 +119,7 @@ def _load(info: ModelInfo, device: Device, progress: LoadProgress) -> ModelBundl
         placement=Placement.for_model(device, weights_bytes, info.title),
     )
     _settle(bundle)
-    progress("ready", _PARTS, _PARTS)
+    progress("ready", _WHOLE, _WHOLE)
     return bundle
 
 

@@ -51,7 +51,12 @@ them apart, too, where no one says it."""
 class SingleFile:
     """One checkpoint file; each part is read when it is asked for."""
 
-    def __init__(self, path: Path, dtype: torch.dtype) -> None:
+    def __init__(
+        self, path: Path, dtype: torch.dtype, note: Callable[[float], None] = lambda _part: None
+    ) -> None:
+        """``note`` hears, tensor by tensor, what part of the file has been read, in [0, 1]."""
+        self._note = note
+        self._read_bytes = 0
         self.header = read_header(path)
         self.found: Recognised = recognise(self.header)
         self._dtype = dtype
@@ -144,7 +149,11 @@ class SingleFile:
         keys = [key for key in self.header.shapes if key.startswith(prefix)]
         block = re.compile(r"resblocks\.(\d+)\.")
         wanted = [key for key in keys if not (m := block.search(key)) or int(m.group(1)) < layers]
-        return read_weights(self.header, {key: key for key in wanted}, self._dtype)
+        return read_weights(self.header, {key: key for key in wanted}, self._dtype, self._count)
+
+    def _count(self, read_bytes: int) -> None:
+        self._read_bytes += read_bytes
+        self._note(min(1.0, self._read_bytes / self.header.size_bytes))
 
     def _predicts_v(self) -> bool:
         if self.found.form == "v":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -41,10 +41,14 @@ def iterate_weights(
 
 
 def read_weights(
-    header: WeightsHeader, names: Mapping[str, str], dtype: torch.dtype | None = None
+    header: WeightsHeader,
+    names: Mapping[str, str],
+    dtype: torch.dtype | None = None,
+    note: Callable[[int], None] = lambda _bytes: None,
 ) -> dict[str, torch.Tensor]:
     """Tensors by new name (``names``: in the file, to ours), copied and of ``dtype``, None for as
-    stored; convolutions' weights lie channels last, as the networks will want them.
+    stored; convolutions' weights lie channels last, as the networks will want them. ``note`` hears
+    after each how many bytes it had in the file.
 
     Raises ``ModelCorrupt`` for numbers that are not finite. fp8 files may come with scales of their
     own (``….scale_weight``): they are multiplied in.
@@ -65,6 +69,7 @@ def read_weights(
             )
         scale = scales.get(beside[key])
         result[names[key]] = kept if scale is None else kept.mul_(scale)
+        note(tensor.nbytes)
     return result
 
 

@@ -67,6 +67,8 @@ class RenderClient:
         self.tell = tell
         self.last: tuple[tuple[object, ...], bool, Picture] | None = None
         self.told: frozenset[str] = frozenset()
+        self.meanwhile = 0
+        """The change that the model before showed, while another one was read."""
 
     def tell_failures(self, picture: Picture, revision: int) -> None:
         """What a picture had to do without: once, not with every frame."""

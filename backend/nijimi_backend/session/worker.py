@@ -18,18 +18,17 @@ from nijimi_protocol.messages import (
     BatchState,
     ErrorReport,
     Generate,
-    Progress,
     Status,
 )
 
 from ..engine.request import FrameRequest
 from ..errors import DeviceLost, NijimiError, RenderCancelled
 from .batches import Batch
+from .engine_seat import EngineSeat
 from .frames import Finished, Made
-from .jobs import EngineLike, EngineOpener, Job, RenderClient
+from .jobs import EngineLike, EngineOpener, Job, RenderClient, Told
 from .memory import give_memory_back
 from .pace import Work
-from .refusals import Refusals
 from .stage_times import StageTimes
 
 __all__ = ["Worker"]
@@ -57,11 +56,10 @@ class Worker:
     ) -> None:
         """``on_lost`` hears that the device is gone: a new process is needed."""
         self._on_lost = on_lost
-        self._open_engine = open_engine
         self._default_model = model_name
-        self._engine: EngineLike | None = None
-        self._wanted = model_name
-        self._refusals = Refusals()
+        self._seat = EngineSeat(
+            open_engine, model_name, self._tell_all, self._say, self._paint_between
+        )
         self._clients: list[RenderClient] = []
         self._changed = threading.Condition()
         self._stopping = False
@@ -157,7 +155,7 @@ class Worker:
 
     def _run(self) -> None:
         while not self._stopping:
-            if self._engine is None and not self._load(self._default_model):
+            if self._seat.engine is None and not self._seat.load(self._default_model):
                 self._wait_for_another_model()
                 continue
             job = self._wait_for_job()
@@ -186,7 +184,7 @@ class Worker:
         now = time.monotonic()
         for client in self._clients:
             name = client.state.params.model or self._default_model
-            if client.pace.changes and self._refusals.may_try(name, now):
+            if client.pace.changes and self._seat.refusals.may_try(name, now):
                 return name
         return None
 
@@ -201,34 +199,41 @@ class Worker:
                     continue
                 # The one that was served goes to the end: everybody gets a turn.
                 self._clients.append(self._clients.pop(n))
-                batch = client.batches.take() if work is Work.BATCH else None
-                return Job(
-                    client=client,
-                    work=work,
-                    snapshot=batch.snapshot if batch is not None else client.state.snapshot(),
-                    started_with=client.pace.changes,
-                    changed_at_s=client.pace.changed_at_s,
-                    batch=batch,
-                    began_s=now,
-                )
+                return self._job(client, work, now)
             waits = [client.pace.wake_in_s(now) for client in self._clients]
             timed = [wait for wait in waits if wait is not None]
             self._changed.wait(min(timed) if timed else None)
             return None
 
+    def _job(self, client: RenderClient, work: Work, now_s: float) -> Job:
+        """Of the client's state as it is now; the lock is held."""
+        batch = client.batches.take() if work is Work.BATCH else None
+        return Job(
+            client=client,
+            work=work,
+            snapshot=batch.snapshot if batch is not None else client.state.snapshot(),
+            started_with=client.pace.changes,
+            changed_at_s=client.pace.changed_at_s,
+            batch=batch,
+            began_s=now_s,
+        )
+
     def _serve(self, job: Job) -> None:
         client, snapshot = job.client, job.snapshot
-        wanted = snapshot.params.model or self._wanted
-        engine = self._engine
+        wanted = snapshot.params.model or self._seat.wanted
+        engine = self._seat.engine
         if engine is not None and wanted and wanted != engine.model.name:
-            is_known = not self._refusals.may_try(wanted, time.monotonic())
-            if is_known or not self._load(wanted):
-                report = self._refusals.report(wanted)
+            is_known = not self._seat.refusals.may_try(wanted, time.monotonic())
+            if is_known or not self._seat.load(wanted):
+                report = self._seat.refusals.report(wanted)
                 self._rest(job, report)
                 if is_known and report is not None and job.batch is None:
                     client.tell(report)
                 return
-            engine = self._engine
+            if job.batch is None:
+                # The state has gone on, and its copies with it: what is newest now is taken.
+                return
+            engine = self._seat.engine
         if job.batch is not None:
             request = job.batch.request
         else:
@@ -328,38 +333,6 @@ class Worker:
             return True
         return job.client.pace.should_give_up(job.work, job.started_with, job.done_part)
 
-    def _load(self, name: str) -> bool:
-        """Load a model; on failure the old one stays, and every client hears why."""
-        title = name or "the default model"
-        self._say(Status(state="loading", device="", model=name, text=f"Loading {title}."))
-        try:
-            engine = self._open_engine(name, self._progress)
-        except NijimiError as error:
-            log.warning("loading failed: %s", error.code)
-            self._refuse(name, error.code, error.sentence, error.action)
-            return False
-        except Exception:
-            log.exception("loading failed")
-            self._refuse(
-                name,
-                "internal",
-                f"Loading {title} failed because of a fault in Nijimi.",
-                "Run nijimi doctor; the backend's log says more.",
-            )
-            return False
-        self._engine = engine
-        self._wanted = engine.model.name
-        self._refusals.forget(name)
-        self._say(_ready(engine))
-        return True
-
-    def _refuse(self, name: str, code: str, sentence: str, action: str) -> None:
-        report = ErrorReport(code=code, sentence=sentence, action=action)
-        self._refusals.note(name, report, time.monotonic())
-        self._tell_all(report)
-        failed = Status(state="failed", device="", model=name, text=sentence)
-        self._say(_ready(self._engine) if self._engine is not None else failed)
-
     def _rest(self, job: Job, why: ErrorReport | None = None) -> None:
         """The job cannot be done; live work waits for a change, a batch ends and says why."""
         if job.batch is not None:
@@ -378,22 +351,49 @@ class Worker:
         if job.batch is None:
             job.client.tell(report)
 
-    def _progress(self, label: str, done: int, total: int) -> None:
-        self._tell_all(Progress(label=label, done=done, total=total))
+    def _paint_between(self, engine: EngineLike) -> bool:
+        """One picture by the model before, while another is read; False where it cannot be."""
+        job = self._changed_since_loading()
+        return job is None or self._paint_meanwhile(job, engine)
+
+    def _changed_since_loading(self) -> Job | None:
+        """A live client whose newest state no picture shows, not even one by the model before."""
+        with self._changed:
+            for client in self._clients:
+                pace = client.pace
+                wants = pace.live and not pace.cancelled and pace.shown < pace.changes
+                if wants and client.meanwhile < pace.changes:
+                    client.meanwhile = pace.changes
+                    return self._job(client, Work.LIVE, time.monotonic())
+        return None
+
+    def _paint_meanwhile(self, job: Job, engine: EngineLike) -> bool:
+        """It is not noted as shown: the model that is wanted will show that state, too."""
+        request = job.snapshot.request(full_quality=False)
+        if request is None:
+            return True
+        try:
+            picture = engine.render(request, lambda: self._stopping, job.note)
+        except (RenderCancelled, NijimiError):
+            # Whatever it is will be told when the model that is wanted meets it.
+            return False
+        job.client.deliver(
+            Finished(
+                picture=picture, revision=job.snapshot.revision, final=False,
+                timings_ms=picture.timings_ms,
+            )
+        )  # fmt: skip
+        return True
 
     def _say(self, status: Status) -> None:
         with self._changed:
             self._status = status
         self._tell_all(status)
 
-    def _tell_all(self, message: Status | Progress | ErrorReport) -> None:
+    def _tell_all(self, message: Told) -> None:
         with self._changed:
             for client in self._clients:
                 client.tell(message)
-
-
-def _ready(engine: EngineLike) -> Status:
-    return Status(state="ready", device=engine.device, model=engine.model.name)
 
 
 def _kept_as(batch_id: int) -> str:
