@@ -43,3 +43,8 @@ def first_picture_px():
     """Width and height of the picture that it made."""
     pixmap = contents().set_up.guide.findChild(QLabel, "nijimi_first_picture").pixmap()
     return [pixmap.width(), pixmap.height()] if pixmap is not None else [0, 0]
+
+
+def models_are_listed():
+    """Whether the backend has told what can be downloaded."""
+    return contents().set_up.guide.findChild(QWidget, "nijimi_set_up_fetch").isEnabled()

@@ -20,9 +20,9 @@ import sys, time
 for title in ("Copying Nijimi", "Making .venv", "Installing torch (the CPU build)"):
     print(f"==> {{title}}", flush=True)
     time.sleep(0.3)
-for done in range(0, 200, 20):
+for done in range(0, 200, 10):
     print(f"Progress {{done}}000000 of 200000000", flush=True)
-    time.sleep(0.1)
+    time.sleep(0.2)
 print("==> Installing the other packages")
 print("==> Backend: {sys.executable}")
 """
@@ -61,9 +61,11 @@ def test_from_a_bare_plugin_to_a_live_picture(
         session.step("screenshot", path=str(tmp_path / "where.png"))
         _press(session, "Next")
         session.wait_for(lambda: _ask(session, "guide_title") == "Installing")
+        session.wait_for(lambda: any("/ 200 MB" in text for text in _ask(session, "guide_texts")))
         session.step("screenshot", path=str(tmp_path / "installing.png"))
         _press(session, "Next")
         session.wait_for(lambda: "paint with" in _ask(session, "guide_title"))
+        session.wait_for(lambda: _ask(session, "models_are_listed"), 30)
         session.step("screenshot", path=str(tmp_path / "models.png"))
         _press(session, "Next")
         session.wait_for(lambda: _ask(session, "guide_title") == "A first picture")

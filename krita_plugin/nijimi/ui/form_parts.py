@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..qt import QtGui, QtWidgets, Signal
+from ..qt import QtWidgets, Signal
 from ..texts import tr
 
 __all__ = ["PathField", "wrapped_text"]
@@ -18,7 +18,9 @@ def wrapped_text(name: str = "", *, is_small: bool = False) -> Any:
     policy = QtWidgets.QSizePolicy.Policy
     label.setSizePolicy(policy.Ignored, policy.Minimum)
     if is_small:
-        label.setForegroundRole(QtGui.QPalette.ColorRole.PlaceholderText)
+        font = label.font()
+        font.setPointSizeF(max(7.0, 0.9 * font.pointSizeF()))
+        label.setFont(font)
     return label
 
 
