@@ -357,7 +357,7 @@ class Run:
         yield lambda: flow._presenter.picture is not None or time.monotonic() - started > 0.5
         if flow._presenter.picture is None:
             return
-        yield from self.apply(lambda: flow.apply(as_mask=operation["as_mask"]))
+        yield from self.apply(lambda: flow.apply(operation["how"]))
 
     def do_generate(self, operation):
         """Ask and go on painting: the pictures come while something else is done."""

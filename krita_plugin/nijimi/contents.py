@@ -14,6 +14,7 @@ from .model.config import read_config
 from .model.controls import Controls
 from .model.live_state import LiveState
 from .model.models import KnownModels
+from .model.picture import APPLY_MASKED, APPLY_REPLACING
 from .model.picture_settings import follow_picture, read_text
 from .model.report import own_report
 from .model.settings import Settings, settings_path
@@ -109,7 +110,8 @@ class Contents:
             return
         {
             "nijimi_apply": self.panel.apply,
-            "nijimi_apply_mask": lambda: self.panel.apply(as_mask=True),
+            "nijimi_apply_mask": lambda: self.panel.apply(APPLY_MASKED),
+            "nijimi_apply_replacing": lambda: self.panel.apply(APPLY_REPLACING),
             "nijimi_generate": self.panel.generate_row.generate,
             "nijimi_upscale": self.panel.upscale_row.upscale,
             "nijimi_cancel": self._cancel,

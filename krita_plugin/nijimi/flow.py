@@ -33,6 +33,7 @@ from .live.sender import CanvasSender
 from .model.controls import Controls
 from .model.live_state import RETRY, SET_UP, LiveState
 from .model.metrics import Metrics
+from .model.picture import APPLY_NEW
 from .model.settings import RENDER_SETTINGS, Settings
 from .qt import QtCore, Signal
 from .texts import told
@@ -141,22 +142,22 @@ class Flow(QtCore.QObject):
             "state": self._live_state.state,
         }
 
-    def apply(self, as_mask: bool = False) -> None:
+    def apply(self, how: str = APPLY_NEW) -> None:
         """Put the newest picture into a layer of its own, as soon as Krita is at rest."""
         self._live_state.forget("apply")
-        self._presenter.apply(as_mask=as_mask)
+        self._presenter.apply(how=how)
 
     def generate(self, upscale: UpscaleParams | None = None) -> None:
         """Make finished pictures of the canvas as it is, or with ``upscale`` a larger one."""
         self._live_state.forget("generate")
         self.generator.generate(upscale)
 
-    def apply_result(self, result_id: int, as_mask: bool = False) -> None:
+    def apply_result(self, result_id: int, how: str = APPLY_NEW) -> None:
         """Put one of them into a layer of its own."""
         self._live_state.forget("apply")
         result = self.generator.results.get(result_id)
         if result is not None:
-            self._presenter.apply(result.picture, result.params.prompt, as_mask=as_mask)
+            self._presenter.apply(result.picture, result.params.prompt, how=how)
 
     # Generating ----------------------------------------------------------------------------
 

@@ -68,3 +68,39 @@ def samples():
     if document.colorDepth() == "U16":
         data = struct.unpack(f"<{len(data) // 2}H", data)
     return list(data[::97])
+
+
+def give_looks(name, new_name):
+    """What a painter does with a layer: opacity, blending, label, name and a mask."""
+    document = Krita.instance().activeDocument()
+    layer = document.nodeByName(name)
+    layer.setOpacity(120)
+    layer.setBlendingMode("multiply")
+    layer.setColorLabel(3)
+    layer.setName(new_name)
+    layer.addChildNode(document.createNode("mask", "transparencymask"), None)
+    document.waitForDone()
+    yield 300
+    return looks_of(new_name)
+
+
+def looks_of(name):
+    """The layers of that name: id, looks and place, and some of their pixels."""
+    document = Krita.instance().activeDocument()
+    found = [node for node in document.topLevelNodes() if node.name() == name]
+    return [
+        {
+            "id": node.uniqueId().toString(),
+            "looks": [node.opacity(), node.blendingMode(), node.colorLabel(), node.visible()],
+            "masks": [[child.name(), child.type()] for child in node.childNodes()],
+            "place": document.topLevelNodes().index(node),
+            "pixels": list(bytes(node.pixelData(0, 0, document.width(), document.height()))[::997]),
+        }
+        for node in found
+    ]
+
+
+def lock(name):
+    Krita.instance().activeDocument().nodeByName(name).setLocked(True)
+    yield 100
+    return name

@@ -105,3 +105,48 @@ def test_with_a_mask_a_whole_picture_is_cut_to_what_is_selected_then(session: Se
     x, y, width, height = krita.call(_HERE, "mask_of_layer", name=_APPLIED)["seen"]
     assert x + width > 340
     assert y + height > 295
+
+
+@pytest.mark.parametrize("depth", ["U8", "U16"])
+def test_a_picture_takes_the_place_of_the_last_one_in_one_step(
+    session: Session, tmp_path: Path, depth: str
+) -> None:
+    krita = session.krita
+    session.step("close_documents")
+    session.step("new_document", width=320, height=256, depth=depth)
+    session.go_live()
+    session.inside("action", name="nijimi_apply")
+    session.wait_for(lambda: krita.call(_HERE, "place_of", name=_APPLIED) != [])
+    (before,) = krita.call(_HERE, "give_looks", name=_APPLIED, new_name="my house")
+    session.nijimi("wait_until_shown")
+    session.nijimi("set_values", live=False)
+    flat = session.inside("flattened")
+
+    session.nijimi("set_values", seed=77, live=True)
+    session.nijimi("wait_until_shown")
+    session.nijimi("set_values", live=False)
+    session.inside("action", name="nijimi_apply_replacing")
+    session.wait_for(lambda: krita.call(_HERE, "looks_of", name="my house")[0] != before)
+    session.inside("wait_for_rest")
+    session.step("screenshot", path=str(tmp_path / "replaced.png"))
+    (after,) = krita.call(_HERE, "looks_of", name="my house")
+    assert after["id"] != before["id"]
+    assert after["pixels"] != before["pixels"]
+    for kept in ("looks", "masks", "place"):
+        assert after[kept] == before[kept], kept
+    replaced = session.inside("flattened")
+    assert replaced != flat
+
+    for _ in range(2):
+        krita.pointer.key("ctrl+z")
+        session.wait_for(lambda: krita.call(_HERE, "looks_of", name="my house") == [before])
+        assert session.inside("flattened") == flat
+        krita.pointer.key("ctrl+shift+z")
+        session.wait_for(lambda: krita.call(_HERE, "looks_of", name="my house") == [after])
+        assert session.inside("flattened") == replaced
+
+    # A locked layer is the painter's: then the picture becomes one of its own.
+    krita.call(_HERE, "lock", name="my house")
+    session.inside("action", name="nijimi_apply_replacing")
+    session.wait_for(lambda: krita.call(_HERE, "place_of", name=_APPLIED) != [])
+    assert krita.call(_HERE, "looks_of", name="my house")[0]["id"] == after["id"]

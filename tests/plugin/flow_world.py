@@ -141,6 +141,8 @@ class Canvas:
     applied_selection: SelectionMask | None = None
     applied: list[tuple[str, Bounds]] = field(default_factory=list)
     masked: list[tuple[SelectionMask | None, bool]] = field(default_factory=list)
+    replaced: list[str] = field(default_factory=list)
+    removed: set[str] = field(default_factory=set)
     """For each layer with a mask the selection, and whether the picture is of one."""
     span: FrameSpan | None = None
     frames: dict[int, bytes] = field(default_factory=dict[int, bytes])
@@ -214,13 +216,26 @@ class Canvas:
         area: Bounds,
         _name: str,
         selection: SelectionMask | None,
-    ) -> None:
+    ) -> str:
         self.applied_selection = selection
         if self.refusal is not None:
             raise self.refusal
         assert self.at_rest
         assert len(pixels) == extent.pixels * 4
         self.applied.append((document, area))
+        return f"layer {len(self.applied)}"
+
+    def replace_picture(self, document: str, layers: tuple[str, ...], *what: Any) -> str | None:
+        """The newest of them that is there."""
+        found = next((each for each in layers if each not in self.removed), None)
+        if found is None:
+            return None
+        if self.refusal is not None:
+            raise self.refusal
+        assert self.at_rest
+        self.removed.add(found)
+        self.replaced.append(found)
+        return f"{found}, again"
 
     def add_animation(self, document: str, files: list[str], first: int, name: str) -> None:
         if self.refusal is not None:
@@ -232,9 +247,9 @@ class Canvas:
         self.shape_calls.append(f"select in {node}")
         return bool(self.people.get(node))
 
-    def apply_masked(self, *what: Any, of_selection: bool) -> None:
+    def apply_masked(self, *what: Any, of_selection: bool) -> str:
         self.masked.append((what[-1], of_selection))
-        self.apply_picture(*what)
+        return self.apply_picture(*what)
 
     def keep_picture(self, document: str, name: str, data: bytes) -> None:
         kept = self.kept.setdefault(document, {})
@@ -287,6 +302,7 @@ class Canvas:
             keep_picture=self.keep_picture,
             apply_picture=self.apply_picture,
             apply_masked=self.apply_masked,
+            replace_picture=self.replace_picture,
             frame_span=lambda _: self.span,
             open_frames=lambda _document, left_out: Frames(self, left_out),
             add_animation=self.add_animation,

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from nijimi.model.controls import Controls
 from nijimi.model.live_state import RETRY, SET_UP, LiveState
-from nijimi.model.picture import Picture
+from nijimi.model.picture import APPLY_MASKED, APPLY_NEW, APPLY_REPLACING, Picture
 from nijimi.model.settings import Settings
 from nijimi.qt import QtGui, QtWidgets
 from nijimi.ui.docker import DockerPanel
@@ -66,16 +66,17 @@ def test_settings_changed_elsewhere_are_seen_in_the_docker(panel: DockerPanel) -
 
 
 def test_apply_needs_a_picture(panel: DockerPanel) -> None:
-    clicks: list[bool] = []
+    clicks: list[str] = []
     panel.apply_clicked.connect(clicks.append)
     button = _child(panel, "apply")
     button.click()
     assert clicks == []
     panel.test_state.update(has_picture=True)
     button.click()
-    assert clicks == [False]
+    assert clicks == [APPLY_NEW]
     _child(panel, "apply_mask").click()
-    assert clicks == [False, True]
+    _child(panel, "apply_replacing").click()
+    assert clicks == [APPLY_NEW, APPLY_MASKED, APPLY_REPLACING]
 
 
 def test_an_unlocked_seed_changes_with_apply(panel: DockerPanel) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from nijimi.canvas.layer_pixels import picture_and_mask
 from nijimi.canvas.room import SelectionMask
+from nijimi.model.picture import APPLY_MASKED
 from nijimi_protocol.geometry import Bounds, Extent
 
 from .flow_world import World
@@ -48,12 +49,12 @@ def test_a_picture_is_larger_in_the_document_than_it_was_made() -> None:
 
 def test_which_selection_counts_is_that_of_the_picture_or_of_now(world: World) -> None:
     world.frame()
-    world.flow.apply(as_mask=True)
+    world.flow.apply(APPLY_MASKED)
     world.canvas.selection = SELECTED
-    world.flow.apply(as_mask=True)
+    world.flow.apply(APPLY_MASKED)
     world.canvas.watcher.changed.emit()
     world.frame()
     world.canvas.selection = None
-    world.flow.apply(as_mask=True)
+    world.flow.apply(APPLY_MASKED)
     assert world.canvas.masked == [(None, False), (SELECTED, False), (SELECTED, True)]
     assert len(world.canvas.applied) == 3

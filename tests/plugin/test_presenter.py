@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from nijimi.canvas.room import ChangeTakenBack
+from nijimi.model.picture import APPLY_REPLACING
 from nijimi.model.settings import SHOW_LAYER, SHOW_OVERLAY
 
 from .flow_world import SIZE, World, spin
@@ -79,6 +80,21 @@ def test_apply_works_while_the_backend_is_gone_and_before_its_next_frame(
     world.flow.apply()
     wait(lambda: len(world.canvas.applied) == 2)
     assert not world.flow.shows_newest
+
+
+def test_a_picture_takes_the_place_of_the_newest_that_is_left(world: World) -> None:
+    world.frame()
+    world.flow.apply(APPLY_REPLACING)
+    assert world.canvas.replaced == [], "there was none: it became a layer"
+    assert len(world.canvas.applied) == 1
+    world.flow.apply(APPLY_REPLACING)
+    world.flow.apply(APPLY_REPLACING)
+    assert world.canvas.replaced == ["layer 1", "layer 1, again"]
+    # The painter took it back, and the one before is there again.
+    world.canvas.removed = {"layer 1, again, again"}
+    world.flow.apply(APPLY_REPLACING)
+    assert world.canvas.replaced[-1] == "layer 1, again"
+    assert len(world.canvas.applied) == 1
 
 
 def test_a_picture_is_never_applied_to_another_document(application: Any, world: World) -> None:

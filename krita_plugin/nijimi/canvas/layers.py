@@ -19,6 +19,7 @@ __all__ = [
     "apply_picture",
     "find_preview",
     "place_of_new_layer",
+    "write_picture",
 ]
 
 PREVIEW_NAME = "Nijimi preview"
@@ -32,8 +33,8 @@ def apply_picture(
     area: Bounds,
     name: str,
     selection: SelectionMask | None = None,
-) -> Any:
-    """Add one filled paint layer above the active one: one undo step. Call it at rest.
+) -> str:
+    """Add one filled paint layer above the active one: one undo step; its id leaves. At rest.
 
     The layer is filled before it is added: a write afterwards would not be undone with it
     (and would disturb the undo of strokes beside it).
@@ -41,7 +42,7 @@ def apply_picture(
     with journal.change(document_id(document), "add a layer with a picture"):
         layer = _filled_layer(document, pixels, extent, area, name, selection)
         add_layer(layer, *place_of_new_layer(document))
-    return layer
+    return str(layer.uniqueId().toString())
 
 
 def add_layer(layer: Any, parent: Any, above: Any) -> None:
@@ -61,17 +62,18 @@ def _filled_layer(
     layer = document.createNode(name, "paintlayer")
     if not is_plain_srgb(document):
         layer.setColorSpace("RGBA", "U8", SRGB)
-    _write(layer, pixels, extent, area, selection)
+    write_picture(layer, pixels, extent, area, selection)
     return layer
 
 
-def _write(
+def write_picture(
     layer: Any,
     pixels: bytes | bytearray,
     extent: Extent,
     area: Bounds,
     selection: SelectionMask | None,
 ) -> None:
+    """Fill ``area`` of a layer; with a selection only what is selected is to be seen."""
     data = scaled_pixels(pixels, extent, area.extent)
     if selection is not None:
         data = cut_to_selection(data, area, selection)
@@ -149,7 +151,7 @@ class PreviewLayer:
             whole = Bounds(rect.x(), rect.y(), rect.width(), rect.height())
             if not whole.is_empty and whole != area:
                 layer.setPixelData(QtCore.QByteArray(whole.extent.pixels * 4, b"\0"), *whole)
-            _write(layer, pixels, extent, area, selection)
+            write_picture(layer, pixels, extent, area, selection)
             self._document.refreshProjection()
         return None
 

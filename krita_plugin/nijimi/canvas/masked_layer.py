@@ -64,8 +64,9 @@ def apply_masked(
     selection: SelectionMask | None,
     *,
     of_selection: bool,
-) -> None:
+) -> str:
     """Add a layer with a transparency mask where Krita puts a new layer: one undo step, at rest.
+    The layer's id leaves.
 
     The mask is what a picture of a selection shows; for a whole picture what is selected, and
     all where nothing is. What it hides is there, for a brush to bring it back.
@@ -76,6 +77,7 @@ def apply_masked(
         _layer_with_mask(app, colours, mask, area, name) as layer,
     ):
         add_layer(layer, *place_of_new_layer(document))
+        return str(layer.uniqueId().toString())
 
 
 def _write_template(path: str, name: str) -> None:

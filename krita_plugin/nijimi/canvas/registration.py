@@ -31,6 +31,7 @@ from .pose_layer import (
     take_shape_tool,
 )
 from .pose_shapes import PRESETS, preset_person
+from .replaced_layer import PairedSteps, replace_picture
 from .room import CanvasRoom
 from .selection import selection_mask
 from .watcher import CanvasWatcher
@@ -161,6 +162,7 @@ def _room() -> CanvasRoom:
         keep_picture=partial(keep_picture, journal),
         apply_picture=partial(apply_picture, journal),
         apply_masked=partial(apply_masked, journal, Krita.instance()),
+        replace_picture=partial(replace_picture, journal, PairedSteps(Krita.instance())),
         open_picture=documents.open_picture,
         frame_span=frame_span,
         open_frames=open_frames,

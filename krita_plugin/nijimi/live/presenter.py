@@ -9,10 +9,11 @@ Signals:
 
 from __future__ import annotations
 
+from collections import deque
 from typing import Any
 
 from ..canvas.room import CanvasRoom, ChangeTakenBack, SelectionMask
-from ..model.picture import Picture
+from ..model.picture import APPLY_MASKED, APPLY_NEW, APPLY_REPLACING, Picture
 from ..model.settings import SHOW_LAYER, SHOW_NOTHING, Settings
 from ..qt import QtCore, Signal
 from ..texts import tr
@@ -20,6 +21,8 @@ from ..texts import tr
 __all__ = ["Presenter"]
 
 _REST_TURN_MS = 60
+
+_KNOWN_LAYERS = 64
 
 _GIVE_BACK_MS = 10
 _GIVE_BACK_TURNS = 50
@@ -40,7 +43,9 @@ class Presenter(QtCore.QObject):
         self._settings = settings
         self._document: Any = None
         self._to_clean: list[Any] = []
-        self._to_apply: tuple[Any, Picture, str, bool] | None = None
+        self._to_apply: tuple[Any, Picture, str, str] | None = None
+        self._applied: dict[str, deque[str]] = {}
+        """Layers that pictures became, by document, the newest first."""
         self._written: tuple[Picture, float] | None = None
         self._rest = QtCore.QTimer(self)
         self._rest.setSingleShot(True)
@@ -125,12 +130,13 @@ class Presenter(QtCore.QObject):
         self._show_on_canvas()
 
     def apply(
-        self, picture: Picture | None = None, prompt: str | None = None, *, as_mask: bool = False
+        self, picture: Picture | None = None, prompt: str | None = None, *, how: str = APPLY_NEW
     ) -> None:
         """Put the newest picture into a layer of its own, as soon as Krita is at rest.
 
-        Or another one, which is named by its ``prompt``. ``as_mask``: all of it, with a mask on
-        the layer that shows what is selected.
+        Or another one, which is named by its ``prompt``. APPLY_MASKED: all of it, with a mask on
+        the layer that shows what is selected. APPLY_REPLACING: in place of the last one, as long
+        as that is there.
         """
         picture = picture or self._looked_at or self.picture
         if picture is None:
@@ -150,7 +156,7 @@ class Presenter(QtCore.QObject):
             return
         text: str = self._settings.get("prompt") if prompt is None else prompt
         words = " ".join(text.split())[:40] or "picture"
-        self._to_apply = (document, picture, f"Nijimi: {words}", as_mask)
+        self._to_apply = (document, picture, f"Nijimi: {words}", how)
         self._rest_turn()
 
     def _leave(self) -> None:
@@ -211,23 +217,32 @@ class Presenter(QtCore.QObject):
             self.refused.emit(error.sentence, tr("Remove the layer Nijimi preview by hand."))
         return True
 
-    def _apply_now(self, document: Any, picture: Picture, name: str, as_mask: bool) -> bool:
+    def _apply_now(self, document: Any, picture: Picture, name: str, how: str) -> bool:
         """Whether that is over and done with."""
         if not self._room.is_open(document):
             return True
         if not self._may_write(document):
             return False
-        own = _selection_of(picture)
-        what = (document, picture.pixels, picture.extent, picture.area_in_canvas, name)
+        known = self._applied.setdefault(picture.document_id, deque(maxlen=_KNOWN_LAYERS))
         try:
-            if as_mask:
-                selection = own or self._room.selection_mask(document)
-                self._room.apply_masked(*what, selection, of_selection=own is not None)
-            else:
-                self._room.apply_picture(*what, own)
+            known.appendleft(self._make_layer(document, picture, name, how, tuple(known)))
         except ChangeTakenBack as error:
             self.refused.emit(error.sentence, error.action)
         return True
+
+    def _make_layer(
+        self, document: Any, picture: Picture, name: str, how: str, known: tuple[str, ...]
+    ) -> str:
+        """The id of the layer that the picture became."""
+        room, own = self._room, _selection_of(picture)
+        what = (picture.pixels, picture.extent, picture.area_in_canvas)
+        if how == APPLY_MASKED:
+            selection = own or room.selection_mask(document)
+            return room.apply_masked(document, *what, name, selection, of_selection=own is not None)
+        replaced = None
+        if how == APPLY_REPLACING:
+            replaced = room.replace_picture(document, known, *what, own)
+        return replaced or room.apply_picture(document, *what, name, own)
 
     def _update_preview(self) -> bool:
         """Whether the preview layer, where one is wanted, holds the newest picture."""

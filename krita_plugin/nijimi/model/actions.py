@@ -34,6 +34,7 @@ ACTIONS = (
     Action("nijimi_live", "Live On or Off", "Turn what you paint into a picture while you paint."),
     Action("nijimi_apply", "Apply Picture", "Put the picture into a new layer."),
     Action("nijimi_apply_mask", "Apply with a Mask", "All of it, and a mask to paint its edges."),
+    Action("nijimi_apply_replacing", "Apply in Place of the Last", "It keeps its masks and place."),
     Action("nijimi_generate", "Generate Pictures", "Finished pictures of the canvas as it is."),
     Action("nijimi_upscale", "Upscale", "A larger picture of the canvas as it is."),
     Action("nijimi_animation", "Render Animation", "Frame after frame, into an animated layer."),

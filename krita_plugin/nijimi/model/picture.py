@@ -10,7 +10,19 @@ from nijimi_protocol.geometry import Bounds, Extent
 
 from ..qt import QtGui
 
-__all__ = ["Picture", "picture_image", "save_pixels"]
+__all__ = [
+    "APPLY_MASKED",
+    "APPLY_NEW",
+    "APPLY_REPLACING",
+    "Picture",
+    "picture_image",
+    "save_pixels",
+]
+
+APPLY_NEW = "new"
+APPLY_MASKED = "masked"
+APPLY_REPLACING = "replacing"
+"""What Apply makes of a picture: a layer, one with a mask, or the last applied layer anew."""
 
 
 @dataclass(frozen=True, kw_only=True)

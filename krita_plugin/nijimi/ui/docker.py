@@ -1,7 +1,7 @@
 """Settings and live state enter; the docker's panel leaves, and the painter's wishes with it.
 
 Signals:
-    apply_clicked(bool)  the picture is to become a layer, or one with a mask
+    apply_clicked(str)  the picture is to become a layer: APPLY_NEW, _MASKED or _REPLACING
     retry_clicked()
     set_up_clicked()
     picture_dropped(str)  a picture file whose settings are wanted
@@ -18,7 +18,7 @@ from ..model.batches import BatchQueue
 from ..model.controls import Controls
 from ..model.live_state import RETRY, SET_UP, LiveState
 from ..model.models import KnownModels
-from ..model.picture import Picture
+from ..model.picture import APPLY_MASKED, APPLY_NEW, APPLY_REPLACING, Picture
 from ..model.results import Results
 from ..model.settings import SHOW_LAYER, SHOW_NOTHING, SHOW_OVERLAY, Settings
 from ..model.styles import Styles
@@ -40,7 +40,7 @@ __all__ = ["DockerPanel"]
 class DockerPanel(QtWidgets.QWidget):
     """Prompt, strength, steps, seed, live, preview, Apply and a status line."""
 
-    apply_clicked = Signal(bool)
+    apply_clicked = Signal(str)
     retry_clicked = Signal()
     set_up_clicked = Signal()
     picture_dropped = Signal(str)
@@ -126,9 +126,9 @@ class DockerPanel(QtWidgets.QWidget):
         self._selection.show_layer(mask)
         self._edges.show_context(context)
 
-    def apply(self, *, as_mask: bool = False) -> None:
+    def apply(self, how: str = APPLY_NEW) -> None:
         """As its button does, where it may be pressed."""
-        (self._apply_masked if as_mask else self._apply).click()
+        self._applies[how].click()
 
     def focus_prompt(self) -> None:
         """Bring the docker up and the cursor into the prompt, all of it selected."""
@@ -221,12 +221,17 @@ class DockerPanel(QtWidgets.QWidget):
         self._apply.setAutoDefault(False)
         self._apply.setIcon(self._icon("addlayer"))
         self._apply.setToolTip(tr("Put the picture into a new layer above the active one."))
-        self._apply.clicked.connect(lambda: self._apply_pressed(as_mask=False))
-        self._apply_masked = self._tool(
-            "transparencyMask", "Apply with a mask on the layer, to paint its edges anew"
-        )
-        self._apply_masked.setObjectName("nijimi_apply_mask")
-        self._apply_masked.clicked.connect(lambda: self._apply_pressed(as_mask=True))
+        self._applies = {
+            APPLY_NEW: self._apply,
+            APPLY_MASKED: self._tool(
+                "transparencyMask", "Apply with a mask on the layer, to paint its edges anew"
+            ),
+            APPLY_REPLACING: self._tool("duplicatelayer", "Apply in place of the last one"),
+        }
+        self._applies[APPLY_MASKED].setObjectName("nijimi_apply_mask")
+        self._applies[APPLY_REPLACING].setObjectName("nijimi_apply_replacing")
+        for how, button in self._applies.items():
+            button.clicked.connect(lambda _=False, how=how: self._apply_pressed(how))
         self._more = self._tool(
             "arrow-down",
             "Negative and second prompt, edges of a selection, sampler",
@@ -236,7 +241,8 @@ class DockerPanel(QtWidgets.QWidget):
         self._more.toggled.connect(self._fold_negative)
         row.addWidget(self._live, 1)
         row.addWidget(self._apply, 1)
-        row.addWidget(self._apply_masked)
+        row.addWidget(self._applies[APPLY_MASKED])
+        row.addWidget(self._applies[APPLY_REPLACING])
         row.addWidget(self._more)
         return row
 
@@ -296,8 +302,8 @@ class DockerPanel(QtWidgets.QWidget):
 
     # Reacting ------------------------------------------------------------------------------
 
-    def _apply_pressed(self, *, as_mask: bool) -> None:
-        self.apply_clicked.emit(as_mask)
+    def _apply_pressed(self, how: str) -> None:
+        self.apply_clicked.emit(how)
         self._settings.note_prompt()
         if not self._settings.get("seed_locked"):
             self._settings.new_seed()
@@ -328,5 +334,5 @@ class DockerPanel(QtWidgets.QWidget):
         self._status.setStyleSheet("color: #e8a13a;" if state.problem else "")
         for remedy, button in self._remedies.items():
             button.setVisible(bool(state.problem) and state.remedy == remedy)
-        self._apply.setEnabled(state.has_picture)
-        self._apply_masked.setEnabled(state.has_picture)
+        for button in self._applies.values():
+            button.setEnabled(state.has_picture)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ..model.packed_results import pack_result
-from ..model.picture import picture_image
+from ..model.picture import APPLY_MASKED, APPLY_NEW, APPLY_REPLACING, picture_image
 from ..model.results import Digests, Result, Results
 from ..qt import QtCore, QtGui, QtWidgets, Signal
 from ..texts import tr
@@ -28,7 +28,7 @@ _SIDE_PX = 72
 class ResultsStrip(QtWidgets.QListWidget):
     """One row of thumbnails, the newest first. A click shows one, a double click applies it."""
 
-    applied = Signal(int, bool)
+    applied = Signal(int, str)
     settings_taken = Signal(int)
     opened = Signal(int)
 
@@ -74,14 +74,13 @@ class ResultsStrip(QtWidgets.QListWidget):
     def menu_for(self, result: Result) -> Any:
         """What can be done with one."""
         menu = QtWidgets.QMenu(self)
-        for icon, text, as_mask in (
-            ("addlayer", "Apply", False),
-            ("transparencyMask", "Apply with a mask", True),
+        for icon, text, how in (
+            ("addlayer", "Apply", APPLY_NEW),
+            ("transparencyMask", "Apply with a mask", APPLY_MASKED),
+            ("duplicatelayer", "Apply in place of the last one", APPLY_REPLACING),
         ):
             menu.addAction(
-                self._icon(icon),
-                tr(text),
-                lambda as_mask=as_mask: self.applied.emit(result.id, as_mask),
+                self._icon(icon), tr(text), lambda how=how: self.applied.emit(result.id, how)
             )
         menu.addAction(tr("Use its settings"), lambda: self.settings_taken.emit(result.id))
         menu.addAction(
@@ -153,7 +152,7 @@ class ResultsStrip(QtWidgets.QListWidget):
         self._results.choose(item.data(_id_role()) if item is not None else None)
 
     def _apply(self, item: Any) -> None:
-        self.applied.emit(item.data(_id_role()), False)
+        self.applied.emit(item.data(_id_role()), APPLY_NEW)
 
     def _result(self, item: Any) -> Result | None:
         return self._results.get(item.data(_id_role())) if item is not None else None
