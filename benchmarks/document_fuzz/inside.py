@@ -57,6 +57,7 @@ class Run:
         self.out.write_text("", encoding="utf-8")
         self.done, self.over, self.error = 0, False, ""
         self.applied = self.undone = self.generated = 0
+        self.replaced = None
         if with_nijimi:
             contents().flow.generator.results.added.connect(self.count_generated)
         self.history = history_view()
@@ -399,17 +400,22 @@ class Run:
         yield lambda: presenter._to_apply is None
         yield from self.rest()
         now = len([n for n in nodes_of(self.document) if is_ours(n)])
-        if now == ours:
+        # One that takes the place of another leaves as many as there were, by two steps.
+        replaces = [e for e in contents()._room.journal.entries if e.what.startswith("replace")]
+        is_replaced = bool(replaces) and replaces[-1] is not self.replaced
+        if now == ours and not is_replaced:
             return
+        self.replaced = replaces[-1] if replaces else None
+        steps = 2 if is_replaced else 1
         # The history's view follows a moment after the step that it shows.
         if before is not None:
-            yield lambda: self.undo_state()[1] != before
+            yield lambda: self.undo_state()[1] == before + steps
         else:
             yield 150
         _, index = self.undo_state()
         at = self.ours_at[self.key()]
-        at.difference_update([n for n in at if n >= index])
-        at.add(index)
+        at.difference_update([n for n in at if n > index - steps])
+        at.update(range(index - steps + 1, index + 1))
         self.applied += 1
 
 

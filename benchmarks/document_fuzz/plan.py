@@ -85,7 +85,7 @@ def _values(name: str, chance: random.Random) -> dict[str, Any]:
     if name in ("remove", "look_at_result", "apply_result"):
         return {"target": target}
     if name == "apply":
-        return {"how": "masked" if chance.random() < 0.4 else "new"}
+        return {"how": chance.choices(("new", "masked", "replacing"), (4, 3, 3))[0]}
     if name == "generate":
         return {"count": chance.randint(1, 4), "steps": chance.randint(1, 6)}
     if name == "property":
