@@ -12,7 +12,14 @@ from pathlib import Path
 import shtab
 from nijimi_protocol.version import VERSION
 
-from . import doctor, models_command, render_command, serve_command, upscale_command
+from . import (
+    doctor,
+    models_command,
+    pose_command,
+    render_command,
+    serve_command,
+    upscale_command,
+)
 from .errors import NijimiError
 
 __all__ = ["main"]
@@ -50,6 +57,9 @@ def main(words: Sequence[str] | None = None) -> int:
     upscale = commands.add_parser("upscale", help="enlarge a picture and repaint its details")
     upscale_command.add_arguments(upscale)
     upscale.set_defaults(run=upscale_command.run)
+    pose = commands.add_parser("pose", help="find the people in a picture, as an OpenPose file")
+    pose_command.add_arguments(pose)
+    pose.set_defaults(run=pose_command.run)
     check = commands.add_parser("doctor", help="say what is installed and what is broken")
     doctor.add_arguments(check)
     check.set_defaults(run=doctor.run)

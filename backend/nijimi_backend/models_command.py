@@ -132,8 +132,9 @@ def _verify(args: argparse.Namespace) -> int:
 
 def _fetch(args: argparse.Namespace) -> int:
     from .models.downloads import fetch, known_downloads
+    from .models.package_files import fetch_package_files, files_dir, known_packages
 
-    known = known_downloads()
+    known, packages = known_downloads(), known_packages()
     if not args.name:
         if args.json:
             print(json.dumps([vars(each) for each in known], indent=2))  # noqa: T201
@@ -141,10 +142,17 @@ def _fetch(args: argparse.Namespace) -> int:
         for each in known:
             size = f"{each.bytes / 1e9:.1f} GB" if each.bytes else ""
             print(f"{each.name:28} {each.family:5} {size:8} {each.title}; {each.licence}")  # noqa: T201
+        for package in packages:
+            print(f"{package.name:42} {package.title}; {package.licence}")  # noqa: T201
         return 0
+    for package in packages:
+        if package.name == args.name:
+            sys.stderr.write(f"{package.title}, licence {package.licence}, from {package.page}\n")
+            print(fetch_package_files(package, files_dir(package.name)))  # noqa: T201
+            return 0
     wanted = next((each for each in known if each.name == args.name), None)
     if wanted is None:
-        names = ", ".join(each.name for each in known)
+        names = ", ".join(each.name for each in (*known, *packages))
         raise BadInput(f"No model named {args.name!r} is known.", f"Choose one of: {names}.")
     sys.stderr.write(f"{wanted.title}, licence {wanted.licence}, from {wanted.page}\n")
     if not wanted.sha256:

@@ -12,6 +12,7 @@ import platform
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from .errors import CommandFailed
@@ -78,6 +79,8 @@ def ensure_environment(
             done = pip("-e", f".[{','.join(extras)}]" if extras else ".")
             # Why without what it depends on: pyproject.toml, at the extra "upscale".
             done = done and pip("--no-deps", "spandrel")
+        if done:
+            _find_people(python, pip)
     if not done:
         raise CommandFailed(
             "pip could not install the packages.",
@@ -120,6 +123,21 @@ def _make_venv(venv: Path) -> None:
         "Python cannot make a virtual environment.",
         f"On Debian and Ubuntu run: sudo apt-get install python{version}-venv",
     )
+
+
+def _find_people(python: Path, pip: Callable[..., bool]) -> None:
+    """What poses are read from pictures with: 30 MB that everything else works without, and that
+    are not published for every system."""
+    with stage("Installing what finds people in pictures"):
+        fetch = [str(python), "-m", "nijimi_backend", "models", "fetch", "blazepose"]
+        done = (
+            pip("ai-edge-litert", quiet=True)
+            and not subprocess.run(
+                fetch, stdin=subprocess.DEVNULL, capture_output=True, check=False
+            ).returncode
+        )
+        if not done:
+            say("    not available here: poses cannot be read from pictures, all else works")
 
 
 def _byte_lines(python: Path, root: Path) -> tuple[str, ...]:

@@ -78,6 +78,8 @@ class Contents:
         rows.add_clicked.connect(self.flow.controls.add_active_layer)
         rows.pose_clicked.connect(self.flow.controls.add_person)
         rows.file_chosen.connect(self.flow.controls.add_file)
+        rows.find_clicked.connect(self.flow.controls.pose_finder.look_at_canvas)
+        rows.picture_chosen.connect(self.flow.controls.pose_finder.look_at_file)
         rows.save_chosen.connect(self.flow.controls.save_pose)
         rows.select_clicked.connect(self.flow.controls.pose_tools.select)
         rows.mirror_clicked.connect(self.flow.controls.pose_tools.mirror)
@@ -117,6 +119,7 @@ class Contents:
             "nijimi_cancel": self._cancel,
             "nijimi_animation": self._ask_for_animation,
             "nijimi_person": lambda: self.flow.controls.add_person("standing"),
+            "nijimi_find_people": self.flow.controls.pose_finder.look_at_canvas,
             "nijimi_select_person": self.flow.controls.pose_tools.select,
             "nijimi_mirror_person": self.flow.controls.pose_tools.mirror,
             "nijimi_prompt": self.panel.focus_prompt,

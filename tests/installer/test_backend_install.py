@@ -1,8 +1,11 @@
 """A backend in a folder of its own, from an archive or a checkout: whole or not at all."""
 
+# pyright: reportPrivateUsage=false
 from __future__ import annotations
 
 import shutil
+import subprocess
+import sys
 import zipfile
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -132,6 +135,7 @@ def test_pip_is_made_to_tell_bytes_where_it_can(
     monkeypatch.setattr(environment, "_pip_install", pip)
     monkeypatch.setattr(environment, "_make_venv", lambda venv: venv.mkdir())
     monkeypatch.setattr(environment, "is_built_for_cuda", lambda _: False)
+    monkeypatch.setattr(environment, "_find_people", lambda _python, _pip: None)
     for can_update in (True, False):
         calls.clear()
         environment.ensure_environment(
@@ -139,3 +143,22 @@ def test_pip_is_made_to_tell_bytes_where_it_can(
         )
         bars = [words[:2] == ("--progress-bar", "raw") for words in calls[1:]]
         assert bars == [can_update] * 3
+
+
+def test_what_finds_people_may_be_missing(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It is not published for every system; nothing else depends on it."""
+    python = Path(sys.executable)
+    environment._find_people(python, lambda *_words, **_: False)
+    assert "all else works" in capsys.readouterr().out
+    ran: list[list[str]] = []
+
+    def run(command: list[str], **_: Any) -> subprocess.CompletedProcess[str]:
+        ran.append(command)
+        return subprocess.CompletedProcess(command, 0)
+
+    monkeypatch.setattr(environment.subprocess, "run", run)
+    environment._find_people(python, lambda *_words, **_: True)
+    assert ran[0][-3:] == ["models", "fetch", "blazepose"]
+    assert "all else works" not in capsys.readouterr().out

@@ -104,3 +104,11 @@ def lock(name):
     Krita.instance().activeDocument().nodeByName(name).setLocked(True)
     yield 100
     return name
+
+
+def open_picture(path):
+    """A picture file comes to the front, as a painter opens it."""
+    document = Krita.instance().openDocument(path)
+    Krita.instance().activeWindow().addView(document)
+    yield 500
+    return [document.width(), document.height()]

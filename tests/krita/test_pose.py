@@ -8,11 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from nijimi_backend.models.package_files import files_dir
 from nijimi_protocol.geometry import Extent
 from nijimi_protocol.openpose import openpose_text
 from nijimi_protocol.pose import Joint, Person
 
 from .session import Session
+
+_LAYERS = Path(__file__).with_name("inside_layers.py")
 
 ELBOW, RIGHT_WRIST, LEFT_WRIST = 3, 4, 7
 BODY = (
@@ -312,3 +315,32 @@ def _limbs_fit_unnamed(session: Session) -> bool:
         for x, y, is_visible in limbs.values()
         if is_visible
     )
+
+
+def test_people_in_a_photograph_become_a_pose_to_edit(session: Session, tmp_path: Path) -> None:
+    """Found by the networks themselves, as layers that undo knows of."""
+    skimage = pytest.importorskip("skimage", reason="it has the photograph")
+    pytest.importorskip("ai_edge_litert", reason="it runs the networks")
+    if not (files_dir("blazepose") / "pose_detection.tflite").is_file():
+        pytest.skip("the weights are not here: nijimi models fetch blazepose")
+    photograph = Path(skimage.__file__).parent / "data" / "astronaut.png"
+    session.step("close_documents")
+    session.krita.call(_LAYERS, "open_picture", path=str(photograph))
+    session.inside("action", name="nijimi_find_people")
+    session.wait_for(lambda: session.inside("control_rows") != [])
+    nose, wrist = _joint(session, 0), _joint(session, LEFT_WRIST)
+    assert abs(nose[0] - 222.7) < 12
+    assert abs(nose[1] - 128.0) < 12
+    assert not wrist[2], "it is outside of the picture"
+    session.inside("wait_for_rest")
+    session.step("screenshot", path=str(tmp_path / "found.png"))
+    # Of a part, in the canvas's own places; undo takes that person away.
+    session.inside("select", x=60, y=20, width=400, height=480)
+    session.inside("action", name="nijimi_find_people")
+    session.wait_for(lambda: len(session.inside("joints")) == 2)
+    again = _joint(session, 0, person=1)
+    assert abs(again[0] - nose[0]) < 16
+    assert abs(again[1] - nose[1]) < 16
+    session.inside("wait_for_rest")
+    session.inside("action", name="edit_undo")
+    session.wait_for(lambda: len(session.inside("joints")) == 1)

@@ -171,6 +171,6 @@ def test_control_menus_are_translated(application: Any, language: str) -> None:
     rows = ControlRows(Controls(), Canvas().room().icon, ("standing",), lambda: ((), (), ()))
     menu = rows.findChild(QtWidgets.QMenu)
     titles = [action.text() for action in menu.actions() if action.text()]
-    assert len(titles) == len(KINDS) + 2
+    assert len(titles) == len(KINDS) + 4
     if language == "ja":
         assert "アクティブなレイヤーから落書き" in titles

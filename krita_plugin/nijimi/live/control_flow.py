@@ -24,6 +24,7 @@ from ..model.metrics import Metrics
 from ..qt import QtCore, Signal
 from ..texts import told, tr
 from .control_sender import ControlSender
+from .pose_finder import PoseFinder
 from .pose_tools import PoseTools
 from .thumbnails import Thumbnails
 
@@ -70,7 +71,10 @@ class ControlFlow(QtCore.QObject):
         self._sender = ControlSender(room, connection, metrics)
         self.thumbnails = Thumbnails(room, controls, self)
         self.pose_tools = PoseTools(room, controls, self)
-        self.pose_tools.refused.connect(lambda what, do: self._tell((what, do)))
+        self.pose_finder = PoseFinder(room, self)
+        self.pose_finder.found.connect(self._add_people)
+        for tools in (self.pose_tools, self.pose_finder):
+            tools.refused.connect(lambda what, do: self._tell((what, do)))
         self._document: Any = None
         self._document_id = ""
         self._told: tuple[str, str] = ("", "")
@@ -105,6 +109,7 @@ class ControlFlow(QtCore.QObject):
 
     def end(self) -> None:
         self.thumbnails.end()
+        self.pose_finder.end()
         self.stop()
         self._idle.stop()
 

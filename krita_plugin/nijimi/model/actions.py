@@ -54,6 +54,7 @@ ACTIONS = (
     Action("nijimi_area_whole", "Area: Whole Picture", "Repaint everything, selection or not."),
     Action("nijimi_area_layer", "Area: Active Layer", "Repaint what the active layer covers."),
     Action("nijimi_person", "Add a Person", "A standing person, in the pose layer."),
+    Action("nijimi_find_people", "Find People", "Those in the canvas or selection, as a pose."),
     Action("nijimi_select_person", "Select a Person", "All joints: move, turn or scale them."),
     Action("nijimi_mirror_person", "Mirror a Person", "Left becomes right, in place."),
     Action("nijimi_prompt", "Write the Prompt", "Bring the docker up, and the cursor into it."),

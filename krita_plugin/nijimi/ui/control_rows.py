@@ -4,6 +4,8 @@ Signals:
     add_clicked(str)   the active layer is to become a control of that kind
     pose_clicked(str)  a person of that preset is wanted, in the pose layer or in a new one
     file_chosen(str)   an OpenPose file is to be read
+    find_clicked()     people in the canvas, or in what is selected, are wanted as a pose
+    picture_chosen(str)  those of a picture file
     select_clicked(str)  somebody of that row is to be selected for Krita's own tool
     mirror_clicked(str)  somebody of that row is to be turned round
     save_chosen(str, str)  the people of that row are to be written to an OpenPose file
@@ -30,6 +32,8 @@ class ControlRows(QtWidgets.QWidget):
     add_clicked = Signal(str)
     pose_clicked = Signal(str)
     file_chosen = Signal(str)
+    find_clicked = Signal()
+    picture_chosen = Signal(str)
     save_chosen = Signal(str, str)
     select_clicked = Signal(str)
     mirror_clicked = Signal(str)
@@ -59,6 +63,8 @@ class ControlRows(QtWidgets.QWidget):
         for name in presets:
             people.addAction(tr(name.capitalize()), lambda name=name: self.pose_clicked.emit(name))
         menu.addAction(tr("Pose from an OpenPose file..."), self._choose_file)
+        menu.addAction(tr("Pose of the people in the canvas"), self.find_clicked.emit)
+        menu.addAction(tr("Pose of the people in a picture..."), self._choose_picture)
         menu.addSeparator()
         for kind, title in KINDS:
             menu.addAction(
@@ -105,6 +111,16 @@ class ControlRows(QtWidgets.QWidget):
         )
         if path:
             self.file_chosen.emit(path)
+
+    def _choose_picture(self) -> None:
+        path, _ = QtWidgets.QFileDialog.getOpenFileName(
+            self,
+            tr("Pose of the people in a picture"),
+            "",
+            f"{tr('Pictures')} (*.png *.jpg *.jpeg *.webp *.bmp)",
+        )
+        if path:
+            self.picture_chosen.emit(path)
 
     def _save(self, row_id: str) -> None:
         path, _ = QtWidgets.QFileDialog.getSaveFileName(
