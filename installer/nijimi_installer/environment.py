@@ -126,12 +126,12 @@ def _make_venv(venv: Path) -> None:
 
 
 def _find_people(python: Path, pip: Callable[..., bool]) -> None:
-    """What poses are read from pictures with: 30 MB that everything else works without, and that
-    are not published for every system."""
-    with stage("Installing what finds people in pictures"):
+    """What poses and depth are seen in pictures with: 60 MB that everything else works without,
+    and that are not published for every system."""
+    with stage("Installing what sees people and depth in pictures"):
         fetch = [str(python), "-m", "nijimi_backend", "models", "fetch", "blazepose"]
         done = (
-            pip("ai-edge-litert", quiet=True)
+            pip("ai-edge-litert", "onnxruntime", quiet=True)
             and not subprocess.run(
                 fetch, stdin=subprocess.DEVNULL, capture_output=True, check=False
             ).returncode

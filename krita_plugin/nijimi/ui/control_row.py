@@ -22,8 +22,16 @@ __all__ = ["ControlRowWidget"]
 _TITLES = dict(KINDS)
 _THUMBNAIL_PX = 24
 
-_FROM_PICTURE = ("scribble", "lineart", "softedge", "canny", "mlsd", "blur")
-"""Hints that the backend can make of a picture."""
+_LINES = "The layer is a picture: find its lines"
+_DEPTH = "The layer is a picture: see its depth"
+_FROM_PICTURE = {
+    **dict.fromkeys(("scribble", "lineart", "softedge", "canny", "mlsd"), _LINES),
+    "blur": "The layer is a picture: blur it",
+    "pose": "The layer is a picture: see the people in it",
+    "depth": _DEPTH,
+    "normal": _DEPTH,
+}
+"""Hints that the backend can make of a picture, and how that is asked for."""
 
 
 class ControlRowWidget(QtWidgets.QWidget):
@@ -74,7 +82,7 @@ class ControlRowWidget(QtWidgets.QWidget):
         more.setToolTip(tr("Steps, how the layer is read, remove"))
         more.setPopupMode(QtWidgets.QToolButton.ToolButtonPopupMode.InstantPopup)
         menu = QtWidgets.QMenu(more)
-        self._process = menu.addAction(tr("The layer is a picture: find its lines"))
+        self._process = menu.addAction(tr(_LINES))
         self._process.setCheckable(True)
         self._process.toggled.connect(lambda on: controls.update(row_id, process=on))
         self._of_pose = [
@@ -173,6 +181,7 @@ class ControlRowWidget(QtWidgets.QWidget):
         self._scale.setValue(round(100 * row.scale))
         self._percent.setText(f"{round(100 * row.scale)} %")
         self._process.setVisible(row.kind in _FROM_PICTURE)
+        self._process.setText(tr(_FROM_PICTURE.get(row.kind, _LINES)))
         self._process.setChecked(row.process)
         for action in self._of_pose:
             action.setVisible(row.kind == "pose" and not row.process)

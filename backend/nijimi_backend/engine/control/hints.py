@@ -17,6 +17,7 @@ from nijimi_protocol.geometry import Bounds, Extent
 from ...errors import BadInput
 from ..request import Control, Pixels
 from ..stages import resize_canvas
+from .annotators import Annotators, normals_of
 from .skeleton import draw_people
 
 __all__ = ["KINDS", "LINE_KINDS", "cropped", "make_hint"]
@@ -27,20 +28,20 @@ LINE_KINDS = ("scribble", "lineart", "softedge", "canny", "mlsd")
 _GROUND = {"depth": (0, 0, 0), "seg": (0, 0, 0), "normal": (128, 128, 255)}
 """What lies below a painted hint where it is transparent: far away, nothing, facing us."""
 
-_NEEDS_WEIGHTS = {
-    "pose": "a pose detector",
-    "depth": "a depth estimator",
-    "normal": "a normal estimator",
-    "seg": "a segmentation network",
-}
-
 KINDS = ("pose", *LINE_KINDS, "depth", "normal", "seg", "tile", "blur")
 
 
-def make_hint(control: Control, canvas: Extent, crop: Bounds, extent: Extent) -> Pixels:
+def make_hint(
+    control: Control,
+    canvas: Extent,
+    crop: Bounds,
+    extent: Extent,
+    annotators: Annotators | None = None,
+) -> Pixels:
     """The part ``crop`` of a canvas of that size, as RGB h x w x 3 of ``extent``.
 
-    Raises ``BadInput`` where the kind is unknown, or a picture would have to be understood first.
+    Raises ``BadInput`` where the kind is unknown or nothing can see it in a picture, and
+    ``ModelMissing`` with where to put what could.
     """
     if control.kind == "pose" and not control.process:
         return draw_people(control.people, crop, extent)
@@ -55,7 +56,7 @@ def make_hint(control: Control, canvas: Extent, crop: Bounds, extent: Extent) ->
         )
     layer = _as_bgra(cropped(control.pixels, canvas, crop))
     if control.process:
-        return _processed(control.kind, layer, extent)
+        return _processed(control.kind, layer, extent, annotators or Annotators(None))
     if control.kind in LINE_KINDS:
         return _lines_of(layer, extent)
     ground = _GROUND.get(control.kind)
@@ -97,14 +98,20 @@ def _lines_of(layer: Pixels, extent: Extent) -> Pixels:
     return _rgb(grey)
 
 
-def _processed(kind: str, layer: Pixels, extent: Extent) -> Pixels:
+def _processed(kind: str, layer: Pixels, extent: Extent, annotators: Annotators) -> Pixels:
     """The hint made from a picture."""
-    if kind in _NEEDS_WEIGHTS:
+    if kind == "seg":
         raise BadInput(
-            f"A {kind} hint cannot be made from a picture: {_NEEDS_WEIGHTS[kind]} is missing.",
-            "Paint or load the hint itself into the layer, or choose an edge or line control.",
+            "A seg hint cannot be made from a picture: there is no segmentation network for it.",
+            "Paint or load the hint itself into the layer, or choose another control.",
         )
+    if kind == "pose":
+        height, width = layer.shape[:2]
+        return draw_people(annotators.people(layer), Bounds(0, 0, width, height), extent)
     rgb = resize_canvas(layer, extent)
+    if kind in ("depth", "normal"):
+        depth = annotators.depth(rgb)
+        return _rgb(depth) if kind == "depth" else normals_of(depth)
     make = _FROM_PICTURE.get(kind)
     return make(rgb) if make is not None else rgb
 

@@ -33,6 +33,7 @@ from ...models.reference_files import REFERENCE_KINDS
 from ..cache import StageCache
 from ..frozen import frozen
 from ..request import REGION, Control
+from .annotators import Annotators
 from .hints import make_hint
 from .reference import ReferenceRoom, References
 from .regional import Regional, RegionRack
@@ -197,6 +198,7 @@ class ControlRoom:
         self._found: StageCache[ControlInfo | NijimiError] = StageCache(16)
         self._references = ReferenceRoom(bundle, library)
         self._regions = RegionRack(bundle)
+        self._annotators = Annotators(library)
         self.hints: StageCache[tuple[torch.Tensor, ...]] = StageCache(16)
 
     def prepare(
@@ -217,7 +219,8 @@ class ControlRoom:
                 continue
 
             def make(control: Control = control) -> npt.NDArray[Any]:
-                return make_hint(control, canvas, crop, extent).astype(np.float32) / 255.0
+                hint = make_hint(control, canvas, crop, extent, self._annotators)
+                return hint.astype(np.float32) / 255.0
 
             try:
                 active.append(self._active(control, (control.key, canvas, crop, extent), make))
