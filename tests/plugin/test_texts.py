@@ -15,9 +15,11 @@ from nijimi import texts
 from nijimi.contents import Contents
 from nijimi.model.actions import ACTIONS
 from nijimi.model.controls import KINDS, Controls
+from nijimi.model.set_up_choice import Known
 from nijimi.qt import QtWidgets
 from nijimi.texts import languages, told, tr
 from nijimi.ui.control_rows import ControlRows
+from nijimi.ui.set_up_guide import SetUpGuide
 
 from .flow_world import Canvas
 
@@ -149,6 +151,35 @@ def test_no_text_is_cut_at_the_width_of_a_narrow_docker(
             needed = widget.fontMetrics().horizontalAdvance(widget.text())
             assert widget.width() >= needed, f"{widget.text()!r} is cut"
     panel.hide()
+
+
+@pytest.mark.parametrize("page", range(4))
+def test_the_guide_speaks_the_language_and_cuts_nothing(
+    application: Any, language: str, page: int
+) -> None:
+    guide = SetUpGuide(Known(backend="/x/python", can_install=True, home="/x"))
+    guide.where.show_room(10 * 2**30, 4 * 2**30)
+    guide.where.show_python("", "")
+    guide.setStartId(page)
+    guide.show()
+    application.processEvents()
+    shown = guide.currentPage()
+    texts_seen = [shown.title(), shown.subTitle()]
+    for widget in guide.findChildren(QtWidgets.QWidget):
+        if not widget.isVisible() or not isinstance(
+            widget, (QtWidgets.QAbstractButton, QtWidgets.QLabel)
+        ):
+            continue
+        text = widget.text().replace("&", "")
+        texts_seen.append(text)
+        if text and not getattr(widget, "wordWrap", lambda: False)():
+            needed = widget.fontMetrics().horizontalAdvance(text)
+            assert widget.width() >= needed, f"{text!r} is cut"
+    guide.hide()
+    guide.deleteLater()
+    if language == "ja":
+        left = {text for text in texts_seen if text and not text.startswith(("/x", "<"))}
+        assert [text for text in left if not re.search("[\u3040-\u30ff\u4e00-\u9fff]", text)] == []
 
 
 def test_an_unknown_language_is_english(monkeypatch: pytest.MonkeyPatch) -> None:
