@@ -27,7 +27,7 @@ class SetUpGuide(QtWidgets.QWizard):
         self.setOption(QtWidgets.QWizard.WizardOption.NoBackButtonOnStartPage, True)
         buttons = QtWidgets.QWizard.WizardButton
         for button, text in (
-            (buttons.BackButton, "Back"), (buttons.NextButton, "Next"),
+            (buttons.BackButton, "Back"), (buttons.NextButton, "Continue"),
             (buttons.FinishButton, "Finish"), (buttons.CancelButton, "Cancel"),
         ):  # fmt: skip
             self.setButtonText(button, tr(text))
