@@ -88,6 +88,7 @@ class Flow(QtCore.QObject):
         self._first_revision_of_document = 0
         self._accepted: RenderParams | None = None
         room.overlay.on_paint = self._painted
+        room.paired_steps.listeners += [self._chosen.relink, controls.relink]
         room.watcher.changed.connect(self._canvas_changed)
         room.watcher.document_changed.connect(self._document_changed)
         connection.opened.connect(self._send_everything)
@@ -155,8 +156,7 @@ class Flow(QtCore.QObject):
     def apply_result(self, result_id: int, how: str = APPLY_NEW) -> None:
         """Put one of them into a layer of its own."""
         self._live_state.forget("apply")
-        result = self.generator.results.get(result_id)
-        if result is not None:
+        if (result := self.generator.results.get(result_id)) is not None:
             self._presenter.apply(result.picture, result.params.prompt, how=how)
 
     # Generating ----------------------------------------------------------------------------

@@ -71,6 +71,7 @@ class SetUp(QtCore.QObject):
                 remote_url=f"wss://{remote.host}:{remote.port}/nijimi" if remote else "",
                 token_file=remote.token_file if remote else "",
                 models_folder=config.models_from[0] if config.models_from else "",
+                memory_gib=config.model_memory_gib,
             ),
             self._window(),
         )
@@ -165,7 +166,9 @@ class SetUp(QtCore.QObject):
         folder = self.guide.models.folder
         before = read_config()
         folders = [folder, *before.models_from[1:]] if folder else list(before.models_from)
-        if tuple(folders) != before.models_from and not self._change(models_from=folders):
+        memory = self.guide.models.memory_gib
+        is_other = (tuple(folders), memory) != (before.models_from, before.model_memory_gib)
+        if is_other and not self._change(models_from=folders, model_memory_gib=memory):
             return
         wanted: Fetchable | None = self.guide.models.wanted
         self._fetch([*wanted.wants, wanted.name] if wanted is not None else [])

@@ -112,3 +112,22 @@ def open_picture(path):
     Krita.instance().activeWindow().addView(document)
     yield 500
     return [document.width(), document.height()]
+
+
+def add_clone(name, of):
+    """A clone of a layer above it, as Krita's layer menu makes one."""
+    document = Krita.instance().activeDocument()
+    source = document.nodeByName(of)
+    document.rootNode().addChildNode(document.createCloneLayer(name, source), source)
+    document.waitForDone()
+    yield 300
+    return source_of(name)
+
+
+def source_of(name):
+    """The type of that layer, and the id of what it is a clone of."""
+    node = Krita.instance().activeDocument().nodeByName(name)
+    return [
+        node.type(),
+        node.sourceNode().uniqueId().toString() if node.type() == "clonelayer" else "",
+    ]

@@ -118,6 +118,10 @@ def test_a_picture_takes_the_place_of_the_last_one_in_one_step(
     session.inside("action", name="nijimi_apply")
     session.wait_for(lambda: krita.call(_HERE, "place_of", name=_APPLIED) != [])
     (before,) = krita.call(_HERE, "give_looks", name=_APPLIED, new_name="my house")
+    assert krita.call(_HERE, "add_clone", name="clone", of="my house") == [
+        "clonelayer",
+        before["id"],
+    ]
     session.nijimi("wait_until_shown")
     session.nijimi("set_values", live=False)
     flat = session.inside("flattened")
@@ -136,13 +140,18 @@ def test_a_picture_takes_the_place_of_the_last_one_in_one_step(
         assert after[kept] == before[kept], kept
     replaced = session.inside("flattened")
     assert replaced != flat
+    assert krita.call(_HERE, "source_of", name="clone") == ["clonelayer", after["id"]]
 
     for _ in range(2):
         krita.pointer.key("ctrl+z")
         session.wait_for(lambda: krita.call(_HERE, "looks_of", name="my house") == [before])
+        session.inside("wait_for_rest")
+        assert krita.call(_HERE, "source_of", name="clone") == ["clonelayer", before["id"]]
         assert session.inside("flattened") == flat
         krita.pointer.key("ctrl+shift+z")
         session.wait_for(lambda: krita.call(_HERE, "looks_of", name="my house") == [after])
+        session.inside("wait_for_rest")
+        assert krita.call(_HERE, "source_of", name="clone") == ["clonelayer", after["id"]]
         assert session.inside("flattened") == replaced
 
     # A locked layer is the painter's: then the picture becomes one of its own.

@@ -142,6 +142,7 @@ class Canvas:
     applied: list[tuple[str, Bounds]] = field(default_factory=list)
     masked: list[tuple[SelectionMask | None, bool]] = field(default_factory=list)
     replaced: list[str] = field(default_factory=list)
+    listeners: list[Callable[[str, str], None]] = field(default_factory=list)
     removed: set[str] = field(default_factory=set)
     """For each layer with a mask the selection, and whether the picture is of one."""
     span: FrameSpan | None = None
@@ -314,6 +315,7 @@ class Canvas:
             preview_layer=self.preview_layer,
             canvas_image=lambda _: QtGui.QImage(64, 64, QtGui.QImage.Format.Format_RGB32),
             icon=lambda _: QtGui.QIcon(),
+            paired_steps=self,
             journal=None,
         )
 

@@ -7,9 +7,9 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from nijimi.canvas.room import ChangeTakenBack
+from nijimi.canvas.room import ChangeTakenBack, ChosenNode
 from nijimi.model.picture import APPLY_REPLACING
-from nijimi.model.settings import SHOW_LAYER, SHOW_OVERLAY
+from nijimi.model.settings import AREA_LAYER, SHOW_LAYER, SHOW_OVERLAY
 
 from .flow_world import SIZE, World, spin
 
@@ -95,6 +95,19 @@ def test_a_picture_takes_the_place_of_the_newest_that_is_left(world: World) -> N
     world.flow.apply(APPLY_REPLACING)
     assert world.canvas.replaced[-1] == "layer 1, again"
     assert len(world.canvas.applied) == 1
+
+
+def test_what_refers_to_a_replaced_layer_goes_over_to_the_new_one(world: World) -> None:
+    world.controls.add("scribble", "old", "lines")
+    world.controls.add("depth", "other", "far")
+    world.settings.set("area", AREA_LAYER)
+    chosen = world.flow._chosen
+    chosen._masks["A"] = ChosenNode("old", "lines")
+    for gone, there in (("old", "new"), ("new", "old")):
+        for listener in world.canvas.listeners:
+            listener(gone, there)
+        assert [row.node_id for row in world.controls.rows] == [there, "other"]
+        assert chosen._masks["A"] == ChosenNode(there, "lines")
 
 
 def test_a_picture_is_never_applied_to_another_document(application: Any, world: World) -> None:

@@ -132,7 +132,7 @@ def register(make: Contents, actions: Sequence[tuple[str, str, str]]) -> None:
 
 
 def _room() -> CanvasRoom:
-    journal = Journal()
+    journal, steps = Journal(), PairedSteps(Krita.instance())
     return CanvasRoom(
         watcher=CanvasWatcher(),
         capture=Capture(),
@@ -162,7 +162,8 @@ def _room() -> CanvasRoom:
         keep_picture=partial(keep_picture, journal),
         apply_picture=partial(apply_picture, journal),
         apply_masked=partial(apply_masked, journal, Krita.instance()),
-        replace_picture=partial(replace_picture, journal, PairedSteps(Krita.instance())),
+        replace_picture=partial(replace_picture, journal, steps),
+        paired_steps=steps,
         open_picture=documents.open_picture,
         frame_span=frame_span,
         open_frames=open_frames,

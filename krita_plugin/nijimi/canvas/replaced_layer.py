@@ -1,15 +1,15 @@
 """A picture and layers of ours enter; the newest that is left is replaced by one with the picture.
 
 A copy of the layer, with all that the painter gave it, takes its place: its opacity, blending mode,
-masks, colour label, name and place. Krita's scripts cannot write into a layer so that undo knows of
-it, and adding and removing are a step each; so both steps are taken together when the painter
-undoes or redoes one of them.
+masks, colour label, name, clones and place. Krita's scripts cannot write into a layer so that undo
+knows of it, and adding and removing are a step each; so both steps are taken together when the
+painter undoes or redoes one of them.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from nijimi_protocol.geometry import Bounds, Extent
@@ -18,7 +18,7 @@ from ..qt import QtCore, is_deleted
 from .document import SRGB, document_id
 from .journal import Journal
 from .layers import add_layer, write_picture
-from .nodes import find_node
+from .nodes import find_node, nodes_below
 from .room import SelectionMask
 
 __all__ = ["PairedSteps", "replace_picture"]
@@ -28,17 +28,25 @@ _ACTIONS = ("edit_undo", "edit_redo")
 
 
 class PairedSteps:
-    """Undo and redo never stop between the two steps of a replacement."""
+    """Undo and redo never stop between the two steps of a replacement, and what refers to the one
+    layer goes over to the other, to and fro."""
 
     def __init__(self, app: Any) -> None:
         """``app``: Krita."""
+        self.listeners: list[Callable[[str, str], None]] = []
+        """They hear which layer is gone, and which one stands for it now."""
         self._app = app
         self._pairs: deque[tuple[str, str]] = deque(maxlen=_KEPT)
+        self._there: dict[tuple[str, str], str] = {}
+        """Which of both was there when somebody last looked."""
         self._heard: list[Any] = []
 
-    def note(self, before_id: str, after_id: str) -> None:
-        """The layer ``after_id`` was added, then ``before_id`` was removed."""
+    def note(self, document: Any, before_id: str, after_id: str) -> None:
+        """The layer ``after_id`` was added, and ``before_id`` is about to be removed."""
         self._pairs.append((before_id, after_id))
+        self._there = {pair: self._there.get(pair, "") for pair in self._pairs}
+        self._there[before_id, after_id] = after_id
+        self._swap(document, before_id, after_id)
         self._heard = [action for action in self._heard if not is_deleted(action)]
         for name in _ACTIONS:
             # Each of Krita's windows has its own.
@@ -53,11 +61,26 @@ class PairedSteps:
         if document is None or document.rootNode() is None:
             return
         document.waitForDone()
-        if any(
-            find_node(document, before) is not None and find_node(document, after) is not None
-            for before, after in self._pairs
-        ):
+        there = {node.uniqueId().toString() for node in nodes_below(document.rootNode())}
+        if any(pair <= there for pair in map(set, self._pairs)):
+            # Its own signal brings us here again.
             action.trigger()
+            return
+        for pair in self._pairs:
+            here = next((each for each in pair if each in there), None)
+            if here is not None and self._there.get(pair) != here:
+                self._swap(document, pair[here == pair[0]], here)
+                self._there[pair] = here
+
+    def _swap(self, document: Any, gone_id: str, there_id: str) -> None:
+        """Clones of the one become clones of the other; whoever listens is told."""
+        there = find_node(document, there_id)
+        for node in list(nodes_below(document.rootNode())):
+            source = node.sourceNode() if node.type() == "clonelayer" else None
+            if source is not None and source.uniqueId().toString() == gone_id:
+                node.setSourceNode(there)
+        for listener in self.listeners:
+            listener(gone_id, there_id)
 
 
 def replace_picture(
@@ -87,10 +110,12 @@ def replace_picture(
         write_picture(after, pixels, extent, area, selection)
         add_layer(after, before.parentNode(), before)
         change.undo_by(after.remove)
+        ids = before.uniqueId().toString(), after.uniqueId().toString()
+        # First: Krita makes plain layers of clones whose source is removed.
+        steps.note(document, *ids)
         if not before.remove():
             raise RuntimeError(f"Krita did not remove the layer {before.name()!r}")
-        steps.note(before.uniqueId().toString(), after.uniqueId().toString())
-    return str(after.uniqueId().toString())
+    return ids[1]
 
 
 def _may_replace(layer: Any) -> bool:

@@ -96,6 +96,7 @@ class CanvasRoom:
     apply_picture: Callable[..., str]
     apply_masked: Callable[..., str]
     replace_picture: Callable[..., str | None]
+    paired_steps: Any
     open_picture: Callable[[bytes, Extent, str], None]
     frame_span: Callable[[Any], FrameSpan | None]
     open_frames: Callable[[Any, Collection[str]], Any | None]

@@ -31,6 +31,13 @@ class ChosenLayers:
     def choose_context(self, document: Any) -> None:
         self._choose(self._contexts, document)
 
+    def relink(self, gone_id: str, there_id: str) -> None:
+        """One layer stands for another now."""
+        for kept in (self._masks, self._contexts):
+            for document, node in kept.items():
+                if node.id == gone_id:
+                    kept[document] = node._replace(id=there_id)
+
     def mask_name(self, document: Any) -> str:
         """The name of the layer that is the mask, "" where none is chosen."""
         return self._name(self._masks, document)

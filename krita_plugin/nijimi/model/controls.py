@@ -95,6 +95,15 @@ class Controls(QtCore.QObject):
             tuple(replace(row, **values) if row.id == row_id else row for row in self.rows)
         )
 
+    def relink(self, gone_id: str, there_id: str) -> None:
+        """One layer stands for another now."""
+        self.set_rows(
+            tuple(
+                replace(row, node_id=there_id) if row.node_id == gone_id else row
+                for row in self.rows
+            )
+        )
+
     def move(self, row_id: str, by: int) -> None:
         """So many places down, or up; at the ends it stays."""
         rows = list(self.rows)

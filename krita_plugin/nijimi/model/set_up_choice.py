@@ -28,6 +28,7 @@ class Known:
     remote_url: str = ""
     token_file: str = ""
     models_folder: str = ""
+    memory_gib: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

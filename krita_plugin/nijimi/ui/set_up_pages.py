@@ -12,6 +12,7 @@ from .form_parts import PathField, wrapped_text
 __all__ = ["ModelPage", "PicturePage", "WorkPage"]
 
 _SHOWN_PX = 256
+_MOST_GIB = 512
 
 
 class WorkPage(QtWidgets.QWizardPage):
@@ -115,6 +116,22 @@ class ModelPage(QtWidgets.QWizardPage):
             row.setContentsMargins(indent, 0, 0, 0)
             row.addWidget(widget)
             layout.addLayout(row)
+        self._memory_before = known.memory_gib
+        self._memory = QtWidgets.QSpinBox()
+        self._memory.setObjectName("nijimi_set_up_memory")
+        self._memory.setRange(0, _MOST_GIB)
+        self._memory.setSuffix(" GiB")
+        self._memory.setSpecialValueText(tr("All there is"))
+        self._memory.setValue(round(known.memory_gib or 0))
+        self._memory.setToolTip(
+            tr("With less, pictures of large models take longer; other programs keep their room.")
+        )
+        row = QtWidgets.QHBoxLayout()
+        row.addWidget(QtWidgets.QLabel(tr("Memory for a model")))
+        row.addWidget(self._memory)
+        row.addStretch(1)
+        layout.addSpacing(8)
+        layout.addLayout(row)
         layout.addStretch(1)
         for button in (self._own, self._mine, self._fetch):
             button.toggled.connect(lambda _: self._follow())
@@ -125,6 +142,14 @@ class ModelPage(QtWidgets.QWizardPage):
     def folder(self) -> str:
         """The folder of models that is wanted, or ""."""
         return str(self._folder.text) if self._mine.isChecked() else ""
+
+    @property
+    def memory_gib(self) -> float | None:
+        """What a model's networks may take; None for all there is."""
+        # A part of a GiB that somebody wrote by hand stays, unless the field is touched.
+        if self._memory.value() == round(self._memory_before or 0):
+            return self._memory_before
+        return float(self._memory.value()) or None
 
     @property
     def wanted(self) -> Fetchable | None:
