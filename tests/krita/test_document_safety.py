@@ -24,11 +24,11 @@ def test_a_fault_in_the_middle_of_apply_leaves_the_document_as_it_was(session: S
     session.stroke()
     session.nijimi("wait_until_shown")
     before = _inside(session, "everything")
-    _inside(session, "break_function", module="layers", name="_write", after=0)
+    _inside(session, "break_function", module="layers", name="write_picture", after=0)
     try:
         problem = _inside(session, "apply_now")
     finally:
-        _inside(session, "mend_function", module="layers", name="_write")
+        _inside(session, "mend_function", module="layers", name="write_picture")
     assert "The document is as it was." in problem
     assert _inside(session, "everything") == before
     assert _inside(session, "entries")[-1] == ["add a layer with a picture", "taken back"]
