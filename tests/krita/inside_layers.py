@@ -125,9 +125,7 @@ def add_clone(name, of):
 
 
 def source_of(name):
-    """The type of that layer, and the id of what it is a clone of."""
+    """The id of what that layer is a clone of; None where this Krita does not tell."""
     node = Krita.instance().activeDocument().nodeByName(name)
-    return [
-        node.type(),
-        node.sourceNode().uniqueId().toString() if node.type() == "clonelayer" else "",
-    ]
+    assert node.type() == "clonelayer"
+    return node.sourceNode().uniqueId().toString() if hasattr(node, "sourceNode") else None

@@ -118,10 +118,6 @@ def test_a_picture_takes_the_place_of_the_last_one_in_one_step(
     session.inside("action", name="nijimi_apply")
     session.wait_for(lambda: krita.call(_HERE, "place_of", name=_APPLIED) != [])
     (before,) = krita.call(_HERE, "give_looks", name=_APPLIED, new_name="my house")
-    assert krita.call(_HERE, "add_clone", name="clone", of="my house") == [
-        "clonelayer",
-        before["id"],
-    ]
     session.nijimi("wait_until_shown")
     session.nijimi("set_values", live=False)
     flat = session.inside("flattened")
@@ -140,18 +136,15 @@ def test_a_picture_takes_the_place_of_the_last_one_in_one_step(
         assert after[kept] == before[kept], kept
     replaced = session.inside("flattened")
     assert replaced != flat
-    assert krita.call(_HERE, "source_of", name="clone") == ["clonelayer", after["id"]]
 
     for _ in range(2):
         krita.pointer.key("ctrl+z")
         session.wait_for(lambda: krita.call(_HERE, "looks_of", name="my house") == [before])
         session.inside("wait_for_rest")
-        assert krita.call(_HERE, "source_of", name="clone") == ["clonelayer", before["id"]]
         assert session.inside("flattened") == flat
         krita.pointer.key("ctrl+shift+z")
         session.wait_for(lambda: krita.call(_HERE, "looks_of", name="my house") == [after])
         session.inside("wait_for_rest")
-        assert krita.call(_HERE, "source_of", name="clone") == ["clonelayer", after["id"]]
         assert session.inside("flattened") == replaced
 
     # A locked layer is the painter's: then the picture becomes one of its own.
@@ -159,3 +152,26 @@ def test_a_picture_takes_the_place_of_the_last_one_in_one_step(
     session.inside("action", name="nijimi_apply_replacing")
     session.wait_for(lambda: krita.call(_HERE, "place_of", name=_APPLIED) != [])
     assert krita.call(_HERE, "looks_of", name="my house")[0]["id"] == after["id"]
+
+
+def test_a_layer_whose_clones_might_lose_it_stays(session: Session) -> None:
+    """Krita 5.1 does not tell what a clone is a clone of; a newer one lets it go over."""
+    krita = session.krita
+    session.go_live()
+    session.inside("action", name="nijimi_apply")
+    session.wait_for(lambda: krita.call(_HERE, "place_of", name=_APPLIED) != [])
+    (before,) = krita.call(_HERE, "give_looks", name=_APPLIED, new_name="my house")
+    source = krita.call(_HERE, "add_clone", name="clone", of="my house")
+    session.nijimi("wait_until_shown")
+    session.nijimi("set_values", live=False)
+    session.inside("action", name="nijimi_apply_replacing")
+    if source is None:
+        session.wait_for(lambda: krita.call(_HERE, "place_of", name=_APPLIED) != [])
+        assert krita.call(_HERE, "looks_of", name="my house") == [before]
+        return
+    session.wait_for(lambda: krita.call(_HERE, "looks_of", name="my house")[0] != before)
+    (after,) = krita.call(_HERE, "looks_of", name="my house")
+    assert krita.call(_HERE, "source_of", name="clone") == after["id"]
+    krita.pointer.key("ctrl+z")
+    session.wait_for(lambda: krita.call(_HERE, "looks_of", name="my house") == [before])
+    assert krita.call(_HERE, "source_of", name="clone") == before["id"]

@@ -75,10 +75,10 @@ class PairedSteps:
     def _swap(self, document: Any, gone_id: str, there_id: str) -> None:
         """Clones of the one become clones of the other; whoever listens is told."""
         there = find_node(document, there_id)
-        for node in list(nodes_below(document.rootNode())):
-            source = node.sourceNode() if node.type() == "clonelayer" else None
+        for clone in _clones(document):
+            source = clone.sourceNode() if _tells_source(clone) else None
             if source is not None and source.uniqueId().toString() == gone_id:
-                node.setSourceNode(there)
+                clone.setSourceNode(there)
         for listener in self.listeners:
             listener(gone_id, there_id)
 
@@ -94,9 +94,13 @@ def replace_picture(
     selection: SelectionMask | None = None,
 ) -> str | None:
     """The id of the layer that took the place of the first one of ``layer_ids`` that is left; None
-    where none is, or where the painter has locked it or made another thing of it. At rest only."""
+    where none is, where the painter has locked it or made another thing of it, and where clones
+    could lose it. At rest only."""
     before = next((n for each in layer_ids if (n := find_node(document, each)) is not None), None)
     if before is None or not _may_replace(before):
+        return None
+    if not all(map(_tells_source, _clones(document))):
+        # Krita 5.1 does not say what they are clones of: they might be left without their source.
         return None
     with journal.change(document_id(document), "replace a layer with a picture") as change:
         after = before.duplicate()
@@ -116,6 +120,14 @@ def replace_picture(
         if not before.remove():
             raise RuntimeError(f"Krita did not remove the layer {before.name()!r}")
     return ids[1]
+
+
+def _clones(document: Any) -> list[Any]:
+    return [node for node in nodes_below(document.rootNode()) if node.type() == "clonelayer"]
+
+
+def _tells_source(clone: Any) -> bool:
+    return hasattr(clone, "sourceNode") and hasattr(clone, "setSourceNode")
 
 
 def _may_replace(layer: Any) -> bool:
