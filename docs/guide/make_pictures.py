@@ -86,9 +86,6 @@ class Guide:
         time.sleep(0.8)
         self.keep("compare")
         self.do(_GENERATE, "close_preview")
-        self.do(_INSIDE, "action", name="nijimi_set_up")
-        time.sleep(2.0)
-        self.keep("set_up")
 
     def _wait(self, name: str, count: int) -> None:
         end = time.monotonic() + 120

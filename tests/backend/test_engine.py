@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
+from nijimi_backend.engine import frozen as frozen_module
 from nijimi_backend.engine.denoiser import UNetWithExtras
 from nijimi_backend.engine.engine import Engine, open_engine
 from nijimi_backend.engine.frozen import frozen
@@ -196,3 +198,21 @@ def test_a_file_that_is_overwritten_while_its_model_is_loaded_harms_nobody(tmp_p
             file.truncate(0)
     engine.render(_request(prompt="new words, so that every network runs", version=2))
     assert np.array_equal(engine.render(_request(prompt="a boat", version=3)).pixels, before)
+
+
+@pytest.mark.parametrize(("limit", "renders"), [(10**9, 1), (0, 0)])
+def test_only_what_gains_by_it_is_warmed_up(
+    models_dir: Path, monkeypatch: pytest.MonkeyPatch, limit: int, renders: int
+) -> None:
+    """A large network on a CPU would only make the painter wait twice for the first frame."""
+    monkeypatch.setattr(frozen_module, "MAX_FROZEN_PARAMETERS", limit)
+    rendered: list[object] = []
+    real = Engine.render
+
+    def render(self: Engine, *what: Any, **more: Any) -> Any:
+        rendered.append(what)
+        return real(self, *what, **more)
+
+    monkeypatch.setattr(Engine, "render", render)
+    open_engine("tiny", models_dir, "cpu")
+    assert len(rendered) == renders

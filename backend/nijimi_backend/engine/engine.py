@@ -30,6 +30,7 @@ from .clock import StageClock
 from .control.residuals import ControlRoom, Steering
 from .denoiser import Denoiser, Start
 from .flow.family import flow_family
+from .frozen import warms_up
 from .inpaint.compose import compose, join_layers
 from .inpaint.fill import fill_selection
 from .inpaint.plan import InpaintPlan, make_plan
@@ -123,11 +124,10 @@ class Engine:
             return None
 
     def warm_up(self) -> None:
-        """Render once unseen, so that the first frame costs what the others do."""
-        side = self.model.native_px
-        extent = Extent(side, side)
-        params = RenderParams(mode=RenderMode.TXT2IMG, num_inference_steps=1, strength=1.0)
-        self.render(FrameRequest(params=params, extent=extent))
+        """Render once unseen, where the first frame would cost more than the others do."""
+        if warms_up(self._bundle.unet, on_gpu=self._bundle.device.is_cuda):
+            params = RenderParams(mode=RenderMode.TXT2IMG, num_inference_steps=1, strength=1.0)
+            self.render(FrameRequest(params=params, extent=self.model.native_extent))
 
     def _render(
         self,

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
+from nijimi_protocol.geometry import Extent
+
 from .recognise import Recognised, text_width_family
 
 __all__ = [
@@ -84,6 +86,10 @@ class ModelInfo:
     size_bytes: int = 0
     beside: tuple[tuple[str, Path], ...] = ()
     """Parts that the file does not hold, where they lie in files of their own, by name."""
+
+    @property
+    def native_extent(self) -> Extent:
+        return Extent(self.native_px, self.native_px)
 
     def missing_files(self) -> list[str]:
         """Parts that a complete model has and this one lacks."""
