@@ -20,8 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from .link.backend_setup import BackendSetup, backend_source
-from .link.doctor_run import other_command
-from .link.program import Program, part_of
+from .link.program import Program, other_command, part_of
 from .link.pythons import PythonSearch, python_commands
 from .model.config import change_config, read_config
 from .model.set_up_choice import Fetchable, Known, fetchables, own_home

@@ -11,17 +11,31 @@ except ImportError:
     from PyQt6.QtWidgets import QApplication, QDockWidget, QLabel, QPushButton, QWidget
 
 
-def cut_texts():
+def cut_texts(of_guide=False):
     """Texts of buttons and labels that are wider than what shows them."""
     return [
         widget.text()
-        for widget in contents().panel.findChildren(QWidget)
+        for widget in (contents().set_up.guide if of_guide else contents().panel).findChildren(
+            QWidget
+        )
         if isinstance(widget, (QPushButton, QLabel))
         and widget.isVisible()
         and widget.text()
         and not (isinstance(widget, QLabel) and widget.wordWrap())
         and widget.width() < widget.fontMetrics().horizontalAdvance(widget.text())
     ]
+
+
+def guide_title():
+    """Of the set-up's page in front; "" while there is none."""
+    guide = contents().set_up.guide
+    return guide.currentPage().title() if guide is not None and guide.isVisible() else ""
+
+
+def close_guide():
+    contents().set_up.guide.reject()
+    yield 100
+    return contents().set_up.guide is None
 
 
 def button_texts():

@@ -78,6 +78,12 @@ def test_the_docker_is_whole_in_every_language_theme_and_scale(
         painter.wait_for(lambda: "Custom" not in painter.look("cut_texts"))
         painter.step("screenshot", path=str(tmp_path / name))
         assert painter.look("cut_texts") == []
+        painter.inside("action", name="nijimi_set_up")
+        painter.wait_for(lambda: painter.look("guide_title") != "")
+        assert ("画像をどこで" in painter.look("guide_title")) == (language == "ja")
+        painter.step("screenshot", path=str(tmp_path / f"guide-{name}"))
+        assert painter.look("cut_texts", of_guide=True) == []
+        assert painter.look("close_guide")
         assert painter.look("scale") == scale
         assert ("ライブ" in painter.look("button_texts")) == (language == "ja")
         background, text = painter.look("palette")

@@ -11,18 +11,9 @@ from typing import Any
 
 from ..qt import QtCore, Signal
 from ..texts import tr
-from .program import NOT_STARTED, Program
+from .program import NOT_STARTED, Program, other_command
 
-__all__ = ["DoctorRun", "other_command"]
-
-_SERVE = "serve"
-
-
-def other_command(serving: Sequence[str], *words: str) -> list[str]:
-    """What starts another command of the backend that ``serving`` starts; [] where none is."""
-    if _SERVE not in serving:
-        return []
-    return [*serving[: list(serving).index(_SERVE)], *words]
+__all__ = ["DoctorRun"]
 
 
 class DoctorRun(QtCore.QObject):

@@ -16,10 +16,11 @@ from typing import Any
 from ..qt import QtCore, Signal
 from .backend_process import clean_environment
 
-__all__ = ["NOT_STARTED", "Program", "part_of"]
+__all__ = ["NOT_STARTED", "Program", "other_command", "part_of"]
 
 NOT_STARTED = -1
 _PATIENCE_MS = 1500
+_SERVE = "serve"
 _PROGRESS = re.compile(r"^Progress (\d+) of (\d+)$")
 
 
@@ -29,6 +30,13 @@ def part_of(line: str) -> tuple[int, int] | None:
     if found is None or int(found[2]) == 0:
         return None
     return int(found[1]), int(found[2])
+
+
+def other_command(serving: Sequence[str], *words: str) -> list[str]:
+    """What starts another command of the backend that ``serving`` starts; [] where none is."""
+    if _SERVE not in serving:
+        return []
+    return [*serving[: list(serving).index(_SERVE)], *words]
 
 
 class Program(QtCore.QObject):

@@ -18,8 +18,7 @@ from nijimi_protocol.openpose import openpose_people
 from nijimi_protocol.pose import Person
 
 from ..canvas.room import CanvasRoom
-from ..link.doctor_run import other_command
-from ..link.program import NOT_STARTED, Program
+from ..link.program import NOT_STARTED, Program, other_command
 from ..model.config import read_config
 from ..qt import QtCore, QtGui, Signal
 from ..texts import told, tr
