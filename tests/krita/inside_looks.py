@@ -13,16 +13,16 @@ except ImportError:
 
 def cut_texts(of_guide=False):
     """Texts of buttons and labels that are wider than what shows them."""
+    shown = contents().set_up.guide if of_guide else contents().panel
     return [
         widget.text()
-        for widget in (contents().set_up.guide if of_guide else contents().panel).findChildren(
-            QWidget
-        )
+        for widget in shown.findChildren(QWidget)
         if isinstance(widget, (QPushButton, QLabel))
         and widget.isVisible()
         and widget.text()
         and not (isinstance(widget, QLabel) and widget.wordWrap())
-        and widget.width() < widget.fontMetrics().horizontalAdvance(widget.text())
+        # What marks a key is not shown as a letter.
+        and widget.width() < widget.fontMetrics().horizontalAdvance(widget.text().replace("&", ""))
     ]
 
 

@@ -36,7 +36,7 @@ class Session:
 
     def reset(self) -> None:
         self.nijimi("set_values", live=False, show_on_canvas="overlay", model="", prompt="")
-        self.nijimi("set_values", negative_prompt="", strength=0.6, num_inference_steps=1)
+        self.nijimi("set_values", negative_prompt="", strength=0.6, num_inference_steps=1, seed=1)
         self.nijimi("set_values", area="selection", inpaint_mode="auto")
         self.nijimi("set_values", inpaint_context_layer=False)
         self.step("close_documents")
