@@ -36,6 +36,7 @@ class WherePage(QtWidgets.QWizardPage):
         self._as_is = self._radio("as_is", tr("By the backend that is installed"), layout)
         self._as_is_path = wrapped_text("nijimi_set_up_as_is_path", is_small=True)
         self._as_is_path.setText(known.backend)
+        self._as_is_path.setIndent(22)
         layout.addWidget(self._as_is_path)
         self._as_is.setVisible(bool(known.backend))
         self._as_is_path.setVisible(bool(known.backend))
