@@ -20,13 +20,13 @@ _STEPS, NIJIMI_STEPS = DRIVER_DIR / "steps.py", DRIVER_DIR / "nijimi_steps.py"
 
 
 @contextmanager
-def krita_with_docker() -> Generator[KritaProcess, None, None]:
+def krita_with_docker(device: str = "auto") -> Generator[KritaProcess, None, None]:
     """On a screen of its own, with the docker shown."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         archive = folder / "nijimi.zip"
         build_archive(archive)
-        profile = plugin_profile(folder / "profile", archive, Path(sys.executable), device="auto")
+        profile = plugin_profile(folder / "profile", archive, Path(sys.executable), device=device)
         with VirtualScreen() as screen, KritaProcess(profile, screen.display) as krita:
             krita.call(_STEPS, "fill_screen")
             krita.call(NIJIMI_STEPS, "show_docker")

@@ -18,12 +18,11 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 sys.path[:0] = [str(ROOT / "installer"), str(ROOT)]
 
-from nijimi_backend.plugin_archive import build_archive  # noqa: E402
 from nijimi_installer.demo import CANVAS_PX, DEMO_VALUES, paint_sketch  # noqa: E402
 from nijimi_installer.desktop.krita_process import DRIVER_DIR, KritaProcess  # noqa: E402
-from nijimi_installer.desktop.plugin_profile import plugin_profile  # noqa: E402
-from nijimi_installer.desktop.xvfb import VirtualScreen  # noqa: E402
 from nijimi_installer.sketch import sketch_strokes  # noqa: E402
+
+from benchmarks.painting import krita_with_docker  # noqa: E402
 
 _STEPS = DRIVER_DIR / "steps.py"
 _NIJIMI = DRIVER_DIR / "nijimi_steps.py"
@@ -59,9 +58,7 @@ class Guide:
         sys.stdout.write(f"{name}.jpg\n")
 
     def play(self) -> None:
-        self.do(_STEPS, "fill_screen")
         self.do(_STEPS, "new_document", width=CANVAS_PX, height=CANVAS_PX)
-        self.do(_NIJIMI, "show_docker")
         self.do(_NIJIMI, "set_values", **DEMO_VALUES)
         self.do(_NIJIMI, "wait_until_ready", timeout_s=120)
         paint_sketch(self._krita, sketch_strokes())
@@ -96,14 +93,9 @@ class Guide:
 
 
 def main() -> None:
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        archive = folder / "nijimi.zip"
-        build_archive(archive)
-        profile = plugin_profile(folder / "profile", archive, Path(sys.executable), device="cpu")
-        with VirtualScreen() as screen, KritaProcess(profile, screen.display) as krita:
-            Guide(krita, folder).play()
-            krita.quit()
+    with krita_with_docker("cpu") as krita, tempfile.TemporaryDirectory() as name:
+        Guide(krita, Path(name)).play()
+        krita.quit()
 
 
 if __name__ == "__main__":

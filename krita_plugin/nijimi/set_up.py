@@ -19,6 +19,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from .link.backend_process import own_sentence
 from .link.backend_setup import BackendSetup, backend_source
 from .link.program import Program, other_command, part_of
 from .link.pythons import PythonSearch, python_commands
@@ -179,7 +180,7 @@ class SetUp(QtCore.QObject):
         name, *rest = names
         title = tr("Downloading {name}", name=name)
         self.guide.picture.show_progress(title, None)
-        program = self._program("models", "fetch", name, *self._options("--models-dir"))
+        program = self._program("models", "fetch", name, *read_config().folder_options)
         program.complained.connect(lambda line: self._hear(title, line, 0.8))
         program.ended.connect(
             lambda status: self._fetch(rest) if status == 0 else self._tell_failure()
@@ -194,7 +195,7 @@ class SetUp(QtCore.QObject):
         self._begun_s = time.monotonic()
         program = self._program(
             "render", "--prompt", _WORDS, "--device", self._device(), "--model", self._model(),
-            *self._options(), "-o", picture,
+            *read_config().folder_options, "-o", picture,
         )  # fmt: skip
         program.complained.connect(lambda line: self._hear(title, line, 1.0))
         program.ended.connect(lambda status: self._painted(status, picture))
@@ -214,13 +215,6 @@ class SetUp(QtCore.QObject):
         command = read_config().backend_command
         place = command.index("--device") + 1 if "--device" in command else len(command)
         return command[place] if place < len(command) else "auto"
-
-    def _options(self, *only: str) -> list[str]:
-        """The folders that a backend would be started with."""
-        options = read_config().backend_options
-        wanted = only or ("--models-dir", "--models-from")
-        pairs = zip(options[::2], options[1::2], strict=True)
-        return [word for name, value in pairs if name in wanted for word in (name, value)]
 
     # Programs ------------------------------------------------------------------------------
 
@@ -251,8 +245,7 @@ class SetUp(QtCore.QObject):
 
     def _tell_failure(self) -> None:
         """The backend's own sentence, or the last that it said."""
-        said = [line.removeprefix("nijimi: ") for line in self._errors if "nijimi: " in line]
-        last = (said or self._errors or [""])[-1]
+        last = own_sentence(self._errors) or (self._errors or [""])[-1]
         self.guide.picture.show_failure(
             tr("That did not work."), last or tr("The backend's doctor knows more: see Report.")
         )

@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 
-__all__ = ["MAX_FROZEN_PARAMETERS", "frozen", "is_large", "warms_up"]
+__all__ = ["MAX_FROZEN_PARAMETERS", "frozen", "warms_up"]
 
 log = logging.getLogger(__name__)
 
@@ -30,7 +30,7 @@ def frozen(network: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> Callab
     ``network`` takes tensors and gives a tensor or a tuple of them.
     """
     first = inputs[0]
-    if is_large(network) or first.device.type != "cpu" or first.dtype != torch.float32:
+    if _is_large(network) or first.device.type != "cpu" or first.dtype != torch.float32:
         return network
     try:
         # Inference tensors cannot be traced: the examples are copied outside of that mode.
@@ -55,7 +55,7 @@ def frozen(network: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> Callab
     return packed
 
 
-def is_large(network: Any) -> bool:
+def _is_large(network: Any) -> bool:
     """Whether holding its weights twice would cost too much."""
     return sum(p.numel() for p in network.parameters()) > MAX_FROZEN_PARAMETERS
 
@@ -64,7 +64,7 @@ def warms_up(network: Any, *, on_gpu: bool) -> bool:
     """Whether its first call costs more than the later ones: on a GPU kernels are chosen then, on a
     CPU a small network is packed. A large one there is not: SD1.5's first frame took 27.8 s on a
     slow machine and the second one 29.3, so that a frame unseen would only be waited for."""
-    return on_gpu or not is_large(network)
+    return on_gpu or not _is_large(network)
 
 
 def _forget_traces() -> None:

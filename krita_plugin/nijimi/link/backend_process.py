@@ -12,14 +12,16 @@ from __future__ import annotations
 
 import json
 import secrets
+from collections.abc import Sequence
 from typing import Any
 
 from ..qt import QtCore, Signal
 from ..texts import tr
 
-__all__ = ["BackendProcess", "clean_environment"]
+__all__ = ["BackendProcess", "clean_environment", "own_sentence"]
 
 _LOG_LINES = 40
+_SAYS = "nijimi: "
 _LEAKY = ("PYTHON", "VIRTUAL_ENV", "LD_LIBRARY_PATH", "LD_PRELOAD", "QT_", "QML")
 """Krita's own surroundings, which would confuse another Python (an AppImage sets most)."""
 
@@ -90,15 +92,19 @@ class BackendProcess(QtCore.QObject):
 
     def _finished(self) -> None:
         self._read_log()
-        reason = next(
-            (line for line in reversed(self._log) if line.startswith("nijimi: ")), ""
-        ).removeprefix("nijimi: ")
+        reason = own_sentence(self._log)
         self._end(reason or tr("The backend ended unexpectedly."))
 
     def _end(self, sentence: str) -> None:
         if not self._is_over:
             self._is_over = True
             self.ended.emit(sentence)
+
+
+def own_sentence(lines: Sequence[str]) -> str:
+    """What a command of the backend said last of why it ended, "" where it said nothing."""
+    said = (line for line in reversed(lines) if line.startswith(_SAYS))
+    return next(said, "").removeprefix(_SAYS)
 
 
 def clean_environment() -> Any:

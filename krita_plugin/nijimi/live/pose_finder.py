@@ -18,6 +18,7 @@ from nijimi_protocol.openpose import openpose_people
 from nijimi_protocol.pose import Person
 
 from ..canvas.room import CanvasRoom
+from ..link.backend_process import own_sentence
 from ..link.program import NOT_STARTED, Program, other_command
 from ..model.config import read_config
 from ..qt import QtCore, QtGui, Signal
@@ -101,9 +102,8 @@ class PoseFinder(QtCore.QObject):
             self.found.emit(document, tuple(moved_person(each, area.x, area.y) for each in people))
 
     def _refuse(self, status: int) -> None:
-        said = [line.removeprefix("nijimi: ") for line in self._errors if "nijimi: " in line]
-        if said:
-            self.refused.emit(said[-1], "")
+        if said := own_sentence(self._errors):
+            self.refused.emit(said, "")
         elif status == NOT_STARTED:
             self.refused.emit(
                 tr("Finding people needs a backend on this computer."),

@@ -62,14 +62,19 @@ class Config:
         return [*self.backend_command, *self.backend_options] if self.backend_command else []
 
     @property
-    def backend_options(self) -> list[str]:
-        """What a backend of our own is started with."""
+    def folder_options(self) -> list[str]:
+        """Where any command of the backend finds models."""
         options = ["--models-dir", self.models_dir] if self.models_dir else []
         for folder in self.models_from:
             options += ["--models-from", folder]
-        if self.model_memory_gib is not None:
-            options += ["--model-memory-gib", str(self.model_memory_gib)]
         return options
+
+    @property
+    def backend_options(self) -> list[str]:
+        """What a backend of our own is started with."""
+        if self.model_memory_gib is None:
+            return self.folder_options
+        return [*self.folder_options, "--model-memory-gib", str(self.model_memory_gib)]
 
 
 def user_config_dir() -> Path:

@@ -2,7 +2,7 @@
 
 BlazePose (Bazarevsky et al., arXiv 2006.10204) as MediaPipe publishes it: one network finds people
 as a circle and an upright direction, another one finds 33 landmarks in the turned square around
-each. Weights are files of the models folder (``models/package_files.py``); the interpreter is the
+each. Weights are taken out of a package (``models/package_files.py``); the interpreter is the
 optional package ``ai-edge-litert``. The numbers below are those of MediaPipe's graphs
 ``pose_detection_cpu`` and ``pose_landmark_cpu``.
 
