@@ -71,6 +71,7 @@ def examine(models_dir: Path | None = None, *, render: bool = False) -> list[Fin
         Finding(what="nijimi", value=f"{VERSION}, protocol {PROTOCOL}"),
         _python(),
         *(_package(name) for name in _PACKAGES),
+        _openvino(),
         _device(),
         _disk(),
         *_models(models_dir, render=render),
@@ -92,6 +93,12 @@ def _package(name: str) -> Finding:
         return Finding(what=name, value=importlib.metadata.version(name))
     except importlib.metadata.PackageNotFoundError:
         return Finding(what=name, value="not installed", ok=False, mend=mend)
+
+
+def _openvino() -> Finding:
+    """Without it all works, on a CPU more slowly."""
+    found = _package("openvino")
+    return found if found.ok else Finding(what="openvino", value="not installed (optional)")
 
 
 def _device() -> Finding:

@@ -142,7 +142,26 @@ def test_pip_is_made_to_tell_bytes_where_it_can(
             source, venv=tmp_path / f"v{can_update}", with_gpu=False, tells_bytes=True
         )
         bars = [words[:2] == ("--progress-bar", "raw") for words in calls[1:]]
-        assert bars == [can_update] * 3
+        assert bars == [can_update] * 4
+
+
+@pytest.mark.parametrize("with_gpu", [False, True])
+def test_what_makes_a_cpu_quicker_comes_where_there_is_no_gpu(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, with_gpu: bool
+) -> None:
+    """And without the package beside it that tells others of its use."""
+    calls: list[tuple[str, ...]] = []
+
+    def pip(_python: Path, _root: Path, *words: str, quiet: bool) -> bool:
+        calls.append(words)
+        return "openvino" not in words
+
+    monkeypatch.setattr(environment, "_pip_install", pip)
+    monkeypatch.setattr(environment, "_make_venv", lambda venv: venv.mkdir())
+    monkeypatch.setattr(environment, "is_built_for_cuda", lambda _: with_gpu)
+    monkeypatch.setattr(environment, "_find_people", lambda _python, _pip: None)
+    environment.ensure_environment(source, venv=tmp_path / "venv", with_gpu=with_gpu)
+    assert (("--no-deps", "openvino") in calls) is not with_gpu
 
 
 def test_what_finds_people_may_be_missing(

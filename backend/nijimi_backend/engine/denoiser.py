@@ -17,7 +17,7 @@ from .control.reference import References
 from .control.regional import Regional
 from .control.residuals import Extras, Steering
 from .flow.family import FlowFamily
-from .frozen import frozen
+from .frozen import Pack, frozen
 from .prompt.encode import Conditioning
 from .samplers import Run
 from .sampling import Repaint, guidance_embedding, guided
@@ -120,8 +120,11 @@ class Start:
 class Denoiser:
     """Noises and the network of one model, each kept for as long as it may be needed."""
 
-    def __init__(self, bundle: ModelBundle, family: FlowFamily | None = None) -> None:
+    def __init__(
+        self, bundle: ModelBundle, family: FlowFamily | None = None, pack: Pack = frozen
+    ) -> None:
         self._bundle = bundle
+        self._pack = pack
         self._family = family
         self.noises: StageCache[torch.Tensor] = StageCache(4)
         self._unets: StageCache[Callable[..., Any]] = StageCache(4)
@@ -267,7 +270,7 @@ class Denoiser:
             # A scale of 0 would be traced as no attention at all.
             ones = tuple(torch.ones_like(each) for each in told_pictures[count:])
             examples = (plain, when, embeds, *told_pictures[:count], *ones, *rest)
-            unet = self._unets.get(key, lambda: frozen(network, examples))
+            unet = self._unets.get(key, lambda: self._pack(network, examples))
         return _guided(unet(*inputs).float(), guidance)
 
     def _added(self, told: Conditioning, extent: Extent) -> tuple[torch.Tensor, ...]:

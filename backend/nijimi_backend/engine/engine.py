@@ -30,7 +30,7 @@ from .clock import StageClock
 from .control.residuals import ControlRoom, Steering
 from .denoiser import Denoiser, Start
 from .flow.family import flow_family
-from .frozen import warms_up
+from .frozen import Pack, frozen, warms_up
 from .inpaint.compose import compose, join_layers
 from .inpaint.fill import fill_selection
 from .inpaint.plan import InpaintPlan, make_plan
@@ -55,16 +55,18 @@ _NETWORK_STAGES = ("prompt", "adapters", "control", "encode", "denoise", "decode
 class Engine:
     """One model on one device. Use it from one thread only."""
 
-    def __init__(self, bundle: ModelBundle, library: Library | None = None) -> None:
+    def __init__(
+        self, bundle: ModelBundle, library: Library | None = None, pack: Pack = frozen
+    ) -> None:
         self._bundle = bundle
         self._library = library
         tiny = find_tiny_vae(bundle.info, library)
         self._live_vae = load_tiny_vae(tiny, bundle.device) if tiny is not None else None
         family = flow_family(bundle)
-        self.denoiser = Denoiser(bundle, family)
+        self.denoiser = Denoiser(bundle, family, pack)
         self._planner = Planner(bundle, library, self.denoiser, family)
         self.prompts, self.adapters = self._planner.prompts, self._planner.adapters
-        self.controls = ControlRoom(bundle, library)
+        self.controls = ControlRoom(bundle, library, pack)
         # Two for each region of a selection: what is there, and what an inpaint checkpoint is told.
         self.encodings: StageCache[torch.Tensor] = StageCache(2 * MAX_REGIONS)
         self.regions: StageCache[tuple[Region, ...]] = StageCache(2)
@@ -152,11 +154,9 @@ class Engine:
         assert plan is not None
         latents = self._start(request, canvas, extent, plan.run, clock)
         start = Start(latents=latents, extent=extent, run=plan.run)
+        size = request.extent
         with clock.stage("control"):
-            whole = request.extent
-            steering, failures = self.controls.prepare(
-                request.controls, whole, whole.bounds, extent
-            )
+            steering, failures = self.controls.prepare(request.controls, size, size.bounds, extent)
         pixels = self._denoise(request, start, plan, steering, clock, should_stop, on_step)
         told = (*plan.failures, *failures)
         picture = self._picture(request, pixels, plan.steps, clock, failures=told)
@@ -179,8 +179,7 @@ class Engine:
         with clock.stage("denoise"):
             pixels = upscale(
                 request, network, plan, self._bundle_for(request), self.denoiser, should_stop,
-                on_step,
-                self._on_guess(request),
+                on_step, self._on_guess(request),
             )  # fmt: skip
         if plan is None:
             return self._picture(request, pixels, 0, clock)
@@ -227,8 +226,7 @@ class Engine:
             inpaint = make_plan(canvas, selection, params)
             wish = params.inpaint
             # What is selected rarely changes, and costs more than all the rest.
-            is_of_canvas = inpaint.mode is InpaintMode.EXPAND
-            version = request.canvas_version if is_of_canvas else 0
+            version = request.canvas_version if inpaint.mode is InpaintMode.EXPAND else 0
             regions = self.regions.get(
                 (request.mask_version, inpaint.mode, version, canvas.shape, wish),
                 lambda: make_regions(inpaint.selection, self.model.native_px, wish),
@@ -388,13 +386,15 @@ def open_engine(
     progress: LoadProgress = lambda *_: None,
     library: Library | None = None,
     budget_bytes: int | None = None,
+    pack: Pack = frozen,
 ) -> Engine:
     """Find, load and warm up a model. Raises a ``NijimiError`` that says what is wrong.
 
     ``budget_bytes``: what networks may take of the device's memory; None for all there is.
+    ``pack``: how small networks become functions of one size.
     """
     library = library or open_library(models_dir)
     info = library.find_model(model_name)
-    engine = Engine(load_model(info, choose_device(device, budget_bytes), progress), library)
+    engine = Engine(load_model(info, choose_device(device, budget_bytes), progress), library, pack)
     engine.warm_up()
     return engine

@@ -17,17 +17,25 @@ from typing import Any
 
 import torch
 
-__all__ = ["MAX_FROZEN_PARAMETERS", "frozen", "warms_up"]
+__all__ = ["MAX_FROZEN_PARAMETERS", "Pack", "frozen", "warms_up"]
 
 log = logging.getLogger(__name__)
 
 MAX_FROZEN_PARAMETERS = 100_000_000
 
+Pack = Callable[[torch.nn.Module, tuple[torch.Tensor, ...]], Callable[..., Any]]
+"""How a network becomes a function for inputs of these shapes."""
 
-def frozen(network: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> Callable[..., Any]:
+Then = Callable[[Callable[..., Any], bytes, tuple[torch.Tensor, ...]], Callable[..., Any]]
+
+
+def frozen(
+    network: torch.nn.Module, inputs: tuple[torch.Tensor, ...], then: Then | None = None
+) -> Callable[..., Any]:
     """A traced, frozen copy for inputs of these shapes; the network itself where that cannot be.
 
-    ``network`` takes tensors and gives a tensor or a tuple of them.
+    ``network`` takes tensors and gives a tensor or a tuple of them. ``then`` makes something else
+    of the copy, the saved trace that it came from, and inputs to try it with.
     """
     first = inputs[0]
     if _is_large(network) or first.device.type != "cpu" or first.dtype != torch.float32:
@@ -52,7 +60,7 @@ def frozen(network: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> Callab
     except (RuntimeError, TypeError, ValueError):
         log.warning("%s cannot be frozen; it stays eager", type(network).__name__, exc_info=True)
         return network
-    return packed
+    return packed if then is None else then(packed, saved.getvalue(), examples)
 
 
 def _is_large(network: Any) -> bool:

@@ -31,7 +31,7 @@ from ...models.controls import (
 from ...models.library import Library
 from ...models.reference_files import REFERENCE_KINDS
 from ..cache import StageCache
-from ..frozen import frozen
+from ..frozen import Pack, frozen
 from ..request import REGION, Control
 from .annotators import Annotators
 from .hints import make_hint
@@ -61,8 +61,9 @@ class Extras:
 class _Encoder(torch.nn.Module):
     """A ControlNet whose hint is embedded already; all residuals out, the middle one last."""
 
-    def __init__(self, network: Any) -> None:
+    def __init__(self, network: Any, pack: Pack = frozen) -> None:
         super().__init__()
+        self.pack = pack
         self.embed_hint = network.controlnet_cond_embedding
         self.is_bgr = network.config["controlnet_conditioning_channel_order"] == "bgr"
         # Colours are swapped before the embedding; swapping the embedding would be wrong.
@@ -162,7 +163,7 @@ class Steering:
                 inputs = (latents, timestep, embeds, hint, *each.told, *added)
                 network = each.network
                 key = (latents.shape, timestep.dtype, embeds.shape)
-                run = network.functions.get(key, partial(frozen, network, inputs))
+                run = network.functions.get(key, partial(network.pack, network, inputs))
                 _add(skips, [_only(more * scale, within_region) for more in run(*inputs)])
             else:
                 _add(within, [_only(more * scale, within_region) for more in each.made])
@@ -191,9 +192,12 @@ def _add(total: list[torch.Tensor], more: list[torch.Tensor]) -> None:
 class ControlRoom:
     """The control networks of one model: found, loaded when first needed, and kept."""
 
-    def __init__(self, bundle: ModelBundle, library: Library | None = None) -> None:
+    def __init__(
+        self, bundle: ModelBundle, library: Library | None = None, pack: Pack = frozen
+    ) -> None:
         self._bundle = bundle
         self._library = library
+        self._pack = pack
         self._networks: StageCache[_Encoder | T2IAdapter] = StageCache(_MOST_NETWORKS)
         self._found: StageCache[ControlInfo | NijimiError] = StageCache(16)
         self._references = ReferenceRoom(bundle, library)
@@ -275,7 +279,7 @@ class ControlRoom:
             if isinstance(network, T2IAdapter):
                 return network
             wrap = _UnionEncoder if isinstance(network, ControlNetUnionModel) else _Encoder
-            return wrap(network).eval()
+            return wrap(network, self._pack).eval()
 
         return self._networks.get(info.path, load)
 

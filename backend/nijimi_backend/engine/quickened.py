@@ -1,0 +1,164 @@
+"""A packed function and its trace enter; a function that becomes quicker while it is used leaves.
+
+A painter never waits for it: torch's function serves until OpenVINO's is ready, and then both have
+been timed on the painter's own frames; the quicker one stays and the other one goes.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from .frozen import Pack, frozen
+from .openvino_net import has_openvino, openvino_function
+
+__all__ = [
+    "QUICKENING_THREAD",
+    "TRIAL_CALLS",
+    "WORTH_CALLS",
+    "Quickened",
+    "Quickener",
+    "quickening_pack",
+]
+
+log = logging.getLogger(__name__)
+
+WORTH_CALLS = 12
+"""So many calls for one size show that it will stay: three frames of four steps."""
+TRIAL_CALLS = 6
+MUST_GAIN = 0.93
+"""What is not clearly quicker is not worth a change."""
+
+QUICKENING_THREAD = "nijimi-quicken"
+
+Maker = Callable[[bytes, tuple[torch.Tensor, ...], int], Callable[..., Any]]
+
+
+class Quickened:
+    """Called from one thread only; ``begin`` has the other function made by a thread of its own,
+    which gives it to ``ready``."""
+
+    def __init__(
+        self,
+        plain: Callable[..., Any],
+        begin: Callable[[Quickened], None],
+        clock: Callable[[], float],
+    ) -> None:
+        self._plain, self._clock = plain, clock
+        self._begin: Callable[[Quickened], None] | None = begin
+        self._calls = 0
+        self._best_s = float("inf")
+        self._tries = 0
+        self._tried_best_s = float("inf")
+        self._candidate: Callable[..., Any] | None = None
+        # No bound method is kept here: a circle would hold the networks until Python looks for it.
+        self._is_decided = False
+
+    def __call__(self, *inputs: torch.Tensor) -> Any:
+        if self._is_decided:
+            return self._plain(*inputs)
+        return self._settling(*inputs) if self._candidate is None else self._trying(*inputs)
+
+    def ready(self, candidate: Callable[..., Any]) -> None:
+        """Told by the thread that made it."""
+        self._candidate = candidate
+
+    def _settling(self, *inputs: torch.Tensor) -> Any:
+        """Torch's function, timed until there is another."""
+        began = self._clock()
+        result = self._plain(*inputs)
+        self._calls += 1
+        if self._calls <= WORTH_CALLS:
+            # Later calls share the processor with the making of the other one.
+            self._best_s = min(self._best_s, self._clock() - began)
+        if self._calls >= WORTH_CALLS and self._begin is not None:
+            self._begin(self)
+            # It holds the trace, which is as large as the network.
+            self._begin = None
+        return result
+
+    def _trying(self, *inputs: torch.Tensor) -> Any:
+        """The other function, until it is known which is quicker."""
+        assert self._candidate is not None
+        began = self._clock()
+        try:
+            result = self._candidate(*inputs)
+        except (RuntimeError, TypeError, ValueError):
+            log.warning("a quicker function failed; torch's stays", exc_info=True)
+            self._is_decided, self._candidate = True, None
+            return self._plain(*inputs)
+        self._tries += 1
+        if self._tries > 1:
+            # The first call allocates.
+            self._tried_best_s = min(self._tried_best_s, self._clock() - began)
+        if self._tries == TRIAL_CALLS:
+            self._decide()
+        return result
+
+    def _decide(self) -> None:
+        assert self._candidate is not None
+        before, after = 1000 * self._best_s, 1000 * self._tried_best_s
+        gains = self._tried_best_s <= MUST_GAIN * self._best_s
+        log.info("%.1f ms packed, %.1f ms by OpenVINO, which %s", before, after,
+                 "stays" if gains else "goes")  # fmt: skip
+        # The other one goes, and its weights with it.
+        self._plain = self._candidate if gains else self._plain
+        self._is_decided, self._candidate = True, None
+
+
+class Quickener:
+    """Makes quicker functions, one at a time: two would slow the painter down twice."""
+
+    def __init__(
+        self, make: Maker = openvino_function, clock: Callable[[], float] = time.perf_counter
+    ) -> None:
+        self._make, self._clock = make, clock
+        self._making = threading.Lock()
+
+    def pack(
+        self, network: torch.nn.Module, inputs: tuple[torch.Tensor, ...]
+    ) -> Callable[..., Any]:
+        """As ``frozen``; what can be packed becomes quicker later, where that is possible."""
+        return frozen(network, inputs, then=self.quickened)
+
+    def quickened(
+        self, plain: Callable[..., Any], traced: bytes, examples: tuple[torch.Tensor, ...]
+    ) -> Quickened:
+        def begin(wish: Quickened) -> None:
+            # A size that is not painted any more is not kept alive by what is made for it.
+            args = (weakref.ref(wish), traced, examples, torch.get_num_threads())
+            # Not a daemon: one that is cut off inside of OpenVINO takes the process down with it.
+            # The process's end waits for what is being made, some seconds, and for no more.
+            threading.Thread(target=self._work, args=args, name=QUICKENING_THREAD).start()
+
+        return Quickened(plain, begin, self._clock)
+
+    def _work(
+        self,
+        asked: weakref.ref[Quickened],
+        traced: bytes,
+        examples: tuple[torch.Tensor, ...],
+        threads: int,
+    ) -> None:
+        with self._making:
+            if asked() is None or not threading.main_thread().is_alive():
+                return
+            try:
+                made = self._make(traced, examples, threads)
+            except Exception:
+                # The edge of a thread: torch's function serves on.
+                log.warning("OpenVINO cannot take this network; torch's stays", exc_info=True)
+                return
+        if (waiting := asked()) is not None:
+            waiting.ready(made)
+
+
+def quickening_pack() -> Pack:
+    """How networks are packed where frames follow each other; as always without OpenVINO."""
+    return Quickener().pack if has_openvino() else frozen

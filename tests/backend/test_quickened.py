@@ -1,0 +1,215 @@
+"""Packed functions that become quicker while they are used."""
+
+from __future__ import annotations
+
+import logging
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from nijimi_backend.engine.engine import Engine
+from nijimi_backend.engine.frozen import frozen
+from nijimi_backend.engine.openvino_net import has_openvino, openvino_function
+from nijimi_backend.engine.quickened import (
+    QUICKENING_THREAD,
+    TRIAL_CALLS,
+    WORTH_CALLS,
+    Quickener,
+)
+from nijimi_backend.engine.request import FrameRequest
+from nijimi_backend.models.device import choose_device
+from nijimi_backend.models.library import open_library
+from nijimi_backend.models.loader import load_model
+from nijimi_protocol.geometry import Extent
+from nijimi_protocol.params import RenderMode, RenderParams
+
+needs_openvino = pytest.mark.skipif(not has_openvino(), reason="OpenVINO is not installed here")
+
+ONE = torch.ones(1)
+
+
+class Clock:
+    """Functions say how long they take."""
+
+    def __init__(self) -> None:
+        self.now_s = 0.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+    def taking(self, seconds: float, value: float) -> Callable[..., torch.Tensor]:
+        def run(*_inputs: torch.Tensor) -> torch.Tensor:
+            self.now_s += seconds
+            return torch.full((1,), value)
+
+        return run
+
+
+def called(function: Callable[..., torch.Tensor], times: int) -> list[float]:
+    return [float(function(ONE)) for _ in range(times)]
+
+
+def eventually(holds: Callable[[], bool], seconds: float = 20.0) -> None:
+    end = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < end, "waited too long"
+        time.sleep(0.01)
+
+
+def no_quicken_thread() -> bool:
+    return all(thread.name != QUICKENING_THREAD for thread in threading.enumerate())
+
+
+@pytest.mark.parametrize(("seconds", "stays"), [(0.5, 2.0), (0.98, 1.0), (2.0, 1.0)])
+def test_the_quicker_function_stays_after_a_trial(seconds: float, stays: float) -> None:
+    clock = Clock()
+    other = clock.taking(seconds, 2.0)
+    quickener = Quickener(lambda _traced, _examples, _threads: other, clock)
+    function = quickener.quickened(clock.taking(1.0, 1.0), b"", (ONE,))
+    assert called(function, WORTH_CALLS) == [1.0] * WORTH_CALLS
+    eventually(no_quicken_thread)
+    assert called(function, TRIAL_CALLS) == [2.0] * TRIAL_CALLS
+    assert called(function, 3) == [stays] * 3
+
+
+def test_nothing_is_made_for_a_size_that_is_soon_left() -> None:
+    asked: list[int] = []
+    clock = Clock()
+
+    def make(*_order: Any) -> Callable[..., Any]:
+        asked.append(1)
+        return clock.taking(0.1, 2.0)
+
+    function = Quickener(make, clock).quickened(clock.taking(1.0, 1.0), b"", (ONE,))
+    called(function, WORTH_CALLS - 1)
+    assert no_quicken_thread()
+    assert not asked
+
+
+def test_what_is_not_used_any_more_is_not_waited_for() -> None:
+    """The trace is freed with it, and what was in the queue is never made."""
+    clock, goes_on, asked = Clock(), threading.Event(), list[int]()
+
+    def make(*_order: Any) -> Callable[..., Any]:
+        asked.append(1)
+        goes_on.wait(20)
+        return clock.taking(0.1, 2.0)
+
+    quickener = Quickener(make, clock)
+    first = quickener.quickened(clock.taking(1.0, 1.0), b"", (ONE,))
+    second = quickener.quickened(clock.taking(1.0, 1.0), b"", (ONE,))
+    called(first, WORTH_CALLS)
+    eventually(lambda: len(asked) == 1)
+    called(second, WORTH_CALLS)
+    del second
+    goes_on.set()
+    eventually(no_quicken_thread)
+    assert len(asked) == 1
+
+
+@pytest.mark.parametrize("where", ["made", "called"])
+def test_where_the_other_fails_torch_s_function_serves_on(where: str) -> None:
+    clock = Clock()
+
+    def broken(*_inputs: Any) -> Any:
+        raise RuntimeError("no such operation")
+
+    make = broken if where == "made" else lambda _traced, _examples, _threads: broken
+    function = Quickener(make, clock).quickened(clock.taking(1.0, 1.0), b"", (ONE,))
+    called(function, WORTH_CALLS)
+    eventually(no_quicken_thread)
+    assert called(function, 10) == [1.0] * 10
+
+
+class Two(torch.nn.Module):
+    """Convolutions, a time that is told as a number, and two results."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.one = torch.nn.Conv2d(4, 8, 3, padding=1)
+        self.other = torch.nn.Conv2d(8, 4, 3, stride=2, padding=1)
+
+    def forward(self, x: torch.Tensor, when: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        inner = torch.nn.functional.silu(self.one(x)) * when
+        return inner, self.other(inner)
+
+
+@needs_openvino
+def test_openvino_gives_what_torch_gives() -> None:
+    torch.manual_seed(0)
+    network, traces = Two().eval(), list[bytes]()
+
+    def keep(plain: Callable[..., Any], traced: bytes, _examples: Any) -> Callable[..., Any]:
+        traces.append(traced)
+        return plain
+
+    examples = (torch.randn(1, 4, 16, 16), torch.tensor(7))
+    frozen(network, examples, then=keep)
+    function = openvino_function(traces[0], examples, 1)
+    for time_step in (3, 900):
+        inputs = (torch.randn(1, 4, 16, 16), torch.tensor(time_step))
+        with torch.inference_mode():
+            for made, true in zip(function(*inputs), network(*inputs), strict=True):
+                assert torch.allclose(made, true, rtol=1e-4, atol=1e-4)
+
+
+@needs_openvino
+def test_pictures_stay_the_same_when_openvino_takes_over(caplog: pytest.LogCaptureFixture) -> None:
+    """The embedded model itself: at most one of 255 levels, by rounding."""
+    library = open_library(None)
+    bundle = load_model(library.find_model(""), choose_device("cpu"))
+    # A clock by which OpenVINO always wins, so that it is surely what the last picture is of.
+    ticks = iter(range(1_000_000))
+    made: list[int] = []
+
+    def make(traced: bytes, examples: tuple[torch.Tensor, ...], threads: int) -> Any:
+        function = openvino_function(traced, examples, threads)
+        made.append(len(examples))
+        return function
+
+    engine = Engine(bundle, library, Quickener(make, lambda: -(float(next(ticks)) ** 2)).pack)
+    params = RenderParams(
+        mode=RenderMode.TXT2IMG, prompt="a house by a lake", num_inference_steps=4, seed=3
+    )
+    request = FrameRequest(params=params, extent=Extent(256, 256))
+    pictures = [engine.render(request).pixels for _ in range(WORTH_CALLS // 4)]
+    eventually(lambda: len(made) == 1 and no_quicken_thread(), 60.0)
+    with caplog.at_level(logging.INFO, logger="nijimi_backend.engine.quickened"):
+        pictures += [engine.render(request).pixels for _ in range(3)]
+    assert "by OpenVINO, which stays" in caplog.text
+    assert pictures[0].std() > 1
+    for picture in pictures[1:]:
+        assert abs(picture.astype(int) - pictures[0]).max() <= 1
+
+
+ENDS_EARLY = """
+import time
+from nijimi_backend.engine.engine import open_engine
+from nijimi_backend.engine.quickened import WORTH_CALLS, quickening_pack
+from nijimi_backend.engine.request import FrameRequest
+from nijimi_protocol.geometry import Extent
+from nijimi_protocol.params import RenderMode, RenderParams
+
+engine = open_engine(device="cpu", pack=quickening_pack())
+params = RenderParams(mode=RenderMode.TXT2IMG, num_inference_steps=4)
+for _ in range(WORTH_CALLS // 4):
+    engine.render(FrameRequest(params=params, extent=Extent(256, 256)))
+time.sleep(0.6)
+print("the end")
+"""
+
+
+@needs_openvino
+def test_a_process_may_end_while_openvino_is_at_work() -> None:
+    """Cut off in its middle it would end by a signal, and a report of a crash would be left."""
+    began = time.monotonic()
+    done = subprocess.run(
+        [sys.executable, "-c", ENDS_EARLY], capture_output=True, text=True, check=False, timeout=200
+    )
+    assert (done.returncode, done.stdout) == (0, "the end\n"), done.stderr[-500:]
+    assert time.monotonic() - began < 100
