@@ -53,6 +53,14 @@ def _path(args: argparse.Namespace) -> Reports:
     return reports
 
 
+def _stages(args: argparse.Namespace) -> Reports:
+    from . import path
+
+    rows = path.measure_path(tuple(args.sides), args.dabs)
+    print(path.path_table(rows))
+    return rows
+
+
 def table(reports: Reports) -> str:
     """The median of each figure over the runs."""
     lines = [f"{reports[0]['device']}, {reports[0]['model']}, {len(reports)} runs, medians"]
@@ -196,6 +204,9 @@ def _parser() -> argparse.ArgumentParser:
 
     path = add("path", _path, "stroke to frame in real Krita, headless, with the embedded model")
     path.add_argument("--runs", type=int, default=3)
+    stages = add("stages", _stages, "a dab's way to its picture, by stage, beside today's design")
+    stages.add_argument("--sides", nargs="+", type=int, default=(512, 1024, 2048, 4096))
+    stages.add_argument("--dabs", type=int, default=30)
     add("growth", _growth, "what a small stroke costs on canvases from 512 to 4096 px")
     inpaint = add("inpaint", _inpaint, "seams and costs of a repainted selection, beside diffusers")
     inpaint.add_argument("--model", default="", help="default: the embedded one")

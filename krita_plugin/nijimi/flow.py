@@ -372,9 +372,9 @@ class Flow(QtCore.QObject):
         self._presenter.show(picture)
         self.picture_changed.emit(picture)
         now = time.perf_counter()
-        self.metrics.frame(frame.revision, now, frame.model_ms, frame.timings_ms.get("queue", 0.0))
-        if self._room.watcher.is_pen_down:
-            self.metrics.stall("show", (now - started) * 1000)
+        self.metrics.frame(frame.revision, now, frame.model_ms, frame.timings_ms)
+        is_pen_down = self._room.watcher.is_pen_down
+        self.metrics.turn("show", (now - started) * 1000, is_pen_down=is_pen_down)
         self._live_state.forget("backend")
         self._live_state.update(
             frame_ms=round(sum(frame.timings_ms.values()) - frame.timings_ms.get("queue", 0.0)),
@@ -383,8 +383,7 @@ class Flow(QtCore.QObject):
         )
 
     def _painted(self, spent_ms: float) -> None:
-        if self._room.watcher.is_pen_down:
-            self.metrics.stall("paint", spent_ms)
+        self.metrics.turn("paint", spent_ms, is_pen_down=self._room.watcher.is_pen_down)
 
     def _connection_changed(self, state: str) -> None:
         if state == "off" and not self._settings.get("live"):

@@ -103,11 +103,11 @@ def test_overhead_is_what_the_engine_did_not_need() -> None:
     metrics = Metrics()
     metrics.change(5, 1.000)
     metrics.change(6, 1.050)
-    metrics.frame(6, 1.250, model_ms=120.0, queue_ms=60.0)
+    metrics.frame(6, 1.250, model_ms=120.0, timings_ms={"queue": 60.0, "diff": 0.5})
     report = metrics.report()
     assert report["stroke_to_frame_ms"]["p50"] == pytest.approx(200.0)
     assert report["overhead_ms"]["p50"] == pytest.approx(20.0)
     assert report["last_revision_shown"] == 6
-    metrics.frame(6, 1.600, model_ms=300.0, queue_ms=0.0)
+    metrics.frame(6, 1.600, model_ms=300.0, timings_ms={"queue": 0.0, "diff": 0.7})
     assert metrics.report()["frames"] == 2
     assert metrics.report()["stroke_to_frame_ms"]["max"] == pytest.approx(200.0)

@@ -151,7 +151,9 @@ class CanvasSender(QtCore.QObject):
             raise RejectedChange("colours", *problem)
         pen_down = self._room.watcher.is_pen_down
         budget = PEN_DOWN_BUDGET_BYTES if pen_down else REST_BUDGET_BYTES
+        grab_s = time.perf_counter()
         result = self._room.capture.grab(self._document, budget)
+        read_s = time.perf_counter()
         if result is None:
             self._wait(_UNREADABLE_AGAIN_MS, started_s)
             return
@@ -176,7 +178,10 @@ class CanvasSender(QtCore.QObject):
         self.accepted.emit()
         if not result.tiles:
             return
+        sending_s = time.perf_counter()
         send_tiles(self._connection, session, CANVAS, result.tiles)
+        self._metrics.spent("grab", (read_s - grab_s) * 1000)
+        self._metrics.spent("send", (time.perf_counter() - sending_s) * 1000)
         self._metrics.change(session.revision, seen_s)
 
     def _send_selection(self, session: ClientSession) -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 __all__ = ["Metrics", "percentile"]
 
 _KEPT = 8000
 _FPS_WINDOW_S = 3.0
+_QUEUE = "queue"
 
 
 def percentile(values: Sequence[float], part: float) -> float:
@@ -45,14 +46,24 @@ class Metrics:
         self._stall_kinds: dict[str, deque[float]] = {
             kind: deque(maxlen=_KEPT) for kind in ("look", "show", "paint")
         }
+        self._stages: dict[str, deque[float]] = {}
         self._last_revision = 0
 
     def change(self, revision: int, seen_s: float) -> None:
         """A change of the canvas, seen at ``seen_s``, was sent as ``revision``."""
         self._seen.append((revision, seen_s))
 
-    def frame(self, revision: int, shown_s: float, model_ms: float, queue_ms: float) -> None:
-        """A frame was handed to the screen."""
+    def spent(self, stage: str, spent_ms: float) -> None:
+        """One stage of the way of a change, ours or the backend's, took so long."""
+        self._stages.setdefault(stage, deque(maxlen=_KEPT)).append(spent_ms)
+
+    def frame(
+        self, revision: int, shown_s: float, model_ms: float, timings_ms: Mapping[str, float]
+    ) -> None:
+        """A frame was handed to the screen; ``timings_ms`` tells the backend's stages."""
+        for stage, spent_ms in timings_ms.items():
+            self.spent(stage, spent_ms)
+        queue_ms = timings_ms.get(_QUEUE, 0.0)
         self._shown_at.append(shown_s)
         self._last_revision = revision
         newest: float | None = None
@@ -76,6 +87,12 @@ class Metrics:
         self._stall_ms.append(spent_ms)
         self._stall_kinds[kind].append(spent_ms)
 
+    def turn(self, kind: str, spent_ms: float, *, is_pen_down: bool) -> None:
+        """A turn that is a stage of a frame's way, and a stall while the pen is down."""
+        self.spent(kind, spent_ms)
+        if is_pen_down:
+            self.stall(kind, spent_ms)
+
     def fps(self, now_s: float) -> float:
         """Frames a second over the last seconds in which frames came."""
         recent = [at for at in self._shown_at if now_s - at <= _FPS_WINDOW_S]
@@ -98,6 +115,9 @@ class Metrics:
             "ui_stall_by_kind_ms": {
                 kind: _summary(values, ("p50", "p99", "max"))
                 for kind, values in self._stall_kinds.items()
+            },
+            "stages_ms": {
+                stage: _summary(values, ("p50", "p99")) for stage, values in self._stages.items()
             },
             "last_revision_shown": self._last_revision,
         }
