@@ -69,7 +69,7 @@ def no_quicken_thread() -> bool:
 def test_the_quicker_function_stays_after_a_trial(seconds: float, stays: float) -> None:
     clock = Clock()
     other = clock.taking(seconds, 2.0)
-    quickener = Quickener(lambda _traced, _examples, _threads: other, clock)
+    quickener = Quickener(lambda _traced, _examples, _threads: other, clock, 0.0)
     function = quickener.quickened(clock.taking(1.0, 1.0), b"", (ONE,))
     assert called(function, WORTH_CALLS) == [1.0] * WORTH_CALLS
     eventually(no_quicken_thread)
@@ -85,10 +85,32 @@ def test_nothing_is_made_for_a_size_that_is_soon_left() -> None:
         asked.append(1)
         return clock.taking(0.1, 2.0)
 
-    function = Quickener(make, clock).quickened(clock.taking(1.0, 1.0), b"", (ONE,))
+    function = Quickener(make, clock, 0.0).quickened(clock.taking(1.0, 1.0), b"", (ONE,))
     called(function, WORTH_CALLS - 1)
     assert no_quicken_thread()
     assert not asked
+
+
+def test_it_is_made_when_the_painter_pauses() -> None:
+    """Making it takes all cores: with the pen down pictures would stand still."""
+    made_s: list[float] = []
+    clock = Clock()
+
+    def make(*_order: Any) -> Callable[..., Any]:
+        made_s.append(time.monotonic())
+        return clock.taking(0.1, 2.0)
+
+    function = Quickener(make, clock, 0.4).quickened(clock.taking(1.0, 1.0), b"", (ONE,))
+    called(function, WORTH_CALLS)
+    last_s = time.monotonic()
+    for _ in range(10):
+        time.sleep(0.1)
+        called(function, 1)
+        last_s = time.monotonic()
+    assert not made_s
+    eventually(no_quicken_thread)
+    assert made_s[0] - last_s >= 0.35
+    assert called(function, 1) == [2.0]
 
 
 def test_what_is_not_used_any_more_is_not_waited_for() -> None:
@@ -100,7 +122,7 @@ def test_what_is_not_used_any_more_is_not_waited_for() -> None:
         goes_on.wait(20)
         return clock.taking(0.1, 2.0)
 
-    quickener = Quickener(make, clock)
+    quickener = Quickener(make, clock, 0.0)
     first = quickener.quickened(clock.taking(1.0, 1.0), b"", (ONE,))
     second = quickener.quickened(clock.taking(1.0, 1.0), b"", (ONE,))
     called(first, WORTH_CALLS)
@@ -120,7 +142,7 @@ def test_where_the_other_fails_torch_s_function_serves_on(where: str) -> None:
         raise RuntimeError("no such operation")
 
     make = broken if where == "made" else lambda _traced, _examples, _threads: broken
-    function = Quickener(make, clock).quickened(clock.taking(1.0, 1.0), b"", (ONE,))
+    function = Quickener(make, clock, 0.0).quickened(clock.taking(1.0, 1.0), b"", (ONE,))
     called(function, WORTH_CALLS)
     eventually(no_quicken_thread)
     assert called(function, 10) == [1.0] * 10
@@ -199,7 +221,7 @@ engine = open_engine(device="cpu", pack=quickening_pack())
 params = RenderParams(mode=RenderMode.TXT2IMG, num_inference_steps=4)
 for _ in range(WORTH_CALLS // 4):
     engine.render(FrameRequest(params=params, extent=Extent(256, 256)))
-time.sleep(0.6)
+time.sleep(1.3)
 print("the end")
 """
 

@@ -35,6 +35,9 @@ TRIAL_CALLS = 6
 MUST_GAIN = 0.93
 """What is not clearly quicker is not worth a change."""
 
+REST_S = 0.7
+"""Making it takes all cores for some seconds: begun once nothing was rendered for so long."""
+_LOOK_S = 0.1
 QUICKENING_THREAD = "nijimi-quicken"
 
 Maker = Callable[[bytes, tuple[torch.Tensor, ...], int], Callable[..., Any]]
@@ -59,10 +62,13 @@ class Quickened:
         self._candidate: Callable[..., Any] | None = None
         # No bound method is kept here: a circle would hold the networks until Python looks for it.
         self._is_decided = False
+        self.called_s = time.monotonic()
+        """When it was called last."""
 
     def __call__(self, *inputs: torch.Tensor) -> Any:
         if self._is_decided:
             return self._plain(*inputs)
+        self.called_s = time.monotonic()
         return self._settling(*inputs) if self._candidate is None else self._trying(*inputs)
 
     def ready(self, candidate: Callable[..., Any]) -> None:
@@ -116,9 +122,12 @@ class Quickener:
     """Makes quicker functions, one at a time: two would slow the painter down twice."""
 
     def __init__(
-        self, make: Maker = openvino_function, clock: Callable[[], float] = time.perf_counter
+        self,
+        make: Maker = openvino_function,
+        clock: Callable[[], float] = time.perf_counter,
+        rest_s: float = REST_S,
     ) -> None:
-        self._make, self._clock = make, clock
+        self._make, self._clock, self._rest_s = make, clock, rest_s
         self._making = threading.Lock()
 
     def pack(
@@ -147,7 +156,7 @@ class Quickener:
         threads: int,
     ) -> None:
         with self._making:
-            if asked() is None or not threading.main_thread().is_alive():
+            if not self._rests(asked):
                 return
             try:
                 made = self._make(traced, examples, threads)
@@ -157,6 +166,16 @@ class Quickener:
                 return
         if (waiting := asked()) is not None:
             waiting.ready(made)
+
+    def _rests(self, asked: weakref.ref[Quickened]) -> bool:
+        """Wait until the painter pauses; False where it is not wanted any more."""
+        while threading.main_thread().is_alive() and (wish := asked()) is not None:
+            if time.monotonic() - wish.called_s >= self._rest_s:
+                return True
+            # Not kept alive by us.
+            del wish
+            time.sleep(_LOOK_S)
+        return False
 
 
 def quickening_pack() -> Pack:

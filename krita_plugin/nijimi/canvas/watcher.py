@@ -25,7 +25,14 @@ from .document import (
 __all__ = ["PEN_POLL_MS", "REST_POLL_MS", "CanvasWatcher"]
 
 PEN_POLL_MS = 16
-"""While the pen is down every dab counts, and no signal tells of it."""
+"""While the pen is down every dab counts, and no signal tells of it but the canvas's own painting,
+which comes when the pixels of a dab are there."""
+
+_MIN_GAP_S = 0.012
+"""Painting tells of moves of the pointer, too: no more looks than the poll has, or nearly."""
+
+_SETTLING_S = 0.5
+"""For so long after the pen was lifted Krita may still paint what it did."""
 
 REST_POLL_MS = 150
 """At rest this finds what fires no signal: layer opacity, scripts, other plugins."""
@@ -48,6 +55,7 @@ class CanvasWatcher(QtCore.QObject):
         super().__init__(parent)
         self.is_pen_down = False
         self._pen_seen_s = 0.0
+        self._lifted_s = self._looked_s = float("-inf")
         self._canvas: Any = None
         self._id = ""
         self._token: tuple[int, tuple[int, ...]] = (0, ())
@@ -58,7 +66,7 @@ class CanvasWatcher(QtCore.QObject):
         self._soon = QtCore.QTimer(self)
         self._soon.setSingleShot(True)
         self._soon.setInterval(0)
-        self._soon.timeout.connect(self.changed)
+        self._soon.timeout.connect(self._look)
 
     def start(self) -> None:
         self._timer.start(REST_POLL_MS)
@@ -78,7 +86,7 @@ class CanvasWatcher(QtCore.QObject):
             # Its canvas went while it was down: the release goes to nobody.
             self._lift()
         if self.is_pen_down:
-            self.changed.emit()
+            self._look()
             # A release can go elsewhere: to a popup, or with the pen out of range.
             silent_s = time.monotonic() - self._pen_seen_s
             if silent_s > _LOST_PEN_S and is_at_rest(document):
@@ -126,6 +134,17 @@ class CanvasWatcher(QtCore.QObject):
                 ):
                     signal.connect(self._something_changed)
 
+    def _look(self) -> None:
+        self._looked_s = time.monotonic()
+        self.changed.emit()
+
+    def _canvas_painted(self) -> None:
+        """What it shows now can be read: earlier than the poll would find it."""
+        now = time.monotonic()
+        may_be_news = self.is_pen_down or now - self._lifted_s < _SETTLING_S
+        if may_be_news and now - self._looked_s >= _MIN_GAP_S:
+            self._soon.start()
+
     def _something_changed(self, *_: Any) -> None:
         # Krita tells of one change several times: look once, after all of them.
         self._soon.start()
@@ -150,6 +169,9 @@ class CanvasWatcher(QtCore.QObject):
     def eventFilter(self, watched: Any, event: Any) -> bool:
         kind = event.type()
         types = QtCore.QEvent.Type
+        if kind == types.Paint:
+            self._canvas_painted()
+            return False
         if kind in (types.MouseMove, types.TabletMove, types.MouseButtonPress, types.TabletPress):
             self._pen_seen_s = time.monotonic()
         if kind in (types.MouseButtonPress, types.TabletPress):
@@ -167,6 +189,7 @@ class CanvasWatcher(QtCore.QObject):
 
     def _lift(self) -> None:
         self.is_pen_down = False
+        self._lifted_s = time.monotonic()
         self._timer.start(REST_POLL_MS)
         self.pen_up.emit()
         self._soon.start()
