@@ -3,9 +3,11 @@
 v-prediction (Salimans and Ho, arXiv 2202.00512, section 4) with min-SNR weighting (Hang et al.,
 arXiv 2303.09556, equation 8 in its form for v), and 10 % of captions dropped for guidance.
 
-We depart from plain diffusion training in one point, because it is what live painting asks: in part
-of each batch the noised latents are those of the rough sketch of the scene, and the velocity to be
-predicted is the one that leads to the finished picture.
+We depart from it in two points. Below an SNR of 1 the weight is that of an SNR of 1 (truncated SNR,
+Salimans and Ho, section 4): min-SNR alone leaves almost nothing to the high noise, where it is
+decided what the picture shows, and subjects stayed unknown. And because it is what live painting
+asks, in part of each batch the noised latents are those of the rough sketch of the scene, and the
+velocity to be predicted is the one that leads to the finished picture.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ from .networks import SCHEDULER, begin_from, make_text_encoder, make_unet
 from .tokens import same_words
 from .workspace import Log, arguments, device_of, resume, save_parts
 
-SNR_GAMMA = 5.0
+SNR_FLOOR, SNR_GAMMA = 1.0, 5.0
 CAPTION_DROP = 0.1
 SKETCH_FROM = 150
 """Below this timestep a noised sketch would have to jump too far in one velocity."""
@@ -79,7 +81,7 @@ def main() -> None:
             target[:rough] = (alpha * noisy[:rough] - clean[:rough]) / (1 - alpha**2).sqrt()
         predicted = unet(noisy, timesteps, encoder_hidden_states=embeds).sample
         snr = signal[timesteps] / (1 - signal[timesteps])
-        weight = snr.clamp(max=SNR_GAMMA) / (snr + 1)
+        weight = snr.clamp(SNR_FLOOR, SNR_GAMMA) / (snr + 1)
         error = (predicted - target).square().mean((1, 2, 3))
         loss = (weight * error).mean()
         for group in optimizer.param_groups:

@@ -67,14 +67,15 @@ def test_progress_is_told_once_a_step(loading: Bench) -> None:
     assert steps == [0, 1, 2, 3]
 
 
+@pytest.mark.parametrize("fault", [BadInput("No.", ""), ValueError("a fault of ours")])
 def test_a_model_that_cannot_paint_it_is_not_asked_again(
-    loading: Bench, monkeypatch: pytest.MonkeyPatch
+    loading: Bench, monkeypatch: pytest.MonkeyPatch, fault: Exception
 ) -> None:
     asked: list[int] = []
 
     def fail(*_: object) -> None:
         asked.append(1)
-        raise BadInput("No.", "")
+        raise fault
 
     monkeypatch.setattr(loading.engine, "render", fail)
     for n in range(8):

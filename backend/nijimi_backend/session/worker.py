@@ -377,12 +377,12 @@ class Worker:
         except (RenderCancelled, NijimiError):
             # Whatever it is will be told when the model that is wanted meets it.
             return False
-        job.client.deliver(
-            Finished(
-                picture=picture, revision=job.snapshot.revision, final=False,
-                timings_ms=picture.timings_ms,
-            )
-        )  # fmt: skip
+        except Exception:
+            # A fault of the model before must not end the loading of the other one.
+            log.exception("the model before failed")
+            return False
+        at, timings = job.snapshot.revision, picture.timings_ms
+        job.client.deliver(Finished(picture=picture, revision=at, final=False, timings_ms=timings))
         return True
 
     def _say(self, status: Status) -> None:

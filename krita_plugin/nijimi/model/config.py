@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ..texts import tr
+from .whole_file import write_whole
 
 __all__ = [
     "FORMAT",
@@ -150,10 +151,7 @@ def change_config(**values: Any) -> None:
     if text and not is_ours:
         path.with_name(path.name + ".before").write_text(text, encoding="utf-8")
     after = {**(before if is_ours else {}), "format": FORMAT, **values}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(path.name + ".part")
-    beside.write_text(json.dumps(after, indent=1) + "\n", encoding="utf-8")
-    beside.replace(path)
+    write_whole(path, json.dumps(after, indent=1) + "\n")
 
 
 def _positive(value: Any) -> float | None:

@@ -21,6 +21,7 @@ from ..qt import QtCore, Signal
 from ..texts import tr
 from .config import user_config_dir
 from .styles import PLAIN, Style
+from .whole_file import write_whole
 
 Choice = TypeVar("Choice", bound=Enum)
 
@@ -233,11 +234,8 @@ class Settings(QtCore.QObject):
         kept = {"format": FORMAT} | {
             name: value for name, value in self._values.items() if name not in _NOT_KEPT
         }
-        beside = self._path.with_suffix(".part")
         try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            beside.write_text(json.dumps(kept, indent=1), encoding="utf-8")
-            beside.replace(self._path)
+            write_whole(self._path, json.dumps(kept, indent=1))
         except OSError:
             return
 

@@ -25,6 +25,7 @@ from nijimi_protocol.params import MAX_STEPS, SAMPLERS
 from ..qt import QtCore, Signal
 from ..texts import language, tr
 from .config import user_config_dir
+from .whole_file import write_whole
 
 __all__ = ["PLAIN", "Sampling", "Style", "Styles", "own_styles_dir"]
 
@@ -137,10 +138,7 @@ class Styles(QtCore.QObject):
             raise OSError("there is no folder for styles")
         name = style.name or self._new_name(style.title)
         path = self._own / f"{name}.json"
-        self._own.mkdir(parents=True, exist_ok=True)
-        beside = path.with_suffix(".part")
-        beside.write_text(_to_json(style), encoding="utf-8")
-        beside.replace(path)
+        write_whole(path, _to_json(style))
         self.load()
         return self.get(name)
 
