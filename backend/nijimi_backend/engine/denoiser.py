@@ -129,6 +129,7 @@ class Denoiser:
         self.noises: StageCache[torch.Tensor] = StageCache(4)
         self._unets: StageCache[Callable[..., Any]] = StageCache(4)
         self._packs = True
+        self._given_up = bundle.placement.measure
 
     def noise(self, seed: int, extent: Extent, count: int) -> torch.Tensor:
         """``count`` noises for pictures of ``extent``: count x 1 x C x h x w."""
@@ -142,12 +143,15 @@ class Denoiser:
             (seed, shape, count), lambda: seeded_noise(seed, shape, count).to(device)
         )
 
-    def weights_changed(self, *, is_plain: bool) -> None:
-        """The UNet's weights are others now; not ``is_plain``: adapters lie on them.
+    def weights_changed(self, *, is_plain: bool, in_place: bool) -> None:
+        """The UNet's weights are others now; not ``is_plain``: adapters lie on them. ``in_place``:
+        and nothing of its modules is.
 
         Packed copies hold the old ones. While adapters are on none are made: packing takes longer
-        than many frames, and a slider moves on every one.
+        than many frames, and a slider moves on every one. On a graphics card there are no copies.
         """
+        if in_place and self._bundle.device.is_cuda:
+            return
         self._unets.clear()
         self._packs = is_plain
 
@@ -264,7 +268,7 @@ class Denoiser:
             pooled=bool(added), scaled=bool(scales),
         ).eval()  # fmt: skip
         unet: Callable[..., Any] = network
-        if self._packs:
+        if self._may_pack():
             lengths = tuple(each.shape for each in spoken)
             key = (plain.shape, when.dtype, embeds.shape, down, within, shown.key, lengths)
             # A scale of 0 would be traced as no attention at all.
@@ -272,6 +276,15 @@ class Denoiser:
             examples = (plain, when, embeds, *told_pictures[:count], *ones, *rest)
             unet = self._unets.get(key, lambda: self._pack(network, examples))
         return _guided(unet(*inputs).float(), guidance)
+
+    def _may_pack(self) -> bool:
+        """Not while adapters lie on the weights, nor on a card whose memory is short: networks
+        move there, and what is packed takes memory of its own."""
+        given_up = self._bundle.placement.measure
+        if given_up != self._given_up:
+            self._given_up = given_up
+            self._unets.clear()
+        return self._packs and not (given_up and self._bundle.device.is_cuda)
 
     def _added(self, told: Conditioning, extent: Extent) -> tuple[torch.Tensor, ...]:
         """SDXL's pooled text, and sizes: of the original, of the crop's corner, of the picture."""

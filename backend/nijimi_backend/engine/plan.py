@@ -125,7 +125,9 @@ class Planner:
         )
         if self._unet_version != before:
             is_plain = self.adapters.is_empty and self.hypernets.is_empty
-            self._denoiser.weights_changed(is_plain=is_plain)
+            self._denoiser.weights_changed(
+                is_plain=is_plain, in_place=self._unet_version[1] == before[1]
+            )
         return failures
 
     @property
