@@ -28,8 +28,8 @@ PEN_POLL_MS = 16
 """While the pen is down every dab counts, and no signal tells of it but the canvas's own painting,
 which comes when the pixels of a dab are there."""
 
-_MIN_GAP_S = 0.012
-"""Painting tells of moves of the pointer, too: no more looks than the poll has, or nearly."""
+_MIN_GAP_S = 0.009
+"""Painting tells of moves of the pointer, too, and each look takes a turn of Krita's thread."""
 
 _SETTLING_S = 0.5
 """For so long after the pen was lifted Krita may still paint what it did."""
@@ -65,7 +65,6 @@ class CanvasWatcher(QtCore.QObject):
         self._timer.timeout.connect(self._turn)
         self._soon = QtCore.QTimer(self)
         self._soon.setSingleShot(True)
-        self._soon.setInterval(0)
         self._soon.timeout.connect(self._look)
 
     def start(self) -> None:
@@ -142,12 +141,12 @@ class CanvasWatcher(QtCore.QObject):
         """What it shows now can be read: earlier than the poll would find it."""
         now = time.monotonic()
         may_be_news = self.is_pen_down or now - self._lifted_s < _SETTLING_S
-        if may_be_news and now - self._looked_s >= _MIN_GAP_S:
-            self._soon.start()
+        if may_be_news and not self._soon.isActive():
+            self._soon.start(max(0, round(1000 * (self._looked_s + _MIN_GAP_S - now))))
 
     def _something_changed(self, *_: Any) -> None:
         # Krita tells of one change several times: look once, after all of them.
-        self._soon.start()
+        self._soon.start(0)
 
     def _disconnect(self, model: Any) -> None:
         for name in ("modelReset", "dataChanged", "rowsInserted", "rowsRemoved"):
@@ -192,4 +191,4 @@ class CanvasWatcher(QtCore.QObject):
         self._lifted_s = time.monotonic()
         self._timer.start(REST_POLL_MS)
         self.pen_up.emit()
-        self._soon.start()
+        self._soon.start(0)
