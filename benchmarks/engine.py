@@ -27,6 +27,7 @@ from diffusers import (
     StableDiffusionControlNetImg2ImgPipeline,
     StableDiffusionImg2ImgPipeline,
 )
+from nijimi_backend.engine.autoencoders import WORTH_CALLS as ENCODER_CALLS
 from nijimi_backend.engine.engine import Engine
 from nijimi_backend.engine.frozen import Pack, frozen, warms_up
 from nijimi_backend.engine.openvino_net import has_openvino
@@ -161,14 +162,15 @@ def _ours(bundle: ModelBundle, library: Library, steps: int, control: bool, pack
         return seconds
 
     if pack is not frozen and warms_up(bundle.unet, on_gpu=False):
-        _settle(run, steps)
+        _settle(run)
     return run
 
 
-def _settle(run: Way, steps: int) -> None:
-    """Until functions that become quicker while they are used have done so."""
-    for calls in (WORTH_CALLS, 2 * TRIAL_CALLS):
-        for n in range(-(-calls // steps)):
+def _settle(run: Way) -> None:
+    """Until functions that become quicker while they are used have done so: the UNet, which is
+    called at each step, and the encoder, which is packed late and is called once a frame."""
+    for frames in (ENCODER_CALLS + WORTH_CALLS, 2 * TRIAL_CALLS):
+        for n in range(frames):
             run(n)
         for thread in threading.enumerate():
             if thread.name == QUICKENING_THREAD:

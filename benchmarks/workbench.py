@@ -25,6 +25,7 @@ from diffusers import (
     TCDScheduler,
     UniPCMultistepScheduler,
 )
+from nijimi_backend.engine import autoencoders
 from nijimi_backend.engine import engine as engine_module
 from nijimi_backend.engine import frozen as frozen_module
 from nijimi_backend.engine.engine import Engine
@@ -179,7 +180,7 @@ def latents_of(engine: Engine, request: FrameRequest) -> torch.Tensor:
         return np.zeros((8, 8, 4), dtype=np.uint8)
 
     with (
-        mock.patch.object(engine_module, "decode_latents", keep),
+        mock.patch.object(autoencoders, "decode_latents", keep),
         # Small networks, small pictures: what is compared does not depend on their size.
         mock.patch.object(engine_module, "render_extent", return_value=request.extent),
     ):

@@ -11,6 +11,7 @@ from unittest import mock
 import numpy as np
 import pytest
 import torch
+from nijimi_backend.engine import autoencoders
 from nijimi_backend.engine import engine as engine_module
 from nijimi_backend.engine import frozen as frozen_module
 from nijimi_backend.engine.engine import Engine, open_engine
@@ -141,14 +142,14 @@ def _render(engine: Engine) -> Picture:
 
 
 def _fails_unless(may: Callable[[Any], bool], error: Exception) -> Any:
-    whole = engine_module.decode_latents
+    whole = autoencoders.decode_latents
 
     def decode(bundle: Any, latents: Any, live_vae: Any = None) -> Any:
         if not may(bundle.vae):
             raise error
         return whole(bundle, latents, live_vae)
 
-    return mock.patch.object(engine_module, "decode_latents", decode)
+    return mock.patch.object(autoencoders, "decode_latents", decode)
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import logging
-from collections.abc import Callable, Hashable
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,15 +16,14 @@ from nijimi_protocol.params import RenderMode, RenderParams
 from nijimi_protocol.upscale import UpscaleParams
 
 from ..errors import BadInput, NijimiError, OutOfMemory
-from ..models.bundle import Autoencoder, ModelBundle
+from ..models.bundle import ModelBundle
 from ..models.catalog import ModelInfo
 from ..models.device import choose_device, expect_out_of_memory
 from ..models.headers import first_line
 from ..models.library import Library, open_library
 from ..models.loader import LoadProgress, load_model
-from ..models.tiny_vae import find_tiny_vae, load_tiny_vae
 from ..models.upscalers import UpscalerRoom
-from ..models.vae_files import VaeRoom
+from .autoencoders import Autoencoders
 from .cache import StageCache
 from .clock import StageClock
 from .control.residuals import ControlRoom, Steering
@@ -42,7 +41,7 @@ from .resolution import render_extent
 from .samplers import Run
 from .sampling import Repaint
 from .small_canvas import SmallCanvases
-from .stages import decode_latents, encode_canvas, opaque_bgra, resize_canvas, resize_mask
+from .stages import opaque_bgra, resize_canvas, resize_mask
 from .upscaling import upscale
 
 __all__ = ["Engine", "open_engine"]
@@ -60,8 +59,6 @@ class Engine:
     ) -> None:
         self._bundle = bundle
         self._library = library
-        tiny = find_tiny_vae(bundle.info, library)
-        self._live_vae = load_tiny_vae(tiny, bundle.device) if tiny is not None else None
         family = flow_family(bundle)
         self.denoiser = Denoiser(bundle, family, pack)
         self._planner = Planner(bundle, library, self.denoiser, family)
@@ -73,7 +70,7 @@ class Engine:
         self._small = SmallCanvases()
         self._looks = Looks(bundle)
         self.upscalers = UpscalerRoom(library, bundle.device)
-        self._vaes = VaeRoom(bundle, library)
+        self._vaes = Autoencoders(bundle, library, pack)
 
     @property
     def device(self) -> str:
@@ -178,7 +175,7 @@ class Engine:
         self.controls.clear_references()
         with clock.stage("denoise"):
             pixels = upscale(
-                request, network, plan, self._bundle_for(request), self.denoiser, should_stop,
+                request, network, plan, self._vaes.bundle_for(request), self.denoiser, should_stop,
                 on_step, self._on_guess(request),
             )  # fmt: skip
         if plan is None:
@@ -203,7 +200,7 @@ class Engine:
                 self._on_guess(request),
             )  # fmt: skip
         with clock.stage("decode"):
-            return decode_latents(self._bundle_for(request), latents, self._vae_for(request))
+            return self._vaes.decode(request, latents)
 
     def _inpaint(
         self,
@@ -266,7 +263,7 @@ class Engine:
 
         Why a control cannot be goes into ``failures``, by its sentence.
         """
-        bundle, crop = self._bundle_for(request), region.crop
+        bundle, crop = self._vaes.bundle_for(request), region.crop
         extent = render_extent(crop.extent, self.model.native_px, bundle.size_multiple_px)
         assert request.canvas is not None
         with clock.stage("resize"):
@@ -278,10 +275,9 @@ class Engine:
             return compose(region, before, rgb, request.params.inpaint)
         failures.update((each.sentence, each) for each in plan.failures)
         with clock.stage("encode"):
-            live_vae = self._vae_for(request)
             key = (request.canvas_version, request.mask_version, crop, extent,
-                   inpaint.initial_fill, self._vae_key(request))  # fmt: skip
-            original = self.encodings.get(key, lambda: encode_canvas(bundle, rgb, live_vae).float())
+                   inpaint.initial_fill, self._vaes.key(request))  # fmt: skip
+            original = self.encodings.get(key, lambda: self._vaes.encode(request, rgb))
             cells = Extent(*(side // bundle.latent_scale for side in extent))
             strength_map = torch.from_numpy(resize_mask(region.repaint, cells).astype(np.float32))
             strength_map = (strength_map / 255.0)[None, None].to(original.device)
@@ -289,7 +285,7 @@ class Engine:
             if bundle.takes_masks:
                 hidden = fill_selection(before, repaint_mask, InitialFill.NEUTRAL)
                 known = self.encodings.get(
-                    (*key, "hidden"), lambda: encode_canvas(bundle, hidden, live_vae).float()
+                    (*key, "hidden"), lambda: self._vaes.encode(request, hidden)
                 )
                 condition = torch.cat([(strength_map > 0.5).float(), known], dim=1)
         with clock.stage("control"):
@@ -322,33 +318,17 @@ class Engine:
         noise = self.denoiser.noise(request.params.seed, extent, len(run.timesteps))[0]
         if canvas is None:
             return run.begin(None, noise)
-        live_vae = self._vae_for(request)
 
         def encode() -> torch.Tensor:
             with clock.stage("resize"):
                 rgb = self._small.get(request, canvas, extent)
             with clock.stage("encode"):
-                return encode_canvas(self._bundle_for(request), rgb, live_vae).float()
+                return self._vaes.encode(request, rgb)
 
         # Not by the pixels themselves: the mirror counts its changes, a hash would cost more.
-        key = (request.canvas_version, extent, self._vae_key(request))
+        key = (request.canvas_version, extent, self._vaes.key(request))
         latents = self.encodings.get(key, encode)
         return run.begin(latents, noise)
-
-    def _vae_for(self, request: FrameRequest) -> Autoencoder | None:
-        """A quicker autoencoder for a live frame; None for the model's own."""
-        return None if request.full_quality or request.exact else self._live_vae
-
-    def _bundle_for(self, request: FrameRequest) -> ModelBundle:
-        """The model with the autoencoder that was chosen; with its own where that cannot be."""
-        chosen = self._vaes.get(request.params.vae)
-        if chosen is None or isinstance(chosen, NijimiError):
-            return self._bundle
-        return replace(self._bundle, vae=chosen)
-
-    def _vae_key(self, request: FrameRequest) -> Hashable:
-        """What encodes the canvas: "" is the quicker autoencoder."""
-        return self._vaes.key(request.params.vae) if self._vae_for(request) is None else ""
 
     def _on_guess(self, request: FrameRequest) -> Callable[[torch.Tensor], None] | None:
         """What is to become of guesses at the latents, if anybody wants to look."""
@@ -365,9 +345,8 @@ class Engine:
         failures: tuple[NijimiError, ...] = (),
     ) -> Picture:
         timings = clock.timings_ms
-        vae = self._vaes.get(request.params.vae)
-        if isinstance(vae, NijimiError):
-            failures = (*failures, vae)
+        if (failure := self._vaes.failure(request)) is not None:
+            failures = (*failures, failure)
         return Picture(
             pixels=pixels,
             area=area if area is not None else request.extent.bounds,

@@ -58,7 +58,7 @@ def openvino_function(
     count = len(model.outputs)
 
     def run(*inputs: torch.Tensor) -> Any:
-        given = [each.detach().numpy() for each in inputs]
+        given = [each.detach().contiguous().numpy() for each in inputs]
         made = request.infer(given, share_inputs=True)
         tensors = tuple(torch.from_numpy(made[n]) for n in range(count))
         return tensors if count > 1 else tensors[0]

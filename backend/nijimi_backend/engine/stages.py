@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -82,11 +82,18 @@ def resized(pixels: Pixels, extent: Extent, enlarging: int) -> Pixels:
     return np.asarray(cv2.resize(pixels, tuple(extent), interpolation=how), dtype=np.uint8)
 
 
+def _encode_tiny(vae: Any, images: torch.Tensor) -> torch.Tensor:
+    return vae.encode(images).latents
+
+
 def encode_canvas(
-    bundle: ModelBundle, rgb: Pixels, live_vae: Autoencoder | None = None
+    bundle: ModelBundle,
+    rgb: Pixels,
+    live_vae: Autoencoder | None = None,
+    encode_tiny: Callable[[Any, torch.Tensor], torch.Tensor] = _encode_tiny,
 ) -> torch.Tensor:
     """RGB h x w x 3 becomes scaled latents 1 x C x h/8 x w/8, by the model's own autoencoder or a
-    quicker one of the same latents.
+    quicker one of the same latents; a tiny one is asked by ``encode_tiny``.
 
     AutoencoderKL gives the mode of its distribution: a sample would flicker from frame to frame.
     """
@@ -96,9 +103,8 @@ def encode_canvas(
     vae: Any = live_vae if live_vae is not None and can_encode(live_vae) else bundle.vae
     images = images.to(vae.dtype) / 127.5 - 1.0
     with _brought(bundle, vae):
-        encoded = vae.encode(images)
-    is_tiny = isinstance(vae, AutoencoderTiny)
-    latents = encoded.latents if is_tiny else encoded.latent_dist.mode()
+        is_tiny = isinstance(vae, AutoencoderTiny)
+        latents = encode_tiny(vae, images) if is_tiny else vae.encode(images).latent_dist.mode()
     config = vae.config
     shift = config.get("shift_factor") or 0.0
     return (latents - shift) * config["scaling_factor"]
