@@ -182,6 +182,35 @@ def test_openvino_gives_what_torch_gives() -> None:
                 assert torch.allclose(made, true, rtol=1e-4, atol=1e-4)
 
 
+TELLS_NOBODY = """
+import sys
+import torch
+from nijimi_backend.engine.frozen import frozen
+from nijimi_backend.engine.openvino_net import openvino_function
+
+# What would tell is there, as with a plain `pip install openvino`, and must not be asked.
+class Telling:
+    def find_spec(self, name, path=None, target=None):
+        if name.startswith("openvino_telemetry"):
+            print("asked for", name)
+        return None
+
+sys.meta_path.insert(0, Telling())
+example = (torch.randn(1, 3, 8, 8),)
+frozen(torch.nn.Conv2d(3, 3, 3), example, then=lambda _plain, traced, examples: print(
+    openvino_function(traced, examples, 1)(*examples).shape))
+"""
+
+
+@needs_openvino
+def test_nobody_is_told_that_openvino_was_used() -> None:
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", TELLS_NOBODY], capture_output=True, text=True,
+        check=True, timeout=200,
+    )  # fmt: skip
+    assert done.stdout.splitlines() == ["torch.Size([1, 3, 6, 6])"]
+
+
 @needs_openvino
 def test_pictures_stay_the_same_when_openvino_takes_over(caplog: pytest.LogCaptureFixture) -> None:
     """The embedded model itself: at most one of 255 levels, by rounding."""
