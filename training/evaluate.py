@@ -121,7 +121,7 @@ def base_pictures(model: Path, captions: list[str]) -> list[Pixels]:
     """Thirty steps of the base, without the LCM-LoRA, with guidance 2."""
     pipeline: Any = StableDiffusionPipeline.from_pretrained(model, local_files_only=True)
     pipeline.scheduler = DDIMScheduler.from_config(
-        pipeline.scheduler.config, set_alpha_to_one=False
+        pipeline.scheduler.config, set_alpha_to_one=False, timestep_spacing="trailing"
     )
     pipeline.set_progress_bar_config(disable=True)
     made: list[Pixels] = []

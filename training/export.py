@@ -47,7 +47,12 @@ def main() -> None:
     unet.half().save_pretrained(output / "unet")
     text.half().save_pretrained(output / "text_encoder")
     LCMScheduler(
-        **SCHEDULER, original_inference_steps=50, set_alpha_to_one=False, clip_sample=False
+        **SCHEDULER,
+        original_inference_steps=50,
+        set_alpha_to_one=False,
+        clip_sample=False,
+        # From the end, where there is no signal.
+        timestep_spacing="trailing",
     ).save_pretrained(output / "scheduler")
     shutil.copytree(work / "tokenizer", output / "tokenizer")
     for kind in KINDS:
