@@ -142,7 +142,8 @@ class CanvasWatcher(QtCore.QObject):
         now = time.monotonic()
         may_be_news = self.is_pen_down or now - self._lifted_s < _SETTLING_S
         if may_be_news and not self._soon.isActive():
-            self._soon.start(max(0, round(1000 * (self._looked_s + _MIN_GAP_S - now))))
+            # Before the first look that is minus infinity, which no number of milliseconds is.
+            self._soon.start(round(1000 * max(0.0, self._looked_s + _MIN_GAP_S - now)))
 
     def _something_changed(self, *_: Any) -> None:
         # Krita tells of one change several times: look once, after all of them.
