@@ -20,7 +20,7 @@ from ..models.vae_files import VaeRoom
 from .cache import StageCache
 from .frozen import Pack, frozen
 from .request import FrameRequest, Pixels
-from .stages import decode_latents, encode_canvas
+from .stages import decode_latents, encode_canvas, encode_tiny
 
 __all__ = ["Autoencoders", "TinyEncoder"]
 
@@ -82,7 +82,7 @@ class TinyEncoder:
     def __call__(self, vae: Any, images: torch.Tensor) -> torch.Tensor:
         """Images 1 x 3 x h x w from -1 to 1 become latents, not scaled, 1 x C x h/8 x w/8."""
         if self._pack is frozen:
-            return vae.encode(images).latents
+            return encode_tiny(vae, images)
         # The function holds the network, so that no other one can have its id meanwhile.
         key = (id(vae), images.shape)
         return self._functions.get(key, lambda: _Lasting(_Encode(vae).eval(), self._pack))(images)
@@ -96,7 +96,7 @@ class _Encode(torch.nn.Module):
         self.vae = vae
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        return self.vae.encode(images).latents
+        return encode_tiny(self.vae, images)
 
 
 class _Lasting:

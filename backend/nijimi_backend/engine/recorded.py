@@ -13,6 +13,7 @@ used, and where it differs, or cannot be recorded, the plain one serves on.
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -130,5 +131,5 @@ def _differ_by(made: Any, expected: Any) -> float:
     for one, other in zip(_tensors(made), _tensors(expected), strict=True):
         size = float(other.float().abs().max())
         difference = float((one.float() - other.float()).abs().max()) / max(size, 1e-6)
-        worst = max(worst, difference if difference == difference else float("inf"))
+        worst = max(worst, float("inf") if math.isnan(difference) else difference)
     return worst

@@ -19,6 +19,7 @@ from .request import Pixels
 __all__ = [
     "decode_latents",
     "encode_canvas",
+    "encode_tiny",
     "lay_over_white",
     "opaque_bgra",
     "refresh_small",
@@ -82,7 +83,8 @@ def resized(pixels: Pixels, extent: Extent, enlarging: int) -> Pixels:
     return np.asarray(cv2.resize(pixels, tuple(extent), interpolation=how), dtype=np.uint8)
 
 
-def _encode_tiny(vae: Any, images: torch.Tensor) -> torch.Tensor:
+def encode_tiny(vae: Any, images: torch.Tensor) -> torch.Tensor:
+    """Images N x 3 x h x w from -1 to 1 become latents that are not scaled, by a tiny one."""
     return vae.encode(images).latents
 
 
@@ -90,10 +92,10 @@ def encode_canvas(
     bundle: ModelBundle,
     rgb: Pixels,
     live_vae: Autoencoder | None = None,
-    encode_tiny: Callable[[Any, torch.Tensor], torch.Tensor] = _encode_tiny,
+    tiny: Callable[[Any, torch.Tensor], torch.Tensor] = encode_tiny,
 ) -> torch.Tensor:
     """RGB h x w x 3 becomes scaled latents 1 x C x h/8 x w/8, by the model's own autoencoder or a
-    quicker one of the same latents; a tiny one is asked by ``encode_tiny``.
+    quicker one of the same latents; a tiny one is asked by ``tiny``.
 
     AutoencoderKL gives the mode of its distribution: a sample would flicker from frame to frame.
     """
@@ -104,7 +106,7 @@ def encode_canvas(
     images = images.to(vae.dtype) / 127.5 - 1.0
     with _brought(bundle, vae):
         is_tiny = isinstance(vae, AutoencoderTiny)
-        latents = encode_tiny(vae, images) if is_tiny else vae.encode(images).latent_dist.mode()
+        latents = tiny(vae, images) if is_tiny else vae.encode(images).latent_dist.mode()
     config = vae.config
     shift = config.get("shift_factor") or 0.0
     return (latents - shift) * config["scaling_factor"]

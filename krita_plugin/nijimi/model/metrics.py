@@ -10,7 +10,6 @@ __all__ = ["Metrics", "percentile"]
 
 _KEPT = 8000
 _FPS_WINDOW_S = 3.0
-_QUEUE = "queue"
 
 
 def percentile(values: Sequence[float], part: float) -> float:
@@ -63,7 +62,7 @@ class Metrics:
         """A frame was handed to the screen; ``timings_ms`` tells the backend's stages."""
         for stage, spent_ms in timings_ms.items():
             self.spent(stage, spent_ms)
-        queue_ms = timings_ms.get(_QUEUE, 0.0)
+        queue_ms = timings_ms.get("queue", 0.0)
         self._shown_at.append(shown_s)
         self._last_revision = revision
         newest: float | None = None
