@@ -1,7 +1,7 @@
 """Seeds enter; packed pictures, sketches and what is true of them leave.
 
-``python -m training.build_data`` writes ``train.npy``, ``train_sketch.npy`` and ``train.json``, and
-the same three of ``held_out``. It goes on where it was interrupted.
+``python -m training.build_data`` writes ``train.npy``, ``train_sketch.npy``, ``train_mask.npy`` and
+``train.json``, and the same four of ``held_out``. It goes on where it was interrupted.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from PIL import Image
 
 from .scenes import make_example
 from .scenes.subjects import missing_sources
@@ -22,11 +23,14 @@ CAPTIONS_A_PICTURE = 4
 HELD_OUT_SEED = 10_000_000
 """Examples from this seed on are never trained on."""
 
-Rendered = tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8], dict[str, Any]]
+MASK_SIDE = 32
+"""Masks are kept at the size of the latents."""
+
+Rendered = tuple[tuple[npt.NDArray[np.uint8], ...], dict[str, Any]]
 
 
 def render(seed: int) -> Rendered:
-    """Picture and sketch, 256 x 256 x 3 each, and the truth about them."""
+    """Picture and sketch, 256 x 256 x 3 each, mask, 32 x 32, and the truth about them."""
     example = make_example(seed, CAPTIONS_A_PICTURE)
     truth = {
         "seed": seed,
@@ -35,36 +39,38 @@ def render(seed: int) -> Rendered:
         "colour": example.colour,
         "people": [person.joints for person in example.people],
     }
-    return np.asarray(example.picture), np.asarray(example.sketch), truth
+    mask = example.mask.resize((MASK_SIDE, MASK_SIDE), Image.Resampling.BOX)
+    return tuple(np.asarray(image) for image in (example.picture, example.sketch, mask)), truth
 
 
 def build(folder: Path, name: str, first: int, count: int, processes: int) -> None:
     """Render ``count`` examples into ``folder``, those that are not there yet."""
-    shape = (count, 256, 256, 3)
-    paths = [folder / f"{name}.npy", folder / f"{name}_sketch.npy"]
+    shapes = {"": (count, 256, 256, 3), "_sketch": (count, 256, 256, 3),
+              "_mask": (count, MASK_SIDE, MASK_SIDE)}  # fmt: skip
+    paths = [folder / f"{name}{part}.npy" for part in shapes]
     lines = folder / f"{name}.jsonl"
     known = lines.read_text().splitlines() if lines.exists() else []
     mode = "r+" if known and all(path.exists() for path in paths) else "w+"
     if mode == "w+":
         known = []
-    pictures, sketches = (
-        np.lib.format.open_memmap(path, mode=mode, dtype=np.uint8, shape=shape) for path in paths
-    )
+    arrays = [
+        np.lib.format.open_memmap(path, mode=mode, dtype=np.uint8, shape=shape)
+        for path, shape in zip(paths, shapes.values(), strict=True)
+    ]
     # The last line may have been cut off, and its pictures with it.
     known = known[:-1]
     lines.write_text("".join(line + "\n" for line in known))
     with multiprocessing.Pool(processes) as pool, lines.open("a") as file:
         seeds = range(first + len(known), first + count)
-        for n, (picture, sketch, truth) in enumerate(
-            pool.imap(render, seeds, chunksize=16), len(known)
-        ):
-            pictures[n], sketches[n] = picture, sketch
+        for n, (images, truth) in enumerate(pool.imap(render, seeds, chunksize=16), len(known)):
+            for array, image in zip(arrays, images, strict=True):
+                array[n] = image
             file.write(json.dumps(truth) + "\n")
             if n % 1000 == 0:
                 file.flush()
                 print(f"{name} {n} of {count}", flush=True)
-    pictures.flush()
-    sketches.flush()
+    for array in arrays:
+        array.flush()
     truths = [json.loads(line) for line in lines.read_text().splitlines()]
     (folder / f"{name}.json").write_text(json.dumps(truths))
 

@@ -18,6 +18,7 @@ import torch
 from torch.nn import functional
 
 from .networks import make_autoencoder
+from .scenes.subjects import SUBJECTS
 from .tokens import load_tokenizer, make_tokenizer, token_rows
 from .workspace import arguments, device_of, load_checkpoint
 
@@ -37,6 +38,13 @@ def encode_file(model: Any, path: Path, px: int, device: torch.device) -> torch.
             if start % 1600 == 0:
                 print(f"encoded {start} of {len(pictures)} of {path.name}", flush=True)
     return torch.cat(found)
+
+
+def masks_of(path: Path, side: int) -> torch.Tensor:
+    """How much of each latent is the subject's, 0 to 255: 2N x side x side, rows as above."""
+    masks = torch.from_numpy(np.load(path))[:, None].float()  # N x 1 x 32 x 32
+    masks = functional.adaptive_avg_pool2d(masks, side)[:, 0]
+    return torch.stack([masks, masks.flip(-1)], 1).flatten(0, 1).round().to(torch.uint8)
 
 
 def main() -> None:
@@ -67,6 +75,8 @@ def main() -> None:
         {
             "latents": latents,
             "sketches": sketches,
+            "masks": masks_of(options.work / "train_mask.npy", latents.shape[-1]),
+            "has_subject": torch.tensor([t["subject"] in SUBJECTS for t in truths]),  # N
             "scale": scale,
             "tokens": rows.view(len(truths), -1, rows.shape[-1]),  # N x 4 x 77
             "empty": empty,

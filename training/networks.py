@@ -25,7 +25,7 @@ __all__ = [
 
 LATENT_CHANNELS = 4
 
-SCHEDULER = {
+SCHEDULER: dict[str, Any] = {
     "num_train_timesteps": 1000,
     "beta_start": 0.00085,
     "beta_end": 0.012,
@@ -35,7 +35,7 @@ SCHEDULER = {
 }
 """SD1.5's noise schedule with SD2.1's v-prediction, which few-step sampling likes better, and with
 no signal at its end (Lin et al., arXiv 2305.08891, algorithm 1): these latents have means up to
-0.9, of which SD's end leaves a trace that sampling does not start with, and pictures came dark."""
+0.9, of which SD's end leaves a trace that sampling does not start with."""
 
 
 def make_autoencoder() -> AutoencoderTiny:

@@ -3,11 +3,14 @@
 v-prediction (Salimans and Ho, arXiv 2202.00512, section 4) with min-SNR weighting (Hang et al.,
 arXiv 2303.09556, equation 8 in its form for v), and 10 % of captions dropped for guidance.
 
-We depart from it in two points. Below an SNR of 1 the weight is that of an SNR of 1 (truncated SNR,
-Salimans and Ho, section 4): min-SNR alone leaves almost nothing to the high noise, where it is
-decided what the picture shows, and subjects stayed unknown. And because it is what live painting
-asks, in part of each batch the noised latents are those of the rough sketch of the scene, and the
-velocity to be predicted is the one that leads to the finished picture.
+We depart from it in four points. Below an SNR of 1 the weight is that of an SNR of 1 (truncated
+SNR, Salimans and Ho, section 4): min-SNR alone leaves almost nothing to the high noise, where it is
+decided what the picture shows, and subjects stayed unknown. The weight of a timestep is how often
+it is drawn, not a factor: no step is spent on noise that counts for nothing. Subjects count for
+more than what surrounds them, and pictures with one come more often: there are fifty, and only one
+sky. And because it is what live painting asks, in part of each batch the noised latents are those
+of the rough sketch of the scene, and the velocity to be predicted is the one that leads to the
+finished picture.
 """
 
 from __future__ import annotations
@@ -30,24 +33,52 @@ SKETCH_FROM = 150
 """Below this timestep a noised sketch would have to jump too far in one velocity."""
 
 
+def chances_of(signal: torch.Tensor) -> torch.Tensor:
+    """How often each timestep is drawn, for ``signal``, its alphas_cumprod; the sum is 1."""
+    snr = signal / (1 - signal)
+    weight = snr.clamp(SNR_FLOOR, SNR_GAMMA) / (snr + 1)
+    return weight / weight.sum()
+
+
+def draw(chances: torch.Tensor, count: int, rough: int) -> torch.Tensor:
+    """``count`` timesteps, the first ``rough`` of which are those of noised sketches."""
+    timesteps = torch.multinomial(chances, count, replacement=True)
+    if rough:
+        noisy_enough = torch.where(torch.arange(len(chances)) < SKETCH_FROM, 0.0, chances)
+        timesteps[:rough] = torch.multinomial(noisy_enough, rough, replacement=True)
+    return timesteps
+
+
+def mean_by(error: torch.Tensor, cover: torch.Tensor, weight: float) -> torch.Tensor:
+    """The mean of N x h x w errors, where ``cover`` (N x h x w in [0, 1]) counts ``weight``."""
+    counts = 1 + (weight - 1) * cover
+    return (error * counts).sum() / counts.sum()
+
+
 def main() -> None:
     parser = arguments("Train the base model.", 45)
     parser.add_argument("--rate", type=float, default=7e-4)
     parser.add_argument("--sketches", type=float, default=0.3, help="part of each batch")
+    parser.add_argument("--subject-weight", type=float, default=3.0, help="beside 1 elsewhere")
+    parser.add_argument("--subject-share", type=float, default=3.0, help="beside 1 of the others")
     parser.add_argument("--start", type=Path, help="an exported model to begin with")
     options = parser.parse_args()
     device = device_of(options.threads)
     torch.manual_seed(options.seed)
     data = torch.load(options.work / "latents.pt", weights_only=True)
     latents, tokens, empty = data["latents"], data["tokens"], data["empty"]
+    shares = 1 + (options.subject_share - 1) * data["has_subject"].float()
     rough = round(options.batch * options.sketches)
     unet = make_unet().to(device, memory_format=torch.channels_last)
     text = make_text_encoder(data["vocab_size"], data["vocab_size"] - 1).to(device)
     parameters = [*unet.parameters(), *text.parameters()]
-    optimizer = torch.optim.AdamW(parameters, lr=options.rate, weight_decay=1e-2, betas=(0.9, 0.98))
+    optimizer = torch.optim.AdamW(
+        parameters, lr=options.rate, weight_decay=1e-2, betas=(0.9, 0.98), fused=True
+    )
     ema = EMAModel(parameters, decay=0.998, use_ema_warmup=True, inv_gamma=1.0, power=0.75)
     scheduler = DDPMScheduler(**SCHEDULER)
     signal = scheduler.alphas_cumprod.to(device)
+    chances = chances_of(scheduler.alphas_cumprod)
     path = options.work / "base.pt"
     parts: dict[str, Any] = {"unet": unet, "text": text, "optimizer": optimizer, "ema": ema}
     step = resume(path, **parts)
@@ -61,16 +92,15 @@ def main() -> None:
     log = Log(options.work, "base", options.minutes)
     saved_at = time.monotonic()
     while not log.is_over:
-        rows = torch.randint(len(latents), (options.batch,))
-        clean = latents[rows].to(device).float() * data["scale"]
         # Row 2n is picture n, row 2n + 1 its mirror.
+        rows = 2 * torch.multinomial(shares, options.batch, replacement=True)
+        rows += torch.randint(2, (options.batch,))
+        clean = latents[rows].to(device).float() * data["scale"]
         words = tokens[rows // 2, torch.randint(tokens.shape[1], (options.batch,))].long()
         words[torch.rand(options.batch) < CAPTION_DROP] = empty[0].long()
         embeds = text(words.to(device)).last_hidden_state  # N x 77 x 192
         noise = torch.randn_like(clean)
-        timesteps = torch.randint(1000, (options.batch,), device=device)
-        if rough:
-            timesteps[:rough] = torch.randint(SKETCH_FROM, 1000, (rough,), device=device)
+        timesteps = draw(chances, options.batch, rough).to(device)
         noisy = scheduler.add_noise(clean, noise, timesteps)
         target = scheduler.get_velocity(clean, noise, timesteps)
         if rough:
@@ -80,10 +110,9 @@ def main() -> None:
             # x0 = alpha * noisy - sigma * v, solved for v.
             target[:rough] = (alpha * noisy[:rough] - clean[:rough]) / (1 - alpha**2).sqrt()
         predicted = unet(noisy, timesteps, encoder_hidden_states=embeds).sample
-        snr = signal[timesteps] / (1 - signal[timesteps])
-        weight = snr.clamp(SNR_FLOOR, SNR_GAMMA) / (snr + 1)
-        error = (predicted - target).square().mean((1, 2, 3))
-        loss = (weight * error).mean()
+        error = (predicted - target).square().mean(1)  # N x h x w
+        cover = data["masks"][rows].to(device).float() / 255
+        loss = mean_by(error, cover, options.subject_weight)
         for group in optimizer.param_groups:
             warm = min(1.0, (step + 1) / 100)
             group["lr"] = options.rate * warm * min(1.0, max(0.02, (1 - log.part) / 0.3))
@@ -98,6 +127,7 @@ def main() -> None:
             step * options.batch,
             loss=loss.item(),
             v_error=error[rough:].mean().item(),
+            subject_error=mean_by(error[rough:], cover[rough:], 1e6).item(),
             sketch_error=error[:rough].mean().item() if rough else 0.0,
         )
         if time.monotonic() - saved_at > 120 or log.is_over:

@@ -65,10 +65,11 @@ class Hints:
             canvas = np.ascontiguousarray(canvas[:, ::-1])
         return Control(kind=self.kind, pixels=canvas, process=True)
 
-    def batch(self, rows: Sequence[int]) -> torch.Tensor:
-        """N x 3 x 256 x 256 in [0, 1]."""
+    def batch(self, rows: Sequence[int], px: int = SIZE.width) -> torch.Tensor:
+        """N x 3 x px x px in [0, 1]."""
+        side = Extent(px, px)
         made = [
-            make_hint(self.control(row // 2, mirrored=row % 2 == 1), SIZE, SIZE.bounds, SIZE)
+            make_hint(self.control(row // 2, mirrored=row % 2 == 1), SIZE, SIZE.bounds, side)
             for row in rows
         ]
         return torch.from_numpy(np.stack(made)).permute(0, 3, 1, 2).float() / 255.0
@@ -133,7 +134,7 @@ def main() -> None:
         rows = hints.rows[torch.randint(len(hints.rows), (options.batch,))]
         clean = latents[rows].to(device).float() * data["scale"]
         words = tokens[rows // 2, torch.randint(tokens.shape[1], (options.batch,))].long()
-        hint = hints.batch(rows.tolist()).to(device)
+        hint = hints.batch(rows.tolist(), 8 * latents.shape[-1]).to(device)
         noise = torch.randn_like(clean)
         timesteps = torch.randint(1000, (options.batch,), device=device)
         noisy = scheduler.add_noise(clean, noise, timesteps)

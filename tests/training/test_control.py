@@ -40,6 +40,7 @@ def test_hints_fit_their_rows_and_their_mirrors(folder: Path, kind: str) -> None
     batch = hints.batch(rows[:4])
     assert batch.shape == (min(4, len(rows)), 3, 256, 256)
     assert 0.0 <= batch.min() < batch.max() <= 1.0
+    assert hints.batch(rows[:1], 128).shape == (1, 3, 128, 128)
     if kind == "scribble":
         assert len(rows) == 24
         agreement = (batch[0].flip(-1) - batch[1]).abs().mean() / batch[0].mean()

@@ -1,0 +1,57 @@
+"""What the base's training draws and counts: timesteps, subjects, masks beside latents."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from diffusers import DDPMScheduler
+
+from training.encode_latents import masks_of
+from training.networks import SCHEDULER
+from training.train_base import SKETCH_FROM, chances_of, draw, mean_by
+
+
+def test_timesteps_are_drawn_as_often_as_they_count() -> None:
+    signal = DDPMScheduler(**SCHEDULER).alphas_cumprod
+    chances = chances_of(signal)
+    assert float(chances.sum()) == pytest.approx(1.0, abs=1e-5)
+    # Pure noise decides what is shown; nearly clean latents teach almost nothing.
+    assert chances[999] > 50 * chances[0]
+    torch.manual_seed(3)
+    drawn = draw(chances, 200_000, 0)
+    counted = torch.bincount(drawn, minlength=1000).float() / len(drawn)
+    by_hundreds = counted.view(10, 100).sum(1), chances.view(10, 100).sum(1)
+    assert torch.allclose(*by_hundreds, atol=0.005)
+
+
+def test_noised_sketches_are_never_nearly_clean() -> None:
+    chances = chances_of(DDPMScheduler(**SCHEDULER).alphas_cumprod)
+    torch.manual_seed(3)
+    drawn = draw(chances, 4000, 2000)
+    assert int(drawn[:2000].min()) >= SKETCH_FROM
+    assert int(drawn[2000:].min()) < SKETCH_FROM
+
+
+def test_errors_at_the_subject_count_more() -> None:
+    error = torch.zeros(1, 2, 2)
+    error[0, 0, 0] = 1.0
+    cover = torch.zeros(1, 2, 2)
+    assert float(mean_by(error, cover, 3.0)) == pytest.approx(1 / 4)
+    cover[0, 0, 0] = 1.0
+    assert float(mean_by(error, cover, 3.0)) == pytest.approx(3 / 6)
+    assert float(mean_by(error, cover, 1.0)) == pytest.approx(1 / 4)
+
+
+def test_masks_lie_beside_the_latents_of_picture_and_mirror(tmp_path: Path) -> None:
+    masks = np.zeros((2, 32, 32), np.uint8)
+    masks[1, :, :16] = 255
+    np.save(tmp_path / "mask.npy", masks)
+    found = masks_of(tmp_path / "mask.npy", 16)
+    assert found.shape == (4, 16, 16)
+    assert not found[:2].any()
+    assert bool((found[2, :, :8] == 255).all())
+    assert not found[2, :, 8:].any()
+    assert torch.equal(found[3], found[2].flip(-1))
