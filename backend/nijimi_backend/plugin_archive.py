@@ -39,6 +39,9 @@ _TIMESTAMP = (2026, 1, 1, 0, 0, 0)
 """One for all files: the same source gives the same archive."""
 
 
+_SUFFIXES = (".py", ".html", ".png", ".json", ".gpl")
+
+
 def plugin_source() -> Path:
     """The folder ``krita_plugin`` of the source tree that this backend runs from."""
     folder = Path(__file__).resolve().parents[2] / "krita_plugin"
@@ -56,7 +59,7 @@ def plugin_files() -> Iterator[tuple[str, bytes]]:
     for name in ("nijimi.desktop", "nijimi.action"):
         yield name, (source / name).read_bytes()
     for path in sorted((source / "nijimi").rglob("*")):
-        if path.is_file() and path.suffix in (".py", ".html", ".png", ".json"):
+        if path.is_file() and path.suffix in _SUFFIXES:
             yield path.relative_to(source).as_posix(), path.read_bytes()
     protocol = Path(nijimi_protocol.__file__).parent
     for path in sorted(protocol.glob("*.py")):

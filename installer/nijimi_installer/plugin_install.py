@@ -55,6 +55,11 @@ def unpack_plugin(archive: Path, pykrita: Path) -> None:
             actions = pykrita.parent / "actions"
             actions.mkdir(exist_ok=True)
             (beside / "nijimi.action").replace(actions / "nijimi.action")
+        palettes = pykrita.parent / "palettes"
+        palettes.mkdir(exist_ok=True)
+        for palette in sorted((old / "palettes").glob("*.gpl")):
+            # From there Krita takes it into its list of palettes.
+            shutil.copy2(palette, palettes / palette.name)
         for leftover in (beside, before):
             shutil.rmtree(leftover, ignore_errors=True)
 

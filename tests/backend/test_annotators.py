@@ -10,13 +10,14 @@ import pytest
 from nijimi_backend.engine.control import annotators as annotators_module
 from nijimi_backend.engine.control.annotators import Annotators, input_side, normals_of
 from nijimi_backend.engine.control.hints import make_hint
+from nijimi_backend.engine.control.segments import KINDS, colours
 from nijimi_backend.engine.request import Control, Pixels
 from nijimi_backend.errors import BadInput, ModelMissing
 from nijimi_backend.models.library import Library
 from nijimi_protocol.geometry import Bounds, Extent
 from nijimi_protocol.pose import Joint, Person
 
-from tests.support.onnx_files import write_mean_network
+from tests.support.onnx_files import write_mean_network, write_repeating_network
 
 onnxruntime = pytest.importorskip("onnxruntime", reason="it runs the depth networks")
 
@@ -69,6 +70,8 @@ def test_normals_follow_the_depth(tmp_path: Path) -> None:
 
 
 def test_a_network_that_is_missing_is_told_with_its_place(tmp_path: Path) -> None:
+    with pytest.raises(ModelMissing, match="the palette Nijimi segments"):
+        _hint("seg", tmp_path)
     with pytest.raises(ModelMissing, match=r"as \.onnx\) into .*annotators"):
         _hint("depth", tmp_path)
     write_mean_network(tmp_path / "annotators" / "other.onnx")
@@ -97,6 +100,47 @@ def test_a_network_for_something_else_is_told(tmp_path: Path) -> None:
         _hint("depth", tmp_path)
 
 
+def _halves() -> Pixels:
+    """Red on the left, blue on the right, BGRA."""
+    picture = np.full((SIZE.height, SIZE.width, 4), 255, np.uint8)
+    picture[:, :48, :3], picture[:, 48:, :3] = (0, 0, 255), (255, 0, 0)
+    return picture
+
+
+def test_kinds_of_things_have_the_colours_that_controlnet_was_trained_on(tmp_path: Path) -> None:
+    # Scores are red, green, blue, red ...: red is the first kind's, blue the third's.
+    write_repeating_network(tmp_path / "annotators" / "segformer-b0-ade.onnx", KINDS)
+    hint = _hint("seg", tmp_path, _halves())
+    assert tuple(hint[30, 10]) == (120, 120, 120), "a wall"
+    assert tuple(hint[30, 80]) == (6, 230, 230), "the sky"
+    assert len(np.unique(hint.reshape(-1, 3), axis=0)) == 2, "no colours between"
+
+
+def test_a_network_may_tell_the_kinds_themselves(tmp_path: Path) -> None:
+    # The mean of white, as networks see it, is 2.4 at most: the third kind.
+    write_mean_network(tmp_path / "annotators" / "upernet.onnx")
+    white = np.full((SIZE.height, SIZE.width, 4), 255, np.uint8)
+    assert np.unique(_hint("seg", tmp_path, white).reshape(-1, 3), axis=0).tolist() == [
+        [6, 230, 230]
+    ]
+
+
+@pytest.mark.parametrize("channels", [3, 153])
+def test_a_network_that_knows_other_kinds_is_told(tmp_path: Path, channels: int) -> None:
+    write_repeating_network(tmp_path / "annotators" / "seg.onnx", channels)
+    with pytest.raises(BadInput, match="150 kinds of things"):
+        _hint("seg", tmp_path, _halves())
+
+
+def test_the_palette_for_painters_has_the_same_kinds_and_colours() -> None:
+    plugin = Path(__file__).resolve().parents[2] / "krita_plugin" / "nijimi"
+    lines = (plugin / "palettes" / "nijimi-segments.gpl").read_text().splitlines()
+    rows = [line.partition("\t") for line in lines if "\t" in line]
+    assert [[int(value) for value in left.split()] for left, _, _ in rows] == colours().tolist()
+    assert [name for _, _, name in rows][:3] == ["wall", "building", "sky"]
+    assert len(rows) == KINDS
+
+
 def test_a_missing_runtime_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_mean_network(tmp_path / "annotators" / "depth.onnx")
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
@@ -111,6 +155,7 @@ def test_a_missing_runtime_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         (["n", 3, "h", "w"], "depth_anything_v2_vits", (784, 518)),
         ([1, 3, "h", "w"], "midas-small", (576, 384)),
         ([], "depth", (784, 518)),
+        (["n", 3, "h", "w"], "segformer-b0-finetuned-ade", (768, 512)),
     ],
 )
 def test_networks_get_the_size_that_they_were_trained_at(

@@ -12,6 +12,7 @@ import numpy.typing as npt
 import pytest
 import torch
 from diffusers import ControlNetModel, T2IAdapter
+from nijimi_backend.engine.asks import finish
 from nijimi_backend.engine.control.hints import make_hint
 from nijimi_backend.engine.denoiser import Guidance, Start
 from nijimi_backend.engine.engine import Engine, open_engine
@@ -187,7 +188,7 @@ def test_several_controls_are_the_sum_of_their_residuals(
         schedule = Schedule.from_config(bundle.scheduler_config)
         start = Start(latents=latents[:1], extent=size, run=LcmRun((499,), schedule))
         guided = Guidance(by_step=[Conditioning(embeds=embeds[:1])], scale=1.0)
-        ours = engine.denoiser.predict(start, guided, latents[:1], 0, None, steering)
+        ours = finish(engine.denoiser.predict(start, guided, latents[:1], 0, None, steering))
     if batch == 1:
         assert torch.allclose(ours, expected, atol=1e-4)
 

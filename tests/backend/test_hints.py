@@ -115,12 +115,6 @@ def test_lines_are_found_in_a_picture(kind: str) -> None:
     assert hint[5:20, 5:20].max() < 60, "the flat outside"
 
 
-def test_what_nothing_can_see_says_so() -> None:
-    control = Control(kind="seg", pixels=lined((0, 0, 0, 255), (9, 9, 9, 255)), process=True)
-    with pytest.raises(BadInput, match="cannot be made from a picture"):
-        make_hint(control, Extent(64, 64), Bounds(0, 0, 64, 64), Extent(64, 64))
-
-
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_control_without_a_layer_says_so(kind: str) -> None:
     control = Control(kind=kind)

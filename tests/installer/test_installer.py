@@ -121,6 +121,17 @@ def _archive(path: Path, *names: str) -> Path:
     return path
 
 
+def test_palettes_come_where_krita_looks_for_them_beside_the_painters_own(tmp_path: Path) -> None:
+    own = tmp_path / "palettes" / "mine.gpl"
+    own.parent.mkdir()
+    own.write_text("mine")
+    names = ("nijimi.desktop", "nijimi/new.py", "nijimi/palettes/kinds.gpl")
+    for _ in range(2):
+        unpack_plugin(_archive(tmp_path / "a.zip", *names), tmp_path / "pykrita")
+    assert sorted(path.name for path in own.parent.iterdir()) == ["kinds.gpl", "mine.gpl"]
+    assert own.read_text() == "mine"
+
+
 def test_a_plugin_replaces_the_older_one_and_nothing_else(tmp_path: Path) -> None:
     pykrita = tmp_path / "pykrita"
     (pykrita / "nijimi").mkdir(parents=True)

@@ -268,6 +268,14 @@ def overlay_agreement(zoom=1.0, rotation=0.0, mirror=False, pan=(0, 0)):
     return {"inside": inside, "outside": outside, "wrong": wrong}
 
 
+def picture_is_over_the_canvas_in_front():
+    """Whether the overlay is seen there, and not on another view's canvas."""
+    from nijimi.canvas.document import canvas_widget
+
+    sheet = contents().flow._room.overlay._alive()
+    return sheet is not None and sheet.isVisible() and sheet.parent() is canvas_widget()
+
+
 def turn_of_the_watcher_ms():
     """How long Krita stands still for one look at the document in front."""
     watcher = contents().flow._room.watcher
@@ -549,14 +557,3 @@ def setting(name):
 def menu_titles():
     """What stands in the menu Tools, Nijimi."""
     return [each.text() for each in Krita.instance().action("nijimi").menu().actions()]
-
-
-def action_tip(name):
-    return Krita.instance().action(name).toolTip()
-
-
-def give_key(name, key):
-    """As the shortcut editor does."""
-    Krita.instance().action(name).setShortcut(key)
-    yield 100
-    return Krita.instance().action(name).shortcut().toString()

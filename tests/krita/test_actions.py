@@ -9,6 +9,7 @@ from nijimi_installer.desktop.profile import KritaProfile
 
 from .session import Session
 
+_ACTIONS = Path(__file__).with_name("inside_actions.py")
 _REPORT = Path(__file__).with_name("inside_report.py")
 
 
@@ -34,11 +35,15 @@ def test_actions_are_in_the_menu_and_do_what_they_say(session: Session) -> None:
 def test_the_shortcut_editor_knows_them(session: Session, profile: KritaProfile) -> None:
     assert (profile.data_dir / "krita" / "actions" / "nijimi.action").is_file()
     # Krita reads texts and tips of its own actions from such files only.
-    assert "variation" in session.inside("action_tip", name="nijimi_new_seed")
+    assert "variation" in session.krita.call(_ACTIONS, "action_tip", name="nijimi_new_seed")
+
+
+def test_the_colours_of_segments_are_a_palette_of_kritas(session: Session) -> None:
+    assert session.krita.call(_ACTIONS, "palette", name="Nijimi segments") == 150
 
 
 def test_a_key_that_the_painter_gave_works_while_painting(session: Session) -> None:
-    session.inside("give_key", name="nijimi_weaker", key="Ctrl+Alt+Shift+F9")
+    session.krita.call(_ACTIONS, "give_key", name="nijimi_weaker", key="Ctrl+Alt+Shift+F9")
     before = session.inside("setting", name="strength")
     session.stroke()
     session.krita.pointer.key("ctrl+alt+shift+F9")

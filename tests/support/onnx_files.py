@@ -1,16 +1,18 @@
-"""Nothing enters; a small ONNX file leaves, written by hand: its one node averages three channels.
+"""Nothing enters; a small ONNX file of one node leaves, written by hand.
 
 Field numbers are those of onnx.proto (ONNX 1.x).
 """
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Sequence
 from pathlib import Path
 
-__all__ = ["write_mean_network"]
+__all__ = ["write_mean_network", "write_repeating_network"]
 
 _FLOAT = 1
+_INT64 = 7
 _INTS = 7
 
 
@@ -59,6 +61,25 @@ def write_mean_network(
         _bytes(1, node) + _bytes(2, "mean")
         + _bytes(11, _value("image", (1, 3, *sides))) + _bytes(12, _value("depth", out))
     )  # fmt: skip
+    return _write(path, graph)
+
+
+def write_repeating_network(path: Path, channels: int) -> Path:
+    """1 x 3 x h x w in; the three channels again and again, 1 x ``channels`` x h x w, out."""
+    node = _bytes(1, "image") + _bytes(1, "repeats") + _bytes(2, "scores") + _bytes(4, "Tile")
+    repeats = (
+        _number(1, 4) + _number(2, _INT64) + _bytes(8, "repeats")
+        + _bytes(9, struct.pack("<4q", 1, channels // 3, 1, 1))
+    )  # fmt: skip
+    graph = (
+        _bytes(1, node) + _bytes(2, "repeat") + _bytes(5, repeats)
+        + _bytes(11, _value("image", (1, 3, "h", "w")))
+        + _bytes(12, _value("scores", (1, channels, "h", "w")))
+    )  # fmt: skip
+    return _write(path, graph)
+
+
+def _write(path: Path, graph: bytes) -> Path:
     opset = _bytes(8, _bytes(1, "") + _number(2, 13))
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(_number(1, 8) + _bytes(7, graph) + opset)

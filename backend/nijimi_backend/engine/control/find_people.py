@@ -11,7 +11,6 @@ We depart from MediaPipe in one point: everybody who is found gets landmarks, no
 
 from __future__ import annotations
 
-import importlib
 import math
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,6 +23,7 @@ from nijimi_protocol.pose import Joint, Person
 
 from ...errors import ModelMissing
 from ..request import Pixels
+from .optional_runtime import optional_runtime
 
 __all__ = [
     "DETECTOR",
@@ -127,13 +127,7 @@ def _open(path: Path) -> Network:
             f"The network that finds people is not there ({path.name}).",
             "Run: nijimi models fetch blazepose",
         )
-    try:
-        made: Any = importlib.import_module("ai_edge_litert.interpreter")
-    except ImportError:
-        raise ModelMissing(
-            "Finding people needs the package ai-edge-litert, which is not installed.",
-            'Run pip install "nijimi[pose]" in Nijimi\'s environment.',
-        ) from None
+    made = optional_runtime("ai_edge_litert.interpreter", "ai-edge-litert", "Finding people")
     interpreter: Any = made.Interpreter(model_path=str(path), num_threads=2)
     interpreter.allocate_tensors()
     enters: int = interpreter.get_input_details()[0]["index"]

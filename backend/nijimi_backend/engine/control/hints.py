@@ -100,11 +100,6 @@ def _lines_of(layer: Pixels, extent: Extent) -> Pixels:
 
 def _processed(kind: str, layer: Pixels, extent: Extent, annotators: Annotators) -> Pixels:
     """The hint made from a picture."""
-    if kind == "seg":
-        raise BadInput(
-            "A seg hint cannot be made from a picture: there is no segmentation network for it.",
-            "Paint or load the hint itself into the layer, or choose another control.",
-        )
     if kind == "pose":
         height, width = layer.shape[:2]
         return draw_people(annotators.people(layer), Bounds(0, 0, width, height), extent)
@@ -112,6 +107,8 @@ def _processed(kind: str, layer: Pixels, extent: Extent, annotators: Annotators)
     if kind in ("depth", "normal"):
         depth = annotators.depth(rgb)
         return _rgb(depth) if kind == "depth" else normals_of(depth)
+    if kind == "seg":
+        return annotators.segments(rgb)
     make = _FROM_PICTURE.get(kind)
     return make(rgb) if make is not None else rgb
 
