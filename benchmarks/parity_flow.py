@@ -30,6 +30,7 @@ from nijimi_protocol.params import RenderMode, RenderParams
 from .real_flow import (
     FlowLayout,
     write_sd3_file,
+    write_sd3_files,
     write_sd3_folder,
     write_zimage_files,
     write_zimage_folder,
@@ -41,6 +42,8 @@ __all__ = ["FLOW_MODELS", "flow_rows"]
 FLOW_MODELS: dict[str, Callable[[Path], FlowLayout]] = {
     "sd3, one file": lambda path: write_sd3_file(path.with_suffix(".safetensors")),
     "sd3.5, one file": lambda path: write_sd3_file(path.with_suffix(".safetensors"), newer=True),
+    "sd3, one file with T5": lambda path: write_sd3_file(path.with_suffix(".safetensors"), t5=True),
+    "sd3, files apart": lambda path: write_sd3_files(path.with_suffix(".safetensors")),
     "sd3, folder with T5": write_sd3_folder,
     "zimage, folder": write_zimage_folder,
     "zimage, files apart": lambda path: write_zimage_files(path.with_suffix(".safetensors")),

@@ -18,7 +18,7 @@ from diffusers import (
     ZImageTransformer2DModel,
 )
 from nijimi_backend.models.tokenizer import clip_tokenizer
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 from transformers import (
     CLIPTextConfig,
@@ -35,6 +35,7 @@ from .real_layout import original_vae_name
 __all__ = [
     "FlowLayout",
     "write_sd3_file",
+    "write_sd3_files",
     "write_sd3_folder",
     "write_zimage_files",
     "write_zimage_folder",
@@ -59,10 +60,12 @@ class FlowLayout:
     parts: dict[str, Any]
 
 
-def write_sd3_file(path: Path, *, newer: bool = False, seed: int = 0) -> FlowLayout:
+def write_sd3_file(
+    path: Path, *, newer: bool = False, t5: bool = False, seed: int = 0
+) -> FlowLayout:
     """One .safetensors with both CLIP encoders. ``newer``: as SD3.5 medium, with normed queries and
-    a second attention in its first blocks."""
-    parts = _sd3_parts(newer=newer, t5=False, seed=seed)
+    a second attention in its first blocks. ``t5``: with T5, whose words lie beside the file."""
+    parts = _sd3_parts(newer=newer, t5=t5, seed=seed)
     weights: dict[str, torch.Tensor] = {}
     for key, value in _original_sd3(parts["transformer"]).items():
         weights[f"model.diffusion_model.{key}"] = value
@@ -74,8 +77,39 @@ def write_sd3_file(path: Path, *, newer: bool = False, seed: int = 0) -> FlowLay
         for key, value in parts[encoder].state_dict().items():
             if name == "clip_g" or not key.startswith("text_projection"):
                 weights[f"text_encoders.{name}.transformer.{key}"] = value
+    if t5:
+        for key, value in _t5_weights(parts["text_encoder_3"]).items():
+            weights[f"text_encoders.t5xxl.transformer.{key}"] = value
+        _save_tokenizer(parts["tokenizer_3"], path.with_name("tokenizer_3"), "T5Tokenizer")
     save_file({key: value.half().contiguous() for key, value in weights.items()}, path)
     return FlowLayout(path=path, parts=parts)
+
+
+def write_sd3_files(path: Path, *, seed: int = 0) -> FlowLayout:
+    """The network in one file, everything else in files of their own, as ComfyUI keeps SD3.5's."""
+    made = write_sd3_file(path, t5=True, seed=seed)
+    whole = load_file(path)
+    prefixes = {
+        "clip_l": "text_encoders.clip_l.transformer.",
+        "clip_g": "text_encoders.clip_g.transformer.",
+        "t5xxl_fp16": "text_encoders.t5xxl.transformer.",
+        "sd3_vae": "first_stage_model.",
+    }
+    for name, prefix in prefixes.items():
+        own = {key: whole.pop(key) for key in list(whole) if key.startswith(prefix)}
+        save_file(
+            {key.removeprefix(prefix): value for key, value in own.items()},
+            path.with_name(f"{name}.safetensors"),
+        )
+    save_file(whole, path)
+    return made
+
+
+def _t5_weights(encoder: Any) -> dict[str, torch.Tensor]:
+    """Its table of words once, as the released files hold it."""
+    own = dict(encoder.state_dict())
+    own.pop("encoder.embed_tokens.weight", None)
+    return own
 
 
 def write_sd3_folder(path: Path, *, t5: bool = True, seed: int = 0) -> FlowLayout:
@@ -108,7 +142,7 @@ def write_zimage_files(path: Path, *, seed: int = 0) -> FlowLayout:
     }
     for file, weights in names.items():
         save_file({key: value.half().contiguous() for key, value in weights.items()}, file)
-    _save_qwen_tokenizer(parts["tokenizer"], path.with_name("tokenizer"))
+    _save_tokenizer(parts["tokenizer"], path.with_name("tokenizer"), "Qwen2Tokenizer")
     return FlowLayout(path=path, parts=parts)
 
 
@@ -321,11 +355,11 @@ def _qwen_tokenizer() -> Any:
     return tokenizer
 
 
-def _save_qwen_tokenizer(tokenizer: Any, folder: Path) -> None:
+def _save_tokenizer(tokenizer: Any, folder: Path, says: str) -> None:
     tokenizer.save_pretrained(folder)
     path = folder / "tokenizer_config.json"
     settings = json.loads(path.read_text())
-    path.write_text(json.dumps({**settings, "tokenizer_class": "Qwen2Tokenizer"}))
+    path.write_text(json.dumps({**settings, "tokenizer_class": says}))
 
 
 def _save_folder(path: Path, pipeline: str, parts: dict[str, Any]) -> None:

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import pytest
 import torch
 from nijimi_backend.cli import main
+from nijimi_backend.engine.control import annotators
 from nijimi_backend.errors import BadInput, DiskFull, DownloadFailed, ModelCorrupt
 from nijimi_backend.models.downloads import Download, fetch, known_downloads
 from safetensors.torch import save
@@ -175,13 +176,26 @@ def test_another_file_of_that_name_is_not_touched(server: _Server, tmp_path: Pat
     assert mine.read_text() == "mine"
 
 
+def test_a_network_of_another_kind_is_held_to_its_hash_only(
+    server: _Server, tmp_path: Path
+) -> None:
+    server.content = b"an ONNX file begins otherwise"
+    digest = hashlib.sha256(server.content).hexdigest()
+    wanted = replace(_wanted(server, digest=digest), file="depth.onnx", folder="annotators")
+    assert fetch(wanted, tmp_path) == tmp_path / "annotators" / "depth.onnx"
+    server.content = b"something else"
+    with pytest.raises(ModelCorrupt):
+        fetch(replace(wanted, file="other.onnx"), tmp_path)
+
+
 def test_the_list_is_complete_and_checked(capsys: pytest.CaptureFixture[str]) -> None:
     known = known_downloads()
-    assert len({each.name for each in known}) == len(known) >= 8
+    assert len({each.name for each in known}) == len(known) >= 18
     for each in known:
         assert re.fullmatch("[0-9a-f]{64}", each.sha256)
         assert each.url.startswith("https://")
-        assert each.file.endswith(".safetensors")
+        assert each.file.endswith((".safetensors", ".onnx"))
+        assert each.file.endswith(".safetensors") or each.folder == annotators.FOLDER
         assert each.licence
         assert "/" not in each.file + each.folder
     assert main(["models", "fetch"]) == 0

@@ -20,6 +20,8 @@ from nijimi_backend.engine.flow.family import flow_family
 from nijimi_backend.engine.flow.run import make_flow_run
 from nijimi_backend.engine.request import Control, FrameRequest, Picture
 from nijimi_backend.errors import BadInput, ModelCorrupt, ModelMissing
+from nijimi_backend.models import sd3_files
+from nijimi_backend.models.headers import read_header
 from nijimi_backend.models.library import Library
 from nijimi_backend.models.loader import load_model
 from nijimi_backend.models.tiny_vae import find_tiny_vae, load_tiny_vae
@@ -29,7 +31,12 @@ from nijimi_protocol.upscale import UpscaleParams
 from safetensors.torch import load_file, save_file
 
 from benchmarks.parity_flow import FLOW_MODELS, flow_rows
-from benchmarks.real_flow import write_sd3_file, write_zimage_files, write_zimage_folder
+from benchmarks.real_flow import (
+    write_sd3_file,
+    write_sd3_files,
+    write_zimage_files,
+    write_zimage_folder,
+)
 from benchmarks.workbench import BAR, CPU, gap, latents_of, parity_params
 
 SIZE = Extent(64, 64)
@@ -280,6 +287,70 @@ def test_a_tokenizer_without_its_template_is_refused(tmp_path: Path) -> None:
             kept.pop("chat_template", None)
             path.write_text(json.dumps(kept))
     with pytest.raises(ModelCorrupt, match="tokenizer"):
+        _open(tmp_path)
+
+
+def _towers(folder: Path) -> list[str]:
+    return [tower.name for tower in load_model(Library([folder]).find_model("model"), CPU).towers]
+
+
+@pytest.fixture(scope="module")
+def with_t5(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("with_t5")
+    write_sd3_file(folder / "model.safetensors", t5=True)
+    return folder
+
+
+def test_t5_in_the_file_is_read_where_its_words_are_and_told_of_where_not(
+    with_t5: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert _towers(with_t5) == ["te1", "te2", "te3"]
+    shutil.copy(with_t5 / "model.safetensors", tmp_path)
+    fetched = tmp_path / "environment" / "share"
+    monkeypatch.setattr(sd3_files, "files_dir", lambda name: fetched / name)
+    assert _towers(tmp_path) == ["te1", "te2"]
+    assert "nijimi models fetch t5-words" in caplog.text
+    shutil.copytree(with_t5 / "tokenizer_3", fetched / sd3_files.T5_WORDS)
+    assert _towers(tmp_path) == ["te1", "te2", "te3"]
+
+
+def test_t5_that_would_fill_the_memory_is_left_out(
+    with_t5: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    header = read_header(with_t5 / "model.safetensors")
+    prefix = "text_encoders.t5xxl.transformer."
+    numbers = sum(torch.Size(shape).numel() for shape in header.with_prefix(prefix).values())
+    # As float32, which is what this device computes in.
+    for total, read in ((8 * numbers + 8, True), (8 * numbers - 8, False)):
+        memory = mock.Mock(total=total)
+        monkeypatch.setattr(sd3_files.psutil, "virtual_memory", lambda memory=memory: memory)
+        assert ("te3" in _towers(with_t5)) is read
+    assert "T5 is not read" in caplog.text
+
+
+def test_t5_beside_a_file_that_has_its_own_encoders_is_not_taken(
+    with_t5: Path, tmp_path: Path
+) -> None:
+    write_sd3_files(tmp_path / "model.safetensors")
+    assert _towers(tmp_path) == ["te1", "te2", "te3"]
+    (tmp_path / "model.safetensors").unlink()
+    write_sd3_file(tmp_path / "model.safetensors")
+    assert _towers(tmp_path) == ["te1", "te2"]
+
+
+def test_a_projection_in_a_clip_file_of_its_own_is_not_sd3s(tmp_path: Path) -> None:
+    write_sd3_files(tmp_path / "model.safetensors")
+    clip = tmp_path / "clip_l.safetensors"
+    weights = {**load_file(clip), "text_projection.weight": torch.randn(768, 768).half()}
+    save_file(weights, clip)
+    first = load_model(Library([tmp_path]).find_model("model"), CPU).towers[0].encoder
+    assert torch.equal(first.text_projection.weight, torch.eye(768))
+
+
+def test_sd3_without_text_encoders_says_which_files_it_wants(tmp_path: Path) -> None:
+    write_sd3_files(tmp_path / "model.safetensors")
+    (tmp_path / "clip_g.safetensors").unlink()
+    with pytest.raises(ModelCorrupt, match=r"put clip_l.safetensors and clip_g.safetensors"):
         _open(tmp_path)
 
 

@@ -15,7 +15,9 @@ from typing import Any, Protocol, cast
 from .catalog import ModelInfo, describe_file
 from .recognise import FileKind, Recognised
 
-__all__ = ["apart"]
+__all__ = ["apart", "beside_sd3"]
+
+_TEXT_ENCODERS = ("clip_l", "clip_g", "t5")
 
 _OF_FLUX = re.compile(r"^ae(?![a-z])|flux|z[_-]?image", re.IGNORECASE)
 """Names of autoencoders with 16 channels that are not SD3's; nothing in them tells."""
@@ -56,6 +58,23 @@ def apart(files: Sequence[FoundFile], folders: Sequence[Path]) -> list[ModelInfo
         describe_file(file.path, file.found, file.size_bytes, tuple(beside.items()))
         for file in networks
     ]
+
+
+def beside_sd3(files: Sequence[FoundFile], folders: Sequence[Path]) -> dict[str, Path]:
+    """What a checkpoint of SD3 may lack, by name: clip_l, clip_g, t5, t5_words, vae."""
+    beside: dict[str, Path] = {}
+    for file in files:
+        kind, family = file.found.kind, file.found.family
+        if file.trouble:
+            continue
+        if kind is FileKind.TEXT_ENCODER and family in _TEXT_ENCODERS:
+            beside.setdefault(family, file.path)
+        if (kind, family) == (FileKind.VAE, "16-channel") and not _OF_FLUX.search(file.path.stem):
+            beside.setdefault("vae", file.path)
+    for folder in folders:
+        if _tokenizer_class(folder).startswith("T5Tokenizer"):
+            beside.setdefault("t5_words", folder)
+    return beside
 
 
 def _tokenizer_class(folder: Path) -> str:

@@ -36,6 +36,9 @@ TEXT_PREFIXES: dict[str, tuple[str, ...]] = {
 }
 """Where each family's text encoders lie in the file."""
 
+_OPEN_CLIP_G_WIDTH = 1280
+"""Of the larger encoder of SDXL and SD3; OpenAI's own have other widths."""
+
 _LATENT_SCALES = {
     "sd1": (0.18215, 0.0),
     "sd2": (0.18215, 0.0),
@@ -153,8 +156,6 @@ def text_config(header: WeightsHeader, prefix: str) -> dict[str, Any]:
     """
     shapes = header.with_prefix(prefix)
     is_open_clip = "token_embedding.weight" in shapes
-    # SD3's files name OpenCLIP's encoder as transformers does.
-    is_clip = not is_open_clip and prefix != TEXT_PREFIXES["sd3"][1]
     try:
         if is_open_clip:
             words, width = shapes["token_embedding.weight"]
@@ -171,8 +172,15 @@ def text_config(header: WeightsHeader, prefix: str) -> dict[str, Any]:
     except (KeyError, ValueError) as error:
         raise ModelCorrupt(
             f"The text encoder of {header.path.name} is incomplete ({error} is missing).",
-            "Choose a checkpoint that holds its text encoder.",
+            "Choose a checkpoint that holds its text encoder"
+            + (
+                ", or put clip_l.safetensors and clip_g.safetensors into the models folder."
+                if prefix in TEXT_PREFIXES["sd3"]
+                else "."
+            ),
         ) from error
+    # SD3's files name OpenCLIP's encoder as transformers does.
+    is_clip = not is_open_clip and width != _OPEN_CLIP_G_WIDTH
     return {
         "vocab_size": words,
         "hidden_size": width,

@@ -9,11 +9,11 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..errors import ModelMissing, NijimiError
-from .apart import apart
+from .apart import apart, beside_sd3
 from .catalog import EMBEDDED_DIR, ModelInfo, default_models_dir, describe_file, describe_folder
 from .comfy_paths import extra_folders
 from .headers import WeightsHeader, read_header
@@ -176,6 +176,11 @@ class Library:
                     seen.add(model.name)
                     models.append(model)
         models += [model for model in apart(files, parts) if model.name not in seen]
+        of_sd3 = tuple(beside_sd3(files, parts).items())
+        models = [
+            replace(model, beside=of_sd3) if model.is_file and model.family == "sd3" else model
+            for model in models
+        ]
         self._dates, self._files, self._models = dates, tuple(files), tuple(models)
         self._parts = tuple(parts)
         self._looks += 1

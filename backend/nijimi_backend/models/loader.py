@@ -19,6 +19,7 @@ from .device import Device, is_out_of_memory
 from .folders import FlowFolder, Folder
 from .headers import first_line
 from .placement import Placement
+from .sd3_files import SD3Files
 from .single_file import SingleFile
 from .weight_files import own_memory
 from .zimage_files import ZImageFiles
@@ -85,8 +86,10 @@ def _load(info: ModelInfo, device: Device, progress: LoadProgress) -> ModelBundl
     def note(part: float) -> None:
         progress(label, round(0.9 * _WHOLE * part), _WHOLE)
 
-    if info.beside:
+    if info.is_file and info.family == "zimage":
         source = ZImageFiles(info.path, dict(info.beside), device.dtype)
+    elif info.is_file and info.family == "sd3":
+        source = SD3Files(info.path, dict(info.beside), device.dtype, note)
     elif info.is_file:
         source = SingleFile(info.path, device.dtype, note)
     else:

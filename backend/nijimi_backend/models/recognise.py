@@ -40,8 +40,8 @@ class FileKind(str, enum.Enum):
 
 @dataclass(frozen=True, kw_only=True)
 class Recognised:
-    """``family``: sd1, sd2, sdxl, sdxl-refiner, sd3, flux, zimage, of a text encoder qwen3, or ""
-    where it is not told.
+    """``family``: sd1, sd2, sdxl, sdxl-refiner, sd3, flux, zimage, of a text encoder clip_l,
+    clip_g, t5 or qwen3, or "" where it is not told.
 
     ``form``: what else matters: "inpaint", "v" (predicts v), "edit", "union"; "" for the plain one.
     """
@@ -179,6 +179,12 @@ def _part(header: WeightsHeader) -> Recognised | None:
         return Recognised(kind=FileKind.IMAGE_ENCODER)
     if header.has("model.embed_tokens.weight", "model.layers.0.self_attn.q_norm.weight"):
         return Recognised(kind=FileKind.TEXT_ENCODER, family="qwen3")
+    if header.has("encoder.block.0.layer.0.SelfAttention.q.weight"):
+        return Recognised(kind=FileKind.TEXT_ENCODER, family="t5")
+    words = "text_model.embeddings.token_embedding.weight"
+    if words in keys:
+        clip = {768: "clip_l", 1280: "clip_g"}.get(keys[words][-1], "")
+        return Recognised(kind=FileKind.TEXT_ENCODER, family=clip)
     if any(key.endswith("embeddings.token_embedding.weight") for key in keys):
         return Recognised(kind=FileKind.TEXT_ENCODER)
     if any(key in keys for key in _UPSCALERS):

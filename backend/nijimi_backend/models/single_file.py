@@ -13,13 +13,12 @@ from typing import Any
 
 import torch
 from accelerate import init_empty_weights
-from diffusers import AutoencoderKL, SD3Transformer2DModel, UNet2DConditionModel
+from diffusers import AutoencoderKL, UNet2DConditionModel
 from diffusers.loaders.single_file_utils import (
     convert_ldm_clip_checkpoint,
     convert_ldm_unet_checkpoint,
     convert_ldm_vae_checkpoint,
     convert_open_clip_checkpoint,
-    convert_sd3_transformer_checkpoint_to_diffusers,
 )
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 from transformers.initialization import no_init_weights
@@ -27,9 +26,7 @@ from transformers.initialization import no_init_weights
 from ..errors import ModelCorrupt
 from .architecture import (
     TEXT_PREFIXES,
-    flow_scheduler_config,
     scheduler_config,
-    sd3_config,
     text_config,
     unet_config,
     vae_config,
@@ -58,6 +55,7 @@ class SingleFile:
         self._note = note
         self._read_bytes = 0
         self.header = read_header(path)
+        self._total_bytes = self.header.size_bytes
         self.found: Recognised = recognise(self.header)
         self._dtype = dtype
         if self.found.family not in TEXT_PREFIXES:
@@ -68,17 +66,12 @@ class SingleFile:
             )
 
     def unet(self) -> Backbone:
-        if self.found.family == "sd3":
-            with init_empty_weights():
-                transformer: Any = SD3Transformer2DModel(**sd3_config(self.header))
-            convert = convert_sd3_transformer_checkpoint_to_diffusers
-            return fill_network(transformer, self._read(UNET), convert, self.header)
         config = unet_config(self.header, self.found.family)
         with init_empty_weights():
             network: Any = UNet2DConditionModel(**config)
         return fill_network(
-            network, self._read(UNET), lambda w: convert_ldm_unet_checkpoint(w, network.config),
-            self.header,
+            network, self._read(self.header, UNET),
+            lambda w: convert_ldm_unet_checkpoint(w, network.config), self.header,
         )  # fmt: skip
 
     def vae(self) -> AutoencoderKL:
@@ -108,14 +101,13 @@ class SingleFile:
         )
 
     def scheduler(self) -> dict[str, Any]:
-        if self.found.family == "sd3":
-            return flow_scheduler_config()
         return scheduler_config(predicts_v=self._predicts_v(), zero_snr=self.header.has("ztsnr"))
 
     def _text_encoder(
         self, prefix: str, *, projects: bool
     ) -> CLIPTextModel | CLIPTextModelWithProjection:
-        config = text_config(self.header, prefix)
+        header, place = self._place(prefix)
+        config = text_config(header, place)
         # Random numbers for weights that are not even there take as long as reading some.
         with init_empty_weights(), no_init_weights():
             made = (CLIPTextModelWithProjection if projects else CLIPTextModel)(
@@ -125,7 +117,9 @@ class SingleFile:
         wraps = hasattr(network, "text_model")
 
         def names_of_ours(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-            if prefix.endswith("transformer."):
+            if not place:
+                converted = weights
+            elif prefix.endswith("transformer."):
                 converted = convert_ldm_clip_checkpoint(weights, prefix)
             else:
                 converted = convert_open_clip_checkpoint(network, weights, prefix=prefix)
@@ -136,24 +130,30 @@ class SingleFile:
             }
             if not projects:
                 kept.pop("text_projection.weight", None)
-            elif "text_projection.weight" not in kept:
-                # CLIP's own, in SD3's files: it stays what it is.
+            elif prefix == TEXT_PREFIXES["sd3"][0]:
+                # SD3 reads what CLIP says as it is, also where a file brings CLIP's projection.
                 width = config["hidden_size"]
                 kept["text_projection.weight"] = torch.eye(width, dtype=self._dtype)
             return kept
 
         layers = config["num_hidden_layers"]
-        return fill_network(network, self._read(prefix, layers), names_of_ours, self.header)
+        return fill_network(network, self._read(header, place, layers), names_of_ours, header)
 
-    def _read(self, prefix: str, layers: int = 1000) -> dict[str, torch.Tensor]:
-        keys = [key for key in self.header.shapes if key.startswith(prefix)]
+    def _place(self, prefix: str) -> tuple[WeightsHeader, str]:
+        """The file that holds what is named by ``prefix``, and the prefix that it has there."""
+        return self.header, prefix
+
+    def _read(
+        self, header: WeightsHeader, prefix: str, layers: int = 1000
+    ) -> dict[str, torch.Tensor]:
+        keys = [key for key in header.shapes if key.startswith(prefix)]
         block = re.compile(r"resblocks\.(\d+)\.")
         wanted = [key for key in keys if not (m := block.search(key)) or int(m.group(1)) < layers]
-        return read_weights(self.header, {key: key for key in wanted}, self._dtype, self._count)
+        return read_weights(header, {key: key for key in wanted}, self._dtype, self._count)
 
     def _count(self, read_bytes: int) -> None:
         self._read_bytes += read_bytes
-        self._note(min(1.0, self._read_bytes / self.header.size_bytes))
+        self._note(min(1.0, self._read_bytes / self._total_bytes))
 
     def _predicts_v(self) -> bool:
         if self.found.form == "v":
