@@ -122,6 +122,14 @@ def _engine(args: argparse.Namespace) -> Reports:
     return rows
 
 
+def _together(args: argparse.Namespace) -> Reports:
+    from . import together
+
+    report = together.measure_together(args.model, args.clients, args.steps, args.seconds)
+    print(together.together_table(report))
+    return [report]
+
+
 def _steady(args: argparse.Namespace) -> Reports:
     from . import steady
 
@@ -221,6 +229,11 @@ def _parser() -> argparse.ArgumentParser:
     engine.add_argument("--control", action="store_true", help="with a scribble ControlNet")
     engine.add_argument("--full-vae", action="store_true", help="not TAESD's shape")
     engine.add_argument("--compile", action="store_true", help="diffusers with torch.compile, too")
+    together = add("together", _together, "clients that paint at once, alone and in company")
+    together.add_argument("--model", choices=SHAPES, default="sd15")
+    together.add_argument("--clients", type=int, default=8)
+    together.add_argument("--steps", type=int, default=4)
+    together.add_argument("--seconds", type=float, default=20.0)
     steady = add("steady", _steady, "strokes in real Krita for long: does anything grow or slow?")
     steady.add_argument("--minutes", type=float, default=30.0)
     loading = add("loading", _loading, "time and memory to load checkpoint files of the real size")

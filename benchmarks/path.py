@@ -68,6 +68,7 @@ def _row(krita: KritaProcess, side: int, brush: int, dabs: int, port: int) -> di
         "ours_ms": _summary([value - alone_ms for value in made[OURS]["dabs_ms"]]),
         "todays_ms": _summary([value - alone_ms for value in made[TODAYS]["dabs_ms"]]),
         "ours_turns_ms": {"p99": report["ui_stall_ms"]["p99"]},
+        "ours_turns_by_kind_ms": report["ui_stall_by_kind_ms"],
         "todays_turns_ms": _summary(made[TODAYS]["turns_ms"]),
         # Without the networks' own stages: what is left is the way.
         "stages_ms": {n: v for n, v in report["stages_ms"].items() if n not in _NETWORKS},
@@ -92,7 +93,9 @@ def _way(
     krita.call(NIJIMI_STEPS, "reset_metrics")
     paint_row(krita, start, 1)
     time.sleep(0.3)
-    report["ui_stall_ms"] = krita.call(NIJIMI_STEPS, "metrics")["ui_stall_ms"]
+    of_stroke = krita.call(NIJIMI_STEPS, "metrics")
+    for name in ("ui_stall_ms", "ui_stall_by_kind_ms"):
+        report[name] = of_stroke[name]
     return {"dabs_ms": spent, "report": report, "turns_ms": krita.call(_INSIDE, "end")}
 
 
@@ -132,4 +135,9 @@ def path_table(rows: list[dict[str, Any]]) -> str:
         )
         stages = (f"{name} {value['p50']:.1f}" for name, value in row["stages_ms"].items())
         lines.append(f"      {', '.join(stages)}")
+        kinds = (
+            f"{name} {value['p50']:.1f} / {value['p99']:.1f}"
+            for name, value in row["ours_turns_by_kind_ms"].items()
+        )
+        lines.append(f"      turns of a stroke, p50 / p99: {', '.join(kinds)}")
     return "\n".join(lines)

@@ -7,7 +7,7 @@ import time
 
 import pytest
 from nijimi_backend.session import batches
-from nijimi_backend.session import worker as worker_module
+from nijimi_backend.session import serving as serving_module
 from nijimi_backend.session.batches import Batch
 from nijimi_backend.session.budget import PlaneBudget
 from nijimi_backend.session.canvas_state import UPSCALED_BYTES, CanvasState
@@ -173,7 +173,7 @@ def test_more_batches_than_agreed_are_refused() -> None:
 def test_what_is_being_made_is_shown_to_who_wants_to_see_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(worker_module, "_BATCH_TOLD_S", 0.0)
+    monkeypatch.setattr(serving_module, "_BATCH_TOLD_S", 0.0)
     bench = Bench()
     bench.generate(1, count=2, looks=True, num_inference_steps=3)
     bench.generate(2, num_inference_steps=3)

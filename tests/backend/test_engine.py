@@ -182,7 +182,7 @@ def test_a_failing_device_is_told_from_a_full_one(
         raise error
 
     with monkeypatch.context() as patch:
-        patch.setattr(engine, "_render", fail)
+        patch.setattr(engine, "_making", fail)
         with pytest.raises(kind):
             engine.render(_request())
     assert engine.render(_request()).pixels.any(), "the next one comes"

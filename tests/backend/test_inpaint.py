@@ -14,6 +14,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from nijimi_backend.engine.asks import Making
 from nijimi_backend.engine.engine import Engine, open_engine
 from nijimi_backend.engine.inpaint.compose import compose
 from nijimi_backend.engine.inpaint.fill import fill_selection, spread
@@ -163,7 +164,7 @@ def test_an_inpaint_checkpoint_sees_mask_and_surroundings(
     denoiser = engine.denoiser
     predict = denoiser.predict
 
-    def spy(*inputs: Any) -> torch.Tensor:
+    def spy(*inputs: Any) -> Making[torch.Tensor]:
         seen.append(inputs[4])
         return predict(*inputs)
 

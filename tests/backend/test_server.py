@@ -22,13 +22,15 @@ from nijimi_protocol.session import ClientSession
 from nijimi_protocol.version import SUBPROTOCOL
 from websockets.asyncio.client import connect
 
+from tests.support.paints_alone import PaintsAlone
+
 
 @dataclass(frozen=True)
 class _Model:
     name: str = "slow"
 
 
-class _SlowEngine:
+class _SlowEngine(PaintsAlone):
     """Renders when it may, whether or not anybody still waits for the picture."""
 
     device = "test"

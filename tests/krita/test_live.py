@@ -138,9 +138,11 @@ def test_another_document_in_front_is_the_one_that_is_rendered(session: Session)
     assert session.inside("mirrored_canvas") == [300, 200]
     wide, high = session.inside("picture_extent")
     assert wide > high
+    assert session.inside("picture_is_over_the_canvas_in_front")
     assert session.inside("show_document", width=512) == 512
     session.nijimi("wait_until_shown")
     assert session.inside("mirrored_canvas") == [512, 512]
+    assert session.inside("picture_is_over_the_canvas_in_front")
 
 
 def test_closing_a_document_mid_frame_harms_nothing(session: Session) -> None:

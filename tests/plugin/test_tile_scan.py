@@ -100,6 +100,28 @@ def test_a_block_under_the_pen_is_looked_at_in_every_turn() -> None:
         assert len(canvas.reads) <= 13
 
 
+def test_a_stroke_does_not_wait_for_other_blocks_and_a_round_ends_all_the_same() -> None:
+    canvas = Canvas(Extent(6 * BLOCK_PX, 6 * BLOCK_PX))
+    scan = TileScan(canvas.extent)
+    while scan.scan(canvas.read, PLENTY_BYTES, PLENTY_S).has_more:
+        pass
+    canvas.draw(Bounds(400, 400, 20, 20), 9)
+    while not scan.scan(canvas.read, PLENTY_BYTES, PLENTY_S).tiles:
+        pass
+    turns = 0
+    while True:
+        turns += 1
+        canvas.draw(Bounds(400, 400, 20, 20), 10 + turns)
+        canvas.reads.clear()
+        result = scan.scan(canvas.read, PLENTY_BYTES, 20.0, _ticking(1.0))
+        assert result.tiles
+        # Of 36 blocks the restless one, its eight neighbours, and for 3 ticks others.
+        assert len(canvas.reads) <= 13
+        if not result.has_more:
+            break
+    assert turns <= 36
+
+
 @pytest.mark.parametrize("budget_bytes", [4 * 70, 50_000])
 def test_a_large_change_is_cut_to_the_budget(budget_bytes: int) -> None:
     canvas, scan = Canvas(), TileScan(SIZE)

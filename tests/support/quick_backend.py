@@ -20,7 +20,7 @@ import numpy as np
 from nijimi_backend import serve_command
 from nijimi_backend.engine.request import FrameRequest, Picture
 from nijimi_backend.errors import DeviceLost, DiskFull, OutOfMemory, RenderCancelled
-from nijimi_backend.session.jobs import EngineLike
+from nijimi_backend.session.jobs import CompanyLike, EngineLike
 
 __all__ = ["FAULTS", "QuickEngine", "open_quick"]
 
@@ -93,6 +93,12 @@ class QuickEngine:
             num_inference_steps=_STEPS,
             model_ms=(time.perf_counter() - started) * 1000,
         )
+
+    def joins(self, request: FrameRequest) -> None:
+        return None
+
+    def company(self) -> CompanyLike:
+        raise AssertionError("its pictures are made alone")
 
 
 def open_quick(name: str, progress: Callable[[str, int, int], None]) -> EngineLike:

@@ -24,13 +24,15 @@ from nijimi_protocol.messages import (
 from nijimi_protocol.params import RenderMode, RenderParams
 from nijimi_protocol.upscale import UpscaleParams
 
+from tests.support.paints_alone import PaintsAlone
+
 
 @dataclass(frozen=True)
 class Model:
     name: str
 
 
-class Engine:
+class Engine(PaintsAlone):
     device = "test"
 
     def __init__(self, name: str) -> None:

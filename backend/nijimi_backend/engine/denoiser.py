@@ -12,6 +12,7 @@ from nijimi_protocol.params import RenderParams
 
 from ..errors import RenderCancelled
 from ..models.bundle import ModelBundle
+from .asks import Ask, Making
 from .cache import StageCache
 from .control.reference import References
 from .control.regional import Regional
@@ -47,6 +48,11 @@ class UNetWithExtras(torch.nn.Module):
         self._references = references or References()
         self._regional = regional or Regional()
         self._pooled, self._scaled = pooled, scaled
+
+    @property
+    def form(self) -> tuple[int, int]:
+        """How many of the inputs are residuals, and how many features."""
+        return self._down, self._within
 
     def forward(
         self, latents: torch.Tensor, timestep: torch.Tensor, embeds: torch.Tensor,
@@ -126,8 +132,10 @@ class Denoiser:
         self._bundle = bundle
         self._pack = pack
         self._family = family
-        self.noises: StageCache[torch.Tensor] = StageCache(4)
-        self._unets: StageCache[Callable[..., Any]] = StageCache(4)
+        is_cuda = bundle.device.is_cuda
+        self.noises: StageCache[torch.Tensor] = StageCache(16)
+        # On a card one for each number of rows that come together; they share their memory there.
+        self._unets: StageCache[Callable[..., Any]] = StageCache(16 if is_cuda else 4)
         self._packs = True
         self._given_up = bundle.placement.measure
 
@@ -155,7 +163,7 @@ class Denoiser:
         self._unets.clear()
         self._packs = is_plain
 
-    def run(
+    def steps(
         self,
         params: RenderParams,
         start: Start,
@@ -164,7 +172,7 @@ class Denoiser:
         should_stop: Callable[[], bool],
         on_step: Callable[[int, int], None],
         on_guess: Callable[[torch.Tensor], None] | None = None,
-    ) -> torch.Tensor:
+    ) -> Making[torch.Tensor]:
         """Clean latents 1 x C x h x w. Raises ``RenderCancelled`` between two steps.
 
         ``on_guess`` is given what each step but the last takes them to be.
@@ -176,24 +184,23 @@ class Denoiser:
             condition = torch.zeros_like(latents)
             condition = torch.cat([torch.ones_like(latents[:, :1]), condition], dim=1)
         noise = self.noise(params.seed, start.extent, count)
-        with self._bundle.placement.at_work(self._bundle.unet):
-            for n in range(count):
-                if should_stop():
-                    raise RenderCancelled
-                if start.repaint is not None:
-                    kept = run.noised(start.repaint.original, noise[n], n)
-                    latents = start.repaint.held(latents, kept, n, count)
-                if start.windows:
-                    output = self._fused(
-                        start, guidance, latents, n, condition, should_stop, on_step
-                    )
-                else:
-                    output = self.predict(start, guidance, latents, n, condition, steering)
-                latents = run.step(output, n, latents, noise[min(n + 1, count - 1)])
-                if on_guess is not None and n + 1 < count:
-                    on_guess(run.guess())
-                if not start.windows:
-                    on_step(n + 1, count)
+        for n in range(count):
+            if should_stop():
+                raise RenderCancelled
+            if start.repaint is not None:
+                kept = run.noised(start.repaint.original, noise[n], n)
+                latents = start.repaint.held(latents, kept, n, count)
+            if start.windows:
+                output = yield from self._fused(
+                    start, guidance, latents, n, condition, should_stop, on_step
+                )
+            else:
+                output = yield from self.predict(start, guidance, latents, n, condition, steering)
+            latents = run.step(output, n, latents, noise[min(n + 1, count - 1)])
+            if on_guess is not None and n + 1 < count:
+                on_guess(run.guess())
+            if not start.windows:
+                on_step(n + 1, count)
         if start.repaint is not None:
             latents = start.repaint.finished(latents)
         if should_stop():
@@ -209,7 +216,7 @@ class Denoiser:
         condition: torch.Tensor | None,
         should_stop: Callable[[], bool],
         on_step: Callable[[int, int], None],
-    ) -> torch.Tensor:
+    ) -> Making[torch.Tensor]:
         """What ``predict`` gives, from windows: without controls, which are of the whole."""
         fused = FusedWindows(latents)
         count = len(start.windows)
@@ -219,7 +226,8 @@ class Denoiser:
             y, x = slice(window.y, window.bottom), slice(window.x, window.right)
             told = condition[..., y, x] if condition is not None else None
             part = latents[..., y, x]
-            fused.add(window, self.predict(start, guidance, part, n, told, Steering(())))
+            seen = yield from self.predict(start, guidance, part, n, told, Steering(()))
+            fused.add(window, seen)
             on_step(n * count + k + 1, len(start.run.timesteps) * count)
         return fused.mean()
 
@@ -231,15 +239,21 @@ class Denoiser:
         n: int,
         condition: torch.Tensor | None,
         steering: Steering,
-    ) -> torch.Tensor:
+    ) -> Making[torch.Tensor]:
         """The network's output for ``latents`` at step ``n``, guided, 1 x C x h x w, float32."""
         run, dtype = start.run, self._bundle.device.dtype
         told = guidance.by_step[n]
         embeds, batch = told.embeds, told.embeds.shape[0]
         if self._family is not None:
+            family, sigma = self._family, run.timesteps[n]
+
+            def velocity(rows: torch.Tensor) -> torch.Tensor:
+                with self._bundle.placement.at_work(self._bundle.unet):
+                    return family.velocity(rows, sigma, told)
+
             rows = latents.to(dtype).expand(batch, -1, -1, -1).contiguous()
-            output = self._family.velocity(rows, run.timesteps[n], told).float()
-            return _guided(output, guidance)
+            output = yield Ask(work=velocity, inputs=(rows,))
+            return _guided(output.float(), guidance)
         time = run.timesteps[n]
         # Whole timesteps stay whole: networks were traced with them.
         when = torch.tensor(int(time) if time == int(time) else time, device=latents.device)
@@ -262,20 +276,44 @@ class Denoiser:
         spoken = regional.inputs([each[n].embeds for each in guidance.regions], run.part(n))
         rest = (*spoken, *added, *scales, *extras.tensors)
         inputs = (plain, when, embeds, *told_pictures, *rest)
-        down, within, count = len(extras.down), len(extras.within), len(shown.tokens)
+        down, within = len(extras.down), len(extras.within)
         network = UNetWithExtras(
             self._bundle.unet, down, within, references=shown, regional=regional,
             pooled=bool(added), scaled=bool(scales),
         ).eval()  # fmt: skip
-        unet: Callable[..., Any] = network
-        if self._may_pack():
-            lengths = tuple(each.shape for each in spoken)
-            key = (plain.shape, when.dtype, embeds.shape, down, within, shown.key, lengths)
-            # A scale of 0 would be traced as no attention at all.
-            ones = tuple(torch.ones_like(each) for each in told_pictures[count:])
-            examples = (plain, when, embeds, *told_pictures[:count], *ones, *rest)
-            unet = self._unets.get(key, lambda: self._pack(network, examples))
-        return _guided(unet(*inputs).float(), guidance)
+        # What the network listens to beside its inputs is one frame's own.
+        kind = (down, within, bool(added), bool(scales), *(each.shape[1:] for each in inputs))
+        is_plain = not shown.tokens and not spoken
+        output = yield Ask(
+            work=lambda *given: self._work(network, shown, given, len(spoken)),
+            inputs=inputs,
+            kind=kind if is_plain else None,
+        )
+        return _guided(output.float(), guidance)
+
+    def _work(
+        self, network: UNetWithExtras, shown: References, inputs: tuple[torch.Tensor, ...],
+        spoken: int,
+    ) -> torch.Tensor:  # fmt: skip
+        """The network's output, by its packed form where it has one; ``spoken``: how many of the
+        inputs are for regions."""
+        with self._bundle.placement.at_work(self._bundle.unet):
+            return self._function(network, shown, inputs, spoken)(*inputs)
+
+    def _function(
+        self, network: UNetWithExtras, shown: References, inputs: tuple[torch.Tensor, ...],
+        spoken: int,
+    ) -> Callable[..., Any]:  # fmt: skip
+        if not self._may_pack():
+            return network
+        plain, when, embeds, *rest = inputs
+        count = len(shown.tokens)
+        lengths = tuple(each.shape for each in rest[2 * count : 2 * count + spoken])
+        key = (plain.shape, when.shape, when.dtype, embeds.shape, *network.form, shown.key, lengths)
+        # A scale of 0 would be traced as no attention at all.
+        ones = [torch.ones_like(each) for each in rest[count : 2 * count]]
+        examples = (plain, when, embeds, *rest[:count], *ones, *rest[2 * count :])
+        return self._unets.get(key, lambda: self._pack(network, examples))
 
     def _may_pack(self) -> bool:
         """Not while adapters lie on the weights, nor on a card whose memory is short: networks

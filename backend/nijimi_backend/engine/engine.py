@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,9 +23,11 @@ from ..models.headers import first_line
 from ..models.library import Library, open_library
 from ..models.loader import LoadProgress, load_model
 from ..models.upscalers import UpscalerRoom
+from .asks import Making, finish
 from .autoencoders import Autoencoders
 from .cache import StageCache
 from .clock import StageClock
+from .company import Company, may_join
 from .control.residuals import ControlRoom, Steering
 from .denoiser import Denoiser, Start
 from .flow.family import flow_family
@@ -55,9 +57,13 @@ class Engine:
     """One model on one device. Use it from one thread only."""
 
     def __init__(
-        self, bundle: ModelBundle, library: Library | None = None, pack: Pack = frozen
-    ) -> None:
+        self, bundle: ModelBundle, library: Library | None = None, pack: Pack = frozen, *,
+        in_company: bool | None = None,
+    ) -> None:  # fmt: skip
+        """``in_company``: whether pictures of several clients are denoised together; None: where
+        it pays, which is on a graphics card."""
         self._bundle = bundle
+        self._in_company = bundle.device.is_cuda if in_company is None else in_company
         self._library = library
         family = flow_family(bundle)
         self.denoiser = Denoiser(bundle, family, pack)
@@ -115,12 +121,24 @@ class Engine:
             with torch.inference_mode():
                 if request.upscale is not None:
                     return self._upscale(request, request.upscale, should_stop, on_step)
-                return self._render(request, should_stop, on_step)
+                return finish(self._making(request, should_stop, on_step))
         except (RuntimeError, MemoryError) as error:
             expect_out_of_memory(error)
             log.warning("memory ran out (%s)", first_line(error))
             self.encodings.clear()
             return None
+
+    def joins(self, request: FrameRequest) -> Hashable | None:
+        """What requests must share to be painted in one ``company``; None: alone.
+
+        What lies on the weights and what the network listens to is there once for all rows.
+        """
+        may = self._in_company and may_join(request, self._bundle)
+        return self._planner.adapters_of(request) if may else None
+
+    def company(self) -> Company:
+        """For pictures of several clients, whose requests ``joins`` gives one value."""
+        return Company(self._making)
 
     def warm_up(self) -> None:
         """Render once unseen, where the first frame would cost more than the others do."""
@@ -128,16 +146,16 @@ class Engine:
             params = RenderParams(mode=RenderMode.TXT2IMG, num_inference_steps=1, strength=1.0)
             self.render(FrameRequest(params=params, extent=self.model.native_extent))
 
-    def _render(
+    def _making(
         self,
         request: FrameRequest,
         should_stop: Callable[[], bool],
         on_step: Callable[[int, int], None],
-    ) -> Picture:
+    ) -> Making[Picture]:
         bundle, params = self._bundle, request.params
         clock = StageClock(is_cuda=bundle.device.is_cuda)
         if params.mode is RenderMode.INPAINT:
-            return self._inpaint(request, clock, should_stop, on_step)
+            return (yield from self._inpaint(request, clock, should_stop, on_step))
         extent = render_extent(request.extent, self.model.native_px, bundle.size_multiple_px)
         canvas = None if params.mode is RenderMode.TXT2IMG else request.canvas
         if canvas is None and params.mode is not RenderMode.TXT2IMG:
@@ -154,7 +172,9 @@ class Engine:
         size = request.extent
         with clock.stage("control"):
             steering, failures = self.controls.prepare(request.controls, size, size.bounds, extent)
-        pixels = self._denoise(request, start, plan, steering, clock, should_stop, on_step)
+        pixels = yield from self._denoise(
+            request, start, plan, steering, clock, should_stop, on_step
+        )
         told = (*plan.failures, *failures)
         picture = self._picture(request, pixels, plan.steps, clock, failures=told)
         return replace(picture, sampler=plan.sampler)
@@ -192,10 +212,10 @@ class Engine:
         clock: StageClock,
         should_stop: Callable[[], bool],
         on_step: Callable[[int, int], None],
-    ) -> Pixels:
+    ) -> Making[Pixels]:
         """Noisy latents become opaque BGRA pixels."""
         with clock.stage("denoise"):
-            latents = self.denoiser.run(
+            latents = yield from self.denoiser.steps(
                 request.params, start, plan.guidance, steering, should_stop, on_step,
                 self._on_guess(request),
             )  # fmt: skip
@@ -208,7 +228,7 @@ class Engine:
         clock: StageClock,
         should_stop: Callable[[], bool],
         on_step: Callable[[int, int], None],
-    ) -> Picture:
+    ) -> Making[Picture]:
         """Each island of the selection by a picture of its own; one layer for all of them."""
         canvas, selection, params = request.canvas, request.mask, request.params
         if canvas is None or selection is None:
@@ -241,9 +261,10 @@ class Engine:
             def note(_step: int, _of: int, total: int = total) -> None:
                 on_step(next(done), total)
 
-            parts.append(
-                self._repaint(request, inpaint, plan, region, clock, should_stop, note, failures)
+            part = yield from self._repaint(
+                request, inpaint, plan, region, clock, should_stop, note, failures
             )
+            parts.append(part)
         area, layer = join_layers([region.crop for region in regions], parts)
         picture = self._picture(request, layer, steps, clock, area, tuple(failures.values()))
         return replace(picture, sampler=sampler)
@@ -258,7 +279,7 @@ class Engine:
         should_stop: Callable[[], bool],
         on_step: Callable[[int, int], None],
         failures: dict[str, NijimiError],
-    ) -> Pixels:
+    ) -> Making[Pixels]:
         """One region's part of the layer, BGRA with straight alpha, at the canvas's resolution.
 
         Why a control cannot be goes into ``failures``, by its sentence.
@@ -301,7 +322,7 @@ class Engine:
             repaint=Repaint(original=original, strength_map=strength_map),
             condition=condition,
         )
-        made = self._denoise(request, start, plan, steering, clock, should_stop, on_step)
+        made = yield from self._denoise(request, start, plan, steering, clock, should_stop, on_step)
         with clock.stage("compose"):
             opaque = np.ascontiguousarray(made[..., 2::-1])
             return compose(region, before, opaque, request.params.inpaint)

@@ -103,6 +103,11 @@ class Planner:
             failures=tuple(told.values()),
         )  # fmt: skip
 
+    def adapters_of(self, request: FrameRequest) -> tuple[AdapterUse, ...]:
+        """What lies on the weights for this picture, regions' words apart."""
+        used = self.prompts.read(request.params).adapters
+        return choose_recipe(request.params, used, self._bundle, self._library).adapters
+
     def _run(self, request: FrameRequest, recipe: Recipe, strength: float) -> Run | None:
         config, device = self._bundle.scheduler_config, self._bundle.device.torch_device
         steps = _steps_of(request)

@@ -19,6 +19,7 @@ from nijimi_protocol.geometry import Bounds, Extent
 from ..errors import RenderCancelled
 from ..models.bundle import ModelBundle
 from ..models.upscalers import UpscaleNetwork
+from .asks import finish
 from .control.residuals import Steering
 from .denoiser import Denoiser, Start
 from .enlarge import blend_in, enlarge, network_tiles, tiles_of
@@ -78,10 +79,11 @@ def upscale(
             run=plan.run,
             windows=tuple(windows),
         )
-        latents = denoiser.run(
+        making = denoiser.steps(
             request.params, start, plan.guidance, Steering(()), should_stop,
             lambda *_: stepped(), on_guess,
         )  # fmt: skip
+        latents = finish(making)
         rgb = _decoded(latents, windows, bundle, stepped)[: extent.height, : extent.width]
     return np.asarray(cv2.cvtColor(np.ascontiguousarray(rgb), cv2.COLOR_RGB2BGRA), np.uint8)
 

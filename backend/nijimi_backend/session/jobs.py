@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -15,7 +15,7 @@ from .canvas_state import CanvasState, Snapshot
 from .frames import Finished, Made
 from .pace import Pace, Work
 
-__all__ = ["EngineLike", "EngineOpener", "Job", "RenderClient", "Told"]
+__all__ = ["CompanyLike", "EngineLike", "EngineOpener", "Job", "RenderClient", "Told"]
 
 
 class ModelLike(Protocol):
@@ -40,6 +40,24 @@ class EngineLike(Protocol):
         should_stop: Callable[[], bool] = ...,
         on_step: Callable[[int, int], None] = ...,
     ) -> Picture: ...
+
+    def joins(self, request: FrameRequest) -> Hashable | None: ...
+
+    def company(self) -> CompanyLike: ...
+
+
+class CompanyLike(Protocol):
+    """Pictures that an engine makes together, as ``engine.company.Company``."""
+
+    def add(
+        self,
+        who: Hashable,
+        request: FrameRequest,
+        should_stop: Callable[[], bool],
+        on_step: Callable[[int, int], None],
+    ) -> None: ...
+
+    def advance(self) -> list[tuple[Hashable, Picture | Exception | None]]: ...
 
 
 EngineOpener = Callable[[str, Callable[[str, int, int], None]], EngineLike]
@@ -84,6 +102,14 @@ class RenderClient:
                 )
         self.told = frozenset(error.sentence for error in picture.failures)
 
+    def known(self, job: Job) -> tuple[Picture, bool] | None:
+        """The picture of that very state, if it was made before, and whether it is refined."""
+        if self.last is None:
+            return None
+        key, is_refined, picture = self.last
+        fits = key == job.snapshot.key and (is_refined or job.work is not Work.REFINE)
+        return (picture, is_refined) if fits else None
+
     def next_work(self, now_s: float) -> Work | None:
         """Live pictures first, then those of a batch, then the refining of a rested one."""
         work = self.pace.next_work(now_s)
@@ -103,6 +129,18 @@ class Job:
     batch: Batch | None = None
     began_s: float = 0.0
     told_s: float = 0.0
+
+    @property
+    def request(self) -> FrameRequest | None:
+        """What is to be rendered; None where there is nothing to start from."""
+        if self.batch is not None:
+            return self.batch.request
+        return self.snapshot.request(full_quality=self.work is Work.REFINE)
+
+    @property
+    def queue_ms(self) -> float:
+        """How long the change waited until its picture was begun."""
+        return (self.began_s - self.changed_at_s) * 1000
 
     def note(self, done: int, total: int) -> None:
         """So many of its steps are done."""

@@ -12,7 +12,7 @@ from krita import Krita
 from nijimi_protocol.geometry import Bounds, Extent
 
 from ..qt import QtCore, QtGui, QtWidgets, is_deleted
-from .document import active_document, canvas_widget
+from .document import active_document, canvas_widget, is_canvas_in_front
 
 __all__ = ["Overlay", "view_transform"]
 
@@ -226,6 +226,8 @@ class Overlay:
 
     def _on_active_canvas(self) -> _Sheet | None:
         sheet = self._alive()
+        if sheet is not None and is_canvas_in_front(sheet.parent()):
+            return sheet
         canvas = canvas_widget()
         if canvas is None:
             return None

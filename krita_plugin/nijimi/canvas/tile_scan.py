@@ -20,6 +20,9 @@ __all__ = ["BLOCK_PX", "TileScan"]
 BLOCK_PX = 256
 """Side of a block: large enough that reading one costs hardly more than the call."""
 
+_OTHERS = 0.15
+"""Of a turn's time: for other blocks, once restless ones have changed."""
+
 Reader = Callable[[Bounds], bytes]
 """Bounds within the canvas in, their pixels out, BGRA8 where nothing else is said."""
 
@@ -52,7 +55,9 @@ class TileScan:
     ) -> CaptureResult:
         """Go on with the round, or begin one, until a budget is spent (but one block at least).
 
-        Restless blocks come first in every turn, also when their turn in the round is over.
+        Restless blocks come first in every turn, also when their turn in the round is over. What
+        they gave is not kept waiting: of the others few are looked at then, so that a round goes
+        on all the same.
         """
         if not self._waiting:
             self._waiting = dict.fromkeys(range(self._columns * self._rows))
@@ -61,6 +66,7 @@ class TileScan:
         tiles: list[tuple[Bounds, bytes]] = []
         spent = 0
         while hot or self._waiting:
+            was_hot = bool(hot)
             block = hot.pop() if hot else next(iter(self._waiting))
             if self._look(block, read, budget_bytes - spent, tiles):
                 self._waiting[block] = None
@@ -69,6 +75,8 @@ class TileScan:
             spent = sum(len(data) for _, data in tiles)
             if clock() >= end or spent >= budget_bytes:
                 break
+            if was_hot and not hot and tiles:
+                end = min(end, clock() + _OTHERS * budget_s)
         return CaptureResult(self.extent, tiles, bool(self._waiting))
 
     def _look(

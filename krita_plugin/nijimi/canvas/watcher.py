@@ -65,6 +65,7 @@ class CanvasWatcher(QtCore.QObject):
         self._timer.timeout.connect(self._turn)
         self._soon = QtCore.QTimer(self)
         self._soon.setSingleShot(True)
+        self._soon.setTimerType(QtCore.Qt.TimerType.PreciseTimer)
         self._soon.timeout.connect(self._look)
 
     def start(self) -> None:
