@@ -88,6 +88,7 @@ def frames_of(name):
             node.setVisible(False)
     for time in range(6):
         copy.setCurrentTime(time)
+        copy.waitForDone()
         copy.refreshProjection()
         found.append(list(bytes(copy.pixelData(0, 250, copy.width(), 1)))[::97])
     copy.setModified(False)

@@ -55,6 +55,9 @@ class FrameReader:
     def read(self, time: int) -> bytes:
         """BGRA8 of the whole canvas at that frame."""
         self._clone.setCurrentTime(time)
+        # The move is a stroke, which a refresh does not wait for: it would give the moment before.
+        # Nobody paints in the copy, so this waits for nothing else.
+        self._clone.waitForDone()
         self._clone.refreshProjection()
         read: Callable[[Bounds], bytes] = document_reader(self._clone, self.extent)
         return read(self.extent.bounds)
