@@ -20,7 +20,7 @@ from peft import LoraConfig
 from peft.utils import get_peft_model_state_dict, set_peft_model_state_dict
 
 from .networks import SCHEDULER, fill_averaged, make_text_encoder, make_unet
-from .workspace import Log, arguments, device_of, load_checkpoint, save_checkpoint
+from .workspace import Log, arguments, device_of, load_checkpoint, mixed, save_checkpoint
 
 SOLVER_STEPS = 50
 SIGMA_DATA = 0.5
@@ -59,14 +59,16 @@ def consistency_target(
     alpha = (signal[start] ** 0.5).view(-1, 1, 1, 1)
     sigma = (1 - alpha**2) ** 0.5
     both = torch.cat([embeds, nothing.expand_as(embeds)])
-    v = teacher(noisy.repeat(2, 1, 1, 1), start.repeat(2), encoder_hidden_states=both).sample
+    v = teacher(
+        noisy.repeat(2, 1, 1, 1), start.repeat(2), encoder_hidden_states=both
+    ).sample.float()
     given, blank = v.chunk(2)
     guided = given + weight * (given - blank)
     x0, eps = alpha * noisy - sigma * guided, alpha * guided + sigma * noisy
     alpha_end = (signal[end] ** 0.5).view(-1, 1, 1, 1)
     sigma_end = (1 - alpha_end**2) ** 0.5
     nearer = alpha_end * x0 + sigma_end * eps
-    v_end = student(nearer, end, encoder_hidden_states=embeds).sample
+    v_end = student(nearer, end, encoder_hidden_states=embeds).sample.float()
     c_skip, c_out = boundary(end)
     return c_skip * nearer + c_out * (alpha_end * nearer - sigma_end * v_end)
 
@@ -127,7 +129,7 @@ def main() -> None:
         alpha = (signal[start] ** 0.5).view(-1, 1, 1, 1)
         sigma = (1 - alpha**2) ** 0.5
         noisy = alpha * origin + sigma * torch.randn_like(origin)
-        with torch.no_grad():
+        with torch.no_grad(), mixed(device):
             embeds = text(words.to(device)).last_hidden_state
             target = clean.clone()
             low, high = options.guidance
@@ -136,7 +138,8 @@ def main() -> None:
                 teacher, student, noisy[:consistent], start[:consistent], embeds[:consistent],
                 nothing, weight, signal, skip,
             )  # fmt: skip
-        v_start = student(noisy, start, encoder_hidden_states=embeds).sample
+        with mixed(device):
+            v_start = student(noisy, start, encoder_hidden_states=embeds).sample.float()
         c_skip, c_out = boundary(start)
         guess = c_skip * noisy + c_out * (alpha * noisy - sigma * v_start)
         error = (((guess - target).square() + HUBER_C**2).sqrt() - HUBER_C).mean((1, 2, 3))

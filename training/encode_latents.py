@@ -20,14 +20,16 @@ from torch.nn import functional
 from .networks import make_autoencoder
 from .scenes.subjects import SUBJECTS
 from .tokens import load_tokenizer, make_tokenizer, token_rows
-from .workspace import arguments, device_of, load_checkpoint
+from .workspace import arguments, device_of, load_checkpoint, mixed
 
 
-def encode_file(model: Any, path: Path, px: int, device: torch.device) -> torch.Tensor:
+def encode_file(
+    model: Any, path: Path, px: int, count: int | None, device: torch.device
+) -> torch.Tensor:
     """N pictures become 2N x 4 x px/8 x px/8: row 2n is picture n, row 2n + 1 its mirror."""
-    pictures = np.load(path, mmap_mode="r")
+    pictures = np.load(path, mmap_mode="r")[:count]
     found: list[torch.Tensor] = []
-    with torch.inference_mode():
+    with torch.inference_mode(), mixed(device):
         for start in range(0, len(pictures), 16):
             batch = torch.from_numpy(np.array(pictures[start : start + 16])).to(device)
             images = batch.permute(0, 3, 1, 2).float() / 127.5 - 1  # N x 3 x 256 x 256
@@ -40,9 +42,9 @@ def encode_file(model: Any, path: Path, px: int, device: torch.device) -> torch.
     return torch.cat(found)
 
 
-def masks_of(path: Path, side: int) -> torch.Tensor:
+def masks_of(path: Path, side: int, count: int | None = None) -> torch.Tensor:
     """How much of each latent is the subject's, 0 to 255: 2N x side x side, rows as above."""
-    masks = torch.from_numpy(np.load(path))[:, None].float()  # N x 1 x 32 x 32
+    masks = torch.from_numpy(np.load(path)[:count])[:, None].float()  # N x 1 x 32 x 32
     masks = functional.adaptive_avg_pool2d(masks, side)[:, 0]
     return torch.stack([masks, masks.flip(-1)], 1).flatten(0, 1).round().to(torch.uint8)
 
@@ -52,6 +54,7 @@ def main() -> None:
     parser.add_argument("--px", type=int, default=256, help="side of the pictures to encode")
     parser.add_argument("--words", type=Path, help="a tokenizer to keep, else one is learnt")
     parser.add_argument("--scale", type=float, help="else found from the latents")
+    parser.add_argument("--count", type=int, help="of the pictures, else all")
     options = parser.parse_args()
     device = device_of(options.threads)
     model = make_autoencoder().to(device, memory_format=torch.channels_last).eval()
@@ -59,10 +62,13 @@ def main() -> None:
     if saved is None:
         raise SystemExit("Train the autoencoder first.")
     model.load_state_dict(saved["model"])
-    latents = encode_file(model, options.work / "train.npy", options.px, device)
-    sketches = encode_file(model, options.work / "train_sketch.npy", options.px, device)
+    latents, sketches = (
+        encode_file(model, options.work / name, options.px, options.count, device)
+        for name in ("train.npy", "train_sketch.npy")
+    )
     scale = options.scale or 1.0 / latents.float().std().item()
     truths: list[dict[str, Any]] = json.loads((options.work / "train.json").read_text())
+    truths = truths[: options.count]
     flat = [text for truth in truths for text in truth["captions"]]
     if options.words:
         shutil.copytree(options.words, options.work / "tokenizer", dirs_exist_ok=True)
@@ -75,7 +81,7 @@ def main() -> None:
         {
             "latents": latents,
             "sketches": sketches,
-            "masks": masks_of(options.work / "train_mask.npy", latents.shape[-1]),
+            "masks": masks_of(options.work / "train_mask.npy", latents.shape[-1], options.count),
             "has_subject": torch.tensor([t["subject"] in SUBJECTS for t in truths]),  # N
             "scale": scale,
             "tokens": rows.view(len(truths), -1, rows.shape[-1]),  # N x 4 x 77

@@ -11,7 +11,7 @@ import torch
 from torch.nn import functional
 
 from .networks import begin_from, make_autoencoder
-from .workspace import Log, arguments, device_of, resume, save_parts
+from .workspace import Log, arguments, device_of, mixed, resume, save_parts
 
 
 def edges(x: torch.Tensor) -> torch.Tensor:
@@ -58,10 +58,11 @@ def main() -> None:
         decay = 0.5 * (1 + math.cos(math.pi * min(1.0, step / options.steps)))
         for group in optimizer.param_groups:
             group["lr"] = options.rate * warm * max(0.03, decay)
-        latents = model.encode(images).latents
-        # A little noise makes the decoder forgive what a few-step sampler gets slightly wrong.
-        noisy = latents + 0.03 * torch.randn_like(latents)
-        decoded = model.decode(noisy).sample
+        with mixed(device):
+            latents = model.encode(images).latents.float()
+            # A little noise makes the decoder forgive what a few-step sampler gets slightly wrong.
+            noisy = latents + 0.03 * torch.randn_like(latents)
+            decoded = model.decode(noisy).sample.float()
         l1 = functional.l1_loss(decoded, images)
         edge = functional.l1_loss(edges(decoded), edges(images))
         spread = (latents.mean() ** 2) + (latents.std() - 1) ** 2

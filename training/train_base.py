@@ -25,7 +25,7 @@ from diffusers.training_utils import EMAModel
 
 from .networks import SCHEDULER, begin_from, make_text_encoder, make_unet
 from .tokens import same_words
-from .workspace import Log, arguments, device_of, resume, save_parts
+from .workspace import Log, arguments, device_of, mixed, resume, save_parts
 
 SNR_FLOOR, SNR_GAMMA = 1.0, 5.0
 CAPTION_DROP = 0.1
@@ -98,7 +98,6 @@ def main() -> None:
         clean = latents[rows].to(device).float() * data["scale"]
         words = tokens[rows // 2, torch.randint(tokens.shape[1], (options.batch,))].long()
         words[torch.rand(options.batch) < CAPTION_DROP] = empty[0].long()
-        embeds = text(words.to(device)).last_hidden_state  # N x 77 x 192
         noise = torch.randn_like(clean)
         timesteps = draw(chances, options.batch, rough).to(device)
         noisy = scheduler.add_noise(clean, noise, timesteps)
@@ -109,8 +108,10 @@ def main() -> None:
             alpha = signal[timesteps[:rough]].sqrt().view(-1, 1, 1, 1)
             # x0 = alpha * noisy - sigma * v, solved for v.
             target[:rough] = (alpha * noisy[:rough] - clean[:rough]) / (1 - alpha**2).sqrt()
-        predicted = unet(noisy, timesteps, encoder_hidden_states=embeds).sample
-        error = (predicted - target).square().mean(1)  # N x h x w
+        with mixed(device):
+            embeds = text(words.to(device)).last_hidden_state  # N x 77 x 192
+            predicted = unet(noisy, timesteps, encoder_hidden_states=embeds).sample
+        error = (predicted.float() - target).square().mean(1)  # N x h x w
         cover = data["masks"][rows].to(device).float() / 255
         loss = mean_by(error, cover, options.subject_weight)
         for group in optimizer.param_groups:

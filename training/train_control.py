@@ -29,7 +29,7 @@ from nijimi_protocol.pose import Joint, Person
 
 from .judge import MIRRORED
 from .networks import SCHEDULER, fill_averaged, make_text_encoder, make_unet
-from .workspace import Log, arguments, device_of, load_checkpoint, resume, save_parts
+from .workspace import Log, arguments, device_of, load_checkpoint, mixed, resume, save_parts
 
 __all__ = ["KINDS", "Hints", "load_base", "make_controlnet"]
 
@@ -139,16 +139,18 @@ def main() -> None:
         timesteps = torch.randint(1000, (options.batch,), device=device)
         noisy = scheduler.add_noise(clean, noise, timesteps)
         target = scheduler.get_velocity(clean, noise, timesteps)
-        with torch.no_grad():
-            embeds = text(words.to(device)).last_hidden_state
-        down, middle = network(
-            noisy, timesteps, encoder_hidden_states=embeds, controlnet_cond=hint, return_dict=False
-        )
-        predicted = unet(
-            noisy, timesteps, encoder_hidden_states=embeds,
-            down_block_additional_residuals=down, mid_block_additional_residual=middle,
-        ).sample  # fmt: skip
-        loss = (predicted - target).square().mean()
+        with mixed(device):
+            with torch.no_grad():
+                embeds = text(words.to(device)).last_hidden_state
+            down, middle = network(
+                noisy, timesteps, encoder_hidden_states=embeds, controlnet_cond=hint,
+                return_dict=False,
+            )  # fmt: skip
+            predicted = unet(
+                noisy, timesteps, encoder_hidden_states=embeds,
+                down_block_additional_residuals=down, mid_block_additional_residual=middle,
+            ).sample  # fmt: skip
+        loss = (predicted.float() - target).square().mean()
         for group in optimizer.param_groups:
             warm = min(1.0, (step + 1) / 100)
             group["lr"] = options.rate * warm * min(1.0, max(0.05, (1 - log.part) / 0.3))

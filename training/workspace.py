@@ -15,6 +15,7 @@ __all__ = [
     "arguments",
     "device_of",
     "load_checkpoint",
+    "mixed",
     "resume",
     "save_checkpoint",
     "save_parts",
@@ -33,9 +34,15 @@ def arguments(description: str, minutes: float) -> argparse.ArgumentParser:
 
 
 def device_of(threads: int) -> torch.device:
-    """CUDA where there is one, else the CPU in fp32 (bf16 pays only with AMX)."""
+    """CUDA where there is one, else the CPU."""
     torch.set_num_threads(threads)
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def mixed(device: torch.device) -> torch.autocast:
+    """Products in bf16, weights and sums in fp32, where the machine multiplies bf16 by itself."""
+    by_itself = device.type == "cuda" or torch.cpu._is_avx512_bf16_supported()  # pyright: ignore[reportPrivateUsage]
+    return torch.autocast(device.type, torch.bfloat16, enabled=by_itself)
 
 
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
