@@ -1,4 +1,7 @@
-"""Pictures enter; a tiny autoencoder leaves: ``python -m training.train_autoencoder``."""
+"""Pictures enter; a tiny autoencoder leaves: ``python -m training.train_autoencoder``.
+
+``--decoder-only`` keeps the encoder as it is, so that latents and networks made of them stay true.
+"""
 
 from __future__ import annotations
 
@@ -27,6 +30,7 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=1e-3)
     parser.add_argument("--steps", type=int, default=4000, help="length of the learning-rate decay")
     parser.add_argument("--start", type=Path, help="an exported model to begin with")
+    parser.add_argument("--decoder-only", action="store_true", help="the encoder stays as it is")
     options = parser.parse_args()
     device = device_of(options.threads)
     torch.manual_seed(options.seed)
@@ -36,6 +40,8 @@ def main() -> None:
         np.load(options.work / f"{name}.npy", mmap_mode="r") for name in ("train", "train_sketch")
     )
     model = make_autoencoder().to(device, memory_format=torch.channels_last)
+    # What has no gradient is skipped, decay included.
+    model.encoder.requires_grad_(not options.decoder_only)
     optimizer = torch.optim.AdamW(model.parameters(), lr=options.rate, weight_decay=1e-4)
     path = options.work / "autoencoder.pt"
     parts: dict[str, Any] = {"model": model, "optimizer": optimizer}

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 from nijimi_backend.errors import BadInput, ModelCorrupt, ModelMissing
-from nijimi_backend.models.device import choose_device, is_out_of_memory
+from nijimi_backend.models import device as device_module
+from nijimi_backend.models.device import SMALL_BYTES, choose_device, is_out_of_memory
 from nijimi_backend.models.library import Library
 from nijimi_backend.models.loader import load_model
 from safetensors.torch import load_file, save_file
@@ -118,6 +119,21 @@ def test_an_unknown_device_is_refused() -> None:
 
 
 @pytest.mark.gpu
+def test_a_small_model_stays_in_float32_where_bfloat16_is_quicker(
+    models_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(device_module, "_faster_on_cpu", lambda: torch.bfloat16)
+    chosen = choose_device("cpu")
+    assert chosen.dtype == torch.bfloat16
+    assert chosen.for_weights(SMALL_BYTES + 1) == chosen
+    bundle = load_model(Library([models_dir]).find_model("tiny"), chosen)
+    assert bundle.device.dtype == torch.float32
+    assert bundle.device.title.endswith("float32")
+    types = {name: next(network.parameters()).dtype for name, network in bundle.networks.items()}
+    assert types.pop("vae") == torch.bfloat16, "which is not packed"
+    assert set(types.values()) == {torch.float32}
+
+
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device on this machine")
 def test_a_cuda_device_is_preferred() -> None:
     assert choose_device("auto").is_cuda

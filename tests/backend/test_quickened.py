@@ -24,7 +24,7 @@ from nijimi_backend.engine.quickened import (
     Quickener,
 )
 from nijimi_backend.engine.request import FrameRequest
-from nijimi_backend.models.device import choose_device
+from nijimi_backend.models.device import Device
 from nijimi_backend.models.library import open_library
 from nijimi_backend.models.loader import load_model
 from nijimi_protocol.geometry import Extent
@@ -174,7 +174,7 @@ def test_openvino_gives_what_torch_gives() -> None:
 
     examples = (torch.randn(1, 4, 16, 16), torch.tensor(7))
     frozen(network, examples, then=keep)
-    function = openvino_function(traces[0], examples, 1)
+    function = openvino_function(traces[0], examples, 1, exact=True)
     for time_step in (3, 900):
         inputs = (torch.randn(1, 4, 16, 16), torch.tensor(time_step))
         with torch.inference_mode():
@@ -212,16 +212,21 @@ def test_nobody_is_told_that_openvino_was_used() -> None:
 
 
 @needs_openvino
-def test_pictures_stay_the_same_when_openvino_takes_over(caplog: pytest.LogCaptureFixture) -> None:
-    """The embedded model itself: at most one of 255 levels, by rounding."""
+@pytest.mark.parametrize("exact", [True, False])
+def test_pictures_stay_the_same_when_openvino_takes_over(
+    caplog: pytest.LogCaptureFixture, exact: bool
+) -> None:
+    """The embedded model itself: at most one of 255 levels, by rounding; by 40 dB where the
+    processor takes bfloat16 for products."""
     library = open_library(None)
-    bundle = load_model(library.find_model(""), choose_device("cpu"))
+    device = Device(torch_device=torch.device("cpu"), dtype=torch.float32, title="CPU")
+    bundle = load_model(library.find_model(""), device)
     # A clock by which OpenVINO always wins, so that it is surely what the last picture is of.
     ticks = iter(range(1_000_000))
     made: list[int] = []
 
     def make(traced: bytes, examples: tuple[torch.Tensor, ...], threads: int) -> Any:
-        function = openvino_function(traced, examples, threads)
+        function = openvino_function(traced, examples, threads, exact=exact)
         made.append(len(examples))
         return function
 
@@ -248,7 +253,10 @@ def test_pictures_stay_the_same_when_openvino_takes_over(caplog: pytest.LogCaptu
     assert "by OpenVINO, which stays" in caplog.text
     assert pictures[0].std() > 1
     for picture in pictures[1:]:
-        assert abs(picture - pictures[0]).max() <= 1
+        difference = picture - pictures[0]
+        if exact:
+            assert abs(difference).max() <= 1
+        assert (difference**2).mean() <= 255**2 / 10**4
 
 
 ENDS_EARLY = """

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -41,6 +41,10 @@ class Watcher(QtCore.QObject):
     def __init__(self) -> None:
         super().__init__()
         self.is_pen_down = False
+        self.trail: list[tuple[int, int]] = []
+
+    def pen_trail(self, extent: Extent) -> list[tuple[int, int]]:
+        return [place for place in self.trail if place[0] < extent.width]
 
     def start(self) -> None: ...
 
@@ -121,6 +125,8 @@ class Canvas:
     """What one grab after another gives, for as long as there are any."""
     is_readable: bool = True
     grabs: int = 0
+    trail: list[tuple[int, int]] = field(default_factory=list[tuple[int, int]])
+    """Where the pen was said to have been when the canvas was last looked at."""
     selection: SelectionMask | None = None
     active: ChosenNode = field(default_factory=lambda: ChosenNode("{1}", "paint"))
     nodes: dict[str, Bounds] = field(default_factory=dict[str, Bounds])
@@ -186,8 +192,11 @@ class Canvas:
     def reset(self) -> None:
         self.dirty = [SIZE.bounds]
 
-    def grab(self, document: str, budget_bytes: int) -> CaptureResult | None:
+    def grab(
+        self, document: str, budget_bytes: int, trail: Sequence[tuple[int, int]] = ()
+    ) -> CaptureResult | None:
         self.grabs += 1
+        self.trail = list(trail)
         if not self.is_readable:
             return None
         if self.bands:

@@ -85,6 +85,16 @@ def test_waiting_to_be_sent_counts_as_our_time(application: Any, world: World, w
     assert waited_ms() >= 80
 
 
+def test_the_capture_learns_where_the_pen_was_while_it_is_down(world: World, wait: Wait) -> None:
+    watcher = world.canvas.watcher
+    watcher.trail = [(3, 4), (10**6, 0)]
+    watcher.changed.emit()
+    assert world.canvas.trail == []
+    watcher.is_pen_down = True
+    watcher.changed.emit()
+    assert world.canvas.trail == [(3, 4)]
+
+
 def test_a_changed_setting_is_no_stroke(world: World) -> None:
     world.frame()
     world.flow.metrics.reset()

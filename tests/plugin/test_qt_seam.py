@@ -22,7 +22,7 @@ import nijimi
 names = [m.name for m in pkgutil.walk_packages(nijimi.__path__, "nijimi.")]
 krita_only = (
     "capture", "document", "flattening", "frames", "kept_pictures", "layers", "masked_layer",
-    "replaced_layer", "overlay", "pose_layer", "registration", "watcher",
+    "replaced_layer", "overlay", "pose_layer", "registration", "view", "watcher",
 )
 names = [n for n in names if not (n.startswith("nijimi.canvas.") and n.endswith(krita_only))]
 for name in names:

@@ -100,6 +100,21 @@ def test_a_block_under_the_pen_is_looked_at_in_every_turn() -> None:
         assert len(canvas.reads) <= 13
 
 
+def test_where_the_pen_is_is_looked_at_first() -> None:
+    canvas = Canvas(Extent(16 * BLOCK_PX, 16 * BLOCK_PX))
+    scan = TileScan(canvas.extent)
+    while scan.scan(canvas.read, PLENTY_BYTES, PLENTY_S).has_more:
+        pass
+    canvas.draw(Bounds(3000, 2900, 20, 20), 9)
+    canvas.reads.clear()
+    trail = [(-5, 10), (200, 200), (3010, 2910), (10**6, 0)]
+    result = scan.scan(canvas.read, PLENTY_BYTES, 2.5, _ticking(1.0), near=trail)
+    assert [place.contains(Bounds(3000, 2900, 20, 20)) for place, _ in result.tiles] == [True]
+    assert canvas.reads[0].x == 2816
+    assert canvas.reads[1] == Bounds(0, 0, BLOCK_PX, BLOCK_PX), "then where it came from"
+    assert result.has_more
+
+
 def test_a_stroke_does_not_wait_for_other_blocks_and_a_round_ends_all_the_same() -> None:
     canvas = Canvas(Extent(6 * BLOCK_PX, 6 * BLOCK_PX))
     scan = TileScan(canvas.extent)

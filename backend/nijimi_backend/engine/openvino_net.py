@@ -2,7 +2,9 @@
 
 OpenVINO (Apache-2.0, optional) compiles a network for the processor at hand: nijimi-mini's UNet at
 256 px takes 26 ms with it and 36 ms packed by torch, on two AMD cores in float32, and its outputs
-differ by 1e-6. Shapes are fixed, as they are for a traced function anyway.
+differ by 1e-6. On two that multiply bfloat16 it takes 13 ms so, 19 in float32, and 30 packed by
+torch; pictures then differ by 44 dB and more. Shapes are fixed, as they are for a traced function
+anyway.
 
 With the package openvino_telemetry beside it OpenVINO tells Intel of every import and conversion.
 The installer leaves that package out, and here it counts as missing wherever it came from: nothing
@@ -29,12 +31,13 @@ def has_openvino() -> bool:
 
 
 def openvino_function(
-    traced: bytes, examples: tuple[torch.Tensor, ...], threads: int
+    traced: bytes, examples: tuple[torch.Tensor, ...], threads: int, *, exact: bool = False
 ) -> Callable[..., Any]:
     """``traced``: a saved TorchScript module of float32 on the CPU that gives a tensor or a tuple.
 
-    The function takes tensors of the examples' shapes and gives what the module gives. One thread
-    at a time may call it. Raises ImportError without the package, and RuntimeError for what
+    The function takes tensors of the examples' shapes and gives what the module gives; products are
+    in bfloat16 where the processor multiplies that by itself and ``exact`` does not forbid it. One
+    thread at a time may call it. Raises ImportError without the package, and RuntimeError for what
     OpenVINO cannot express.
     """
     # None stands for a module that cannot be imported, and OpenVINO has a stand-in for that.
@@ -52,13 +55,13 @@ def openvino_function(
         # Whole timesteps are int64: numpy's name for it is what both know.
         parameter.set_element_type(openvino.Type(example.numpy().dtype))
     model.validate_nodes_and_infer_types()
+    core = openvino.Core()
     config = {
         "PERFORMANCE_HINT": "LATENCY",
         "INFERENCE_NUM_THREADS": threads,
-        # Where the processor has bf16, its default would be less exact than was asked for.
-        "INFERENCE_PRECISION_HINT": "f32",
+        "INFERENCE_PRECISION_HINT": "bf16" if _has_bf16(core) and not exact else "f32",
     }
-    request = openvino.Core().compile_model(model, "CPU", config).create_infer_request()
+    request = core.compile_model(model, "CPU", config).create_infer_request()
     count = len(model.outputs)
 
     def run(*inputs: torch.Tensor) -> Any:
@@ -68,3 +71,7 @@ def openvino_function(
         return tensors if count > 1 else tensors[0]
 
     return run
+
+
+def _has_bf16(core: Any) -> bool:
+    return "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")

@@ -81,6 +81,8 @@ def _too_large(info: ModelInfo) -> OutOfMemory:
 
 def _load(info: ModelInfo, device: Device, progress: LoadProgress) -> ModelBundle:
     source: Folder | SingleFile | ZImageFiles
+    # Autoencoders are not packed: theirs is what the device computes quickest.
+    vae_dtype, device = device.dtype, device.for_weights(info.size_bytes)
     label = "text encoder"
 
     def note(part: float) -> None:
@@ -103,7 +105,9 @@ def _load(info: ModelInfo, device: Device, progress: LoadProgress) -> ModelBundl
     unet = source.unet()
     label = "autoencoder"
     note(0.95)
-    vae = source.vae()
+    vae: Any = source.vae()
+    if device.dtype != vae_dtype:
+        vae.to(vae_dtype)
     lora = info.path / "lcm_lora" / "pytorch_lora_weights.safetensors"
     if lora.is_file() and isinstance(unet, UNet2DConditionModel):
         fuse_lora(unet, lora)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from nijimi_protocol.geometry import Bounds, Extent
@@ -40,8 +40,12 @@ class Capture:
         """Forget: the next grab is whole."""
         self._id, self._scan, self._token = "", None, 0
 
-    def grab(self, document: Any, budget_bytes: int) -> CaptureResult | None:
+    def grab(
+        self, document: Any, budget_bytes: int, trail: Sequence[tuple[int, int]] = ()
+    ) -> CaptureResult | None:
         """What changed, or None where the picture cannot be read now: then ask again later.
+
+        ``trail``: pixels where the pen was lately, the newest last: there it is looked first.
 
         At most about ``budget_bytes`` of pixels come at once, and only as much of a large canvas
         is looked at as one short turn on Krita's thread allows: ``has_more`` says that a part of
@@ -63,12 +67,14 @@ class Capture:
                 return CaptureResult(extent, [], False)
             # As it was when the round began: what changes meanwhile asks for another round.
             self._round_token = token
-        result = self._grab(document, scan, budget_bytes)
+        result = self._grab(document, scan, budget_bytes, trail)
         if result is not None and scan.is_between_rounds:
             self._token = self._round_token
         return result
 
-    def _grab(self, document: Any, scan: TileScan, budget_bytes: int) -> CaptureResult | None:
+    def _grab(
+        self, document: Any, scan: TileScan, budget_bytes: int, trail: Sequence[tuple[int, int]]
+    ) -> CaptureResult | None:
         """Without our own preview layer and without control layers.
 
         Where Qt cannot blend the others as Krita does, a clone is read in which those are hidden;
@@ -76,9 +82,10 @@ class Capture:
         """
         left_out = with_preview(document, self.left_out)
         if not in_the_way(document, left_out):
-            return scan.scan(document_reader(document, scan.extent), budget_bytes, _TURN_S)
+            reader = document_reader(document, scan.extent)
+            return scan.scan(reader, budget_bytes, _TURN_S, near=trail)
         if (reader := reader_without(document, left_out)) is not None:
-            return scan.scan(reader, budget_bytes, _TURN_S)
+            return scan.scan(reader, budget_bytes, _TURN_S, near=trail)
         clone = clone_at_rest(document)
         if clone is None:
             return None

@@ -8,27 +8,13 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from krita import Krita
 from nijimi_protocol.geometry import Bounds, Extent
 
 from ..qt import QtCore, QtGui, QtWidgets, is_deleted
-from .document import active_document, canvas_widget, is_canvas_in_front
+from .document import canvas_widget, is_canvas_in_front
+from .view import view_of
 
-__all__ = ["Overlay", "view_transform"]
-
-
-def view_transform(extent: Extent, scale: float, rotation: float, mirror: bool) -> Any:
-    """From document pixels to canvas widget pixels, but for the place of its corner.
-
-    The picture is zoomed, mirrored left to right, then rotated clockwise; Krita's scroll bars give
-    the upper left corner of what its bounding rectangle then is, with opposite sign.
-    """
-    transform = QtGui.QTransform()
-    transform.rotate(rotation)
-    transform.scale(-scale if mirror else scale, scale)
-    corner = transform.mapRect(QtCore.QRectF(0, 0, extent.width, extent.height)).topLeft()
-    # Applied last: move that corner to (0, 0).
-    return transform * QtGui.QTransform.fromTranslate(-corner.x(), -corner.y())
+__all__ = ["Overlay"]
 
 
 class _Sheet(QtWidgets.QWidget):
@@ -67,7 +53,7 @@ class _Sheet(QtWidgets.QWidget):
         self.on_paint((time.perf_counter() - started) * 1000)
 
     def _paint(self, rect: Any) -> None:
-        transform = self._transform()
+        transform = view_of(self._canvas, self.extent)
         if self.image is None or transform is None:
             return
         # Krita repaints the canvas, and so us, at every dab: scale once a frame, not once a dab.
@@ -119,24 +105,6 @@ class _Sheet(QtWidgets.QWidget):
         painter.drawImage(QtCore.QRectF(*self.area), self.image)
         painter.end()
         return pixmap
-
-    def _transform(self) -> Any | None:
-        """From document pixels to our own, for the view as it is now."""
-        document, window = active_document(), Krita.instance().activeWindow()
-        if document is None or window is None or window.activeView() is None:
-            return None
-        area = self._canvas.parent()
-        while area is not None and not isinstance(area, QtWidgets.QAbstractScrollArea):
-            area = area.parent()
-        if area is None:
-            return None
-        canvas = window.activeView().canvas()
-        # Krita's zoom is relative to the document's print size at 72 dots an inch, and counts
-        # logical pixels already: at 100 % on a screen of scale 2 it is a half.
-        scale = canvas.zoomLevel() * 72.0 / max(1.0, document.resolution())
-        transform = view_transform(self.extent, scale, canvas.rotation(), canvas.mirror())
-        x, y = area.horizontalScrollBar().value(), area.verticalScrollBar().value()
-        return transform * QtGui.QTransform.fromTranslate(-x, -y)
 
 
 def _is_upright(transform: Any, area: Any) -> bool:

@@ -8,7 +8,7 @@ thread stays short. Imports no Krita.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from nijimi_protocol.geometry import Bounds, Extent, merge_tiles
 from nijimi_protocol.pixels import PixelFormat, changed_tiles, copy_out, paste
@@ -52,9 +52,12 @@ class TileScan:
         budget_bytes: int,
         budget_s: float,
         clock: Callable[[], float] = time.perf_counter,
+        near: Iterable[tuple[int, int]] = (),
     ) -> CaptureResult:
         """Go on with the round, or begin one, until a budget is spent (but one block at least).
 
+        ``near``: pixels where something may have changed, such as where the pen was, the likeliest
+        last; their blocks count as restless.
         Restless blocks come first in every turn, also when their turn in the round is over. What
         they gave is not kept waiting: of the others few are looked at then, so that a round goes
         on all the same.
@@ -62,7 +65,7 @@ class TileScan:
         if not self._waiting:
             self._waiting = dict.fromkeys(range(self._columns * self._rows))
         end = clock() + budget_s
-        hot, self._restless = self._hot(), set()
+        hot, self._restless = self._hot(near), set()
         tiles: list[tuple[Bounds, bytes]] = []
         spent = 0
         while hot or self._waiting:
@@ -108,15 +111,21 @@ class TileScan:
             spent += len(data)
         return False
 
-    def _hot(self) -> list[int]:
+    def _hot(self, near: Iterable[tuple[int, int]]) -> list[int]:
         """Restless blocks and their neighbours; the restless last: the end is taken first."""
+        here = [
+            y // BLOCK_PX * self._columns + x // BLOCK_PX
+            for x, y in near
+            if 0 <= x < self.extent.width and 0 <= y < self.extent.height
+        ]
+        restless = list(dict.fromkeys([*reversed(here), *sorted(self._restless, reverse=True)]))
         around: set[int] = set()
-        for block in self._restless:
+        for block in restless:
             row, column = divmod(block, self._columns)
             for y in range(max(0, row - 1), min(self._rows, row + 2)):
                 for x in range(max(0, column - 1), min(self._columns, column + 2)):
                     around.add(y * self._columns + x)
-        return [*sorted(around - self._restless), *sorted(self._restless)]
+        return [*sorted(around.difference(restless)), *reversed(restless)]
 
     def _bounds(self, block: int) -> Bounds:
         row, column = divmod(block, self._columns)

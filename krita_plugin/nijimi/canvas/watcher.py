@@ -9,7 +9,10 @@ Signals:
 from __future__ import annotations
 
 import time
+from collections import deque
 from typing import Any
+
+from nijimi_protocol.geometry import Extent
 
 from ..qt import QtCore, Signal, is_deleted
 from .document import (
@@ -21,6 +24,7 @@ from .document import (
     main_window,
     selected_area,
 )
+from .view import view_of
 
 __all__ = ["PEN_POLL_MS", "REST_POLL_MS", "CanvasWatcher"]
 
@@ -40,6 +44,12 @@ REST_POLL_MS = 150
 _LOST_PEN_S = 1.0
 """A pen that is down but silent for so long, while Krita is at rest, was lifted unseen."""
 
+_TRAIL_S = 0.3
+"""Krita paints what the pen did for so long after it, and longer only where it cannot keep up."""
+
+_TRAIL_STEP_PX = 24
+"""Places of the pen nearer to each other than this count as one."""
+
 _MODELS = ("KisUndoModel", "KisNodeModel")
 
 
@@ -55,6 +65,8 @@ class CanvasWatcher(QtCore.QObject):
         super().__init__(parent)
         self.is_pen_down = False
         self._pen_seen_s = 0.0
+        self._trail: deque[tuple[float, Any]] = deque(maxlen=256)
+        """When and where the pen was, the newest last, in pixels of the canvas widget."""
         self._lifted_s = self._looked_s = float("-inf")
         self._canvas: Any = None
         self._id = ""
@@ -79,6 +91,29 @@ class CanvasWatcher(QtCore.QObject):
             self._disconnect(model)
         self._models = []
         self._id = ""
+
+    def pen_trail(self, extent: Extent) -> list[tuple[int, int]]:
+        """Where in a document of ``extent`` the pen was a moment ago; empty where unknown."""
+        since = time.monotonic() - _TRAIL_S
+        while self._trail and self._trail[0][0] < since:
+            self._trail.popleft()
+        view = view_of(self._canvas, extent) if self._trail and self._has_canvas() else None
+        if view is None:
+            return []
+        back, is_possible = view.inverted()
+        places = [back.map(place) for _, place in self._trail] if is_possible else []
+        return [(round(place.x()), round(place.y())) for place in places]
+
+    def _note_pen(self, event: Any) -> None:
+        self._pen_seen_s = time.monotonic()
+        # Qt 5 has posF() or localPos(), by the kind of event; Qt 6 position() for both.
+        place = QtCore.QPointF(event.pos()) if hasattr(event, "pos") else event.position()
+        if self._trail:
+            step = place - self._trail[-1][1]
+            if abs(step.x()) + abs(step.y()) < _TRAIL_STEP_PX:
+                # It stays where it was noted, and the time is the newest.
+                place = self._trail.pop()[1]
+        self._trail.append((self._pen_seen_s, place))
 
     def _turn(self) -> None:
         document = active_document()
@@ -164,6 +199,7 @@ class CanvasWatcher(QtCore.QObject):
 
     def _canvas_gone(self) -> None:
         self._canvas = None
+        self._trail.clear()
         if self.is_pen_down:
             self._lift()
 
@@ -174,7 +210,7 @@ class CanvasWatcher(QtCore.QObject):
             self._canvas_painted()
             return False
         if kind in (types.MouseMove, types.TabletMove, types.MouseButtonPress, types.TabletPress):
-            self._pen_seen_s = time.monotonic()
+            self._note_pen(event)
         if kind in (types.MouseButtonPress, types.TabletPress):
             if event.button() == QtCore.Qt.MouseButton.LeftButton and not self.is_pen_down:
                 self.is_pen_down = True

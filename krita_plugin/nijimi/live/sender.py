@@ -146,13 +146,15 @@ class CanvasSender(QtCore.QObject):
         if session is None or not self._room.is_open(self._document):
             return
         # Asked before anything of that size is read.
-        session.limits.check_extent(self._room.document_extent(self._document))
+        extent = self._room.document_extent(self._document)
+        session.limits.check_extent(extent)
         if problem := self._room.colour_problem(self._document):
             raise RejectedChange("colours", *problem)
         pen_down = self._room.watcher.is_pen_down
         budget = PEN_DOWN_BUDGET_BYTES if pen_down else REST_BUDGET_BYTES
         grab_s = time.perf_counter()
-        result = self._room.capture.grab(self._document, budget)
+        trail = self._room.watcher.pen_trail(extent) if pen_down else ()
+        result = self._room.capture.grab(self._document, budget, trail)
         read_s = time.perf_counter()
         if result is None:
             self._wait(_UNREADABLE_AGAIN_MS, started_s)
