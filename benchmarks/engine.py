@@ -47,7 +47,7 @@ from nijimi_protocol.params import RenderParams
 from PIL import Image
 from torch.utils.flop_counter import FlopCounterMode
 
-from .engine_shapes import full_autoencoder, shaped
+from .engine_shapes import full_autoencoder, in_one_type, shaped
 from .roof import Roof, measure_roof
 
 __all__ = ["engine_table", "measure_engine"]
@@ -86,14 +86,15 @@ def _row(
     ways: dict[str, Way] = {"ours": _ours(bundle, library, steps, control, quickening_pack())}
     if has_openvino() and not bundle.device.is_cuda:
         ways["ours, torch alone"] = _ours(bundle, library, steps, control, frozen)
+    theirs = in_one_type(bundle)
     if bundle.info.family != "sdxl":
-        ways["diffusers, channels last"] = _diffusers(bundle, library, steps, control, plain=False)
-        ways["diffusers, as it comes"] = _diffusers(bundle, library, steps, control, plain=True)
+        ways["diffusers, channels last"] = _diffusers(theirs, library, steps, control, plain=False)
+        ways["diffusers, as it comes"] = _diffusers(theirs, library, steps, control, plain=True)
         if not control:
-            ways["stream batch"] = _stream_batch(bundle, steps)
+            ways["stream batch"] = _stream_batch(theirs, steps)
         if compiles and not control:
             ways["diffusers, compiled"] = _diffusers(
-                bundle, library, steps, control, plain=False, compiles=True
+                theirs, library, steps, control, plain=False, compiles=True
             )
     first = {name: way(0) for name, way in ways.items()}
     taken: dict[str, list[float]] = {name: [] for name in ways}

@@ -8,6 +8,7 @@ layers: prompts are encoded once, here and in what we are compared with, and are
 # pyright: reportArgumentType=false
 from __future__ import annotations
 
+import copy
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from nijimi_backend.models.library import Library
 from nijimi_backend.models.loader import load_model
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
-__all__ = ["SHAPES", "full_autoencoder", "shaped"]
+__all__ = ["SHAPES", "full_autoencoder", "in_one_type", "shaped"]
 
 SHAPES = ("nijimi-mini", "bk-sdm-tiny", "sd15", "sd-turbo", "sdxl")
 
@@ -73,8 +74,8 @@ def shaped(name: str, device: Device, home: Path) -> ModelBundle:
     )  # fmt: skip
     vae = _placed(AutoencoderTiny(), device)
     return replace(
-        small, info=info, unet=unet, towers=towers, vae=vae, scheduler_config=_SCHEDULE,
-        latent_scale=8,
+        small, info=info, device=device, unet=unet, towers=towers, vae=vae,
+        scheduler_config=_SCHEDULE, latent_scale=8,
     )  # fmt: skip
 
 
@@ -86,6 +87,21 @@ def full_autoencoder(device: Device) -> AutoencoderKL:
             down_block_types=("DownEncoderBlock2D",) * 4, up_block_types=("UpDecoderBlock2D",) * 4,
         ),
         device,
+    )  # fmt: skip
+
+
+def in_one_type(bundle: ModelBundle) -> ModelBundle:
+    """As others load it: all of it in the type that the device computes quickest, which a small
+    model's autoencoder has here."""
+    dtype = next(bundle.vae.parameters()).dtype
+    if dtype == bundle.device.dtype:
+        return bundle
+    towers = tuple(
+        replace(tower, encoder=copy.deepcopy(tower.encoder).to(dtype)) for tower in bundle.towers
+    )
+    return replace(
+        bundle, device=replace(bundle.device, dtype=dtype), towers=towers,
+        unet=copy.deepcopy(bundle.unet).to(dtype),
     )  # fmt: skip
 
 

@@ -41,6 +41,8 @@ from PIL import Image
 from skimage.color import deltaE_ciede2000, rgb2lab
 from transformers import CLIPTextConfig, CLIPTextModel
 
+from .engine_shapes import in_one_type
+
 __all__ = ["compare", "composing_cost_ms", "inpaint_table", "sd15_shaped"]
 
 Pixels = npt.NDArray[np.uint8]
@@ -141,6 +143,7 @@ def _ours(engine: Engine, *, poisson: bool) -> Way:
 
 
 def _theirs(bundle: ModelBundle, *, overlay: bool) -> Way:
+    bundle = in_one_type(bundle)
     parts: Any = {"vae": bundle.vae, "text_encoder": bundle.towers[0].encoder, "unet": bundle.unet,
                   "tokenizer": bundle.towers[0].tokenizer,
                   "scheduler": LCMScheduler.from_config(dict(bundle.scheduler_config))}  # fmt: skip
