@@ -20,7 +20,7 @@ from torch.nn import functional
 from .scenes.people import JOINTS
 from .scenes.spec import HOUSE_COLOURS
 from .scenes.subjects import HUES, SUBJECTS
-from .workspace import Log, arguments, device_of, load_checkpoint, resume, save_parts
+from .workspace import Log, arguments, device_of, load_checkpoint, mixed, resume, save_parts
 
 __all__ = ["CLASSES", "COLOURS", "MIRRORED", "Judge", "Truth", "load_judge", "read_truth"]
 
@@ -172,7 +172,8 @@ def main() -> None:
             images = images.flip(-1)
             joints = joints[:, MIRRORED]
             joints[..., 0] = 1.0 - joints[..., 0]
-        found = judge(images)
+        with mixed(device):
+            found = {name: value.float() for name, value in judge(images).items()}
         loss = functional.cross_entropy(
             found["subject"], truth.subject[rows].to(device), ignore_index=-1, label_smoothing=0.05
         )
