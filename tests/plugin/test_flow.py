@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import pytest
 from nijimi.live.sender import MAX_PENDING_BYTES
 from nijimi.model.settings import SHOW_LAYER, SHOW_NOTHING, SHOW_OVERLAY
 from nijimi_protocol.geometry import Bounds, Extent
@@ -85,12 +86,10 @@ def test_waiting_to_be_sent_counts_as_our_time(application: Any, world: World, w
     assert waited_ms() >= 80
 
 
-def test_the_capture_learns_where_the_pen_was_while_it_is_down(world: World, wait: Wait) -> None:
+@pytest.mark.parametrize("is_down", [True, False])
+def test_the_capture_learns_where_the_pen_was(world: World, is_down: bool) -> None:
     watcher = world.canvas.watcher
-    watcher.trail = [(3, 4), (10**6, 0)]
-    watcher.changed.emit()
-    assert world.canvas.trail == []
-    watcher.is_pen_down = True
+    watcher.trail, watcher.is_pen_down = [(3, 4), (10**6, 0)], is_down
     watcher.changed.emit()
     assert world.canvas.trail == [(3, 4)]
 

@@ -1,8 +1,8 @@
 """A reader of pixels enters; what changed since the last scan leaves, a little in every turn.
 
-The canvas is looked at in blocks, the restless ones first: those that changed a moment ago and
-their neighbours. So a stroke is found at once however large the canvas, and one turn on Krita's
-thread stays short. Imports no Krita.
+The canvas is looked at in blocks, the restless ones first: those that changed a moment ago, or
+where the pen was, and what lies beside a change at their edge. So a stroke is found at once however
+large the canvas, and one turn on Krita's thread stays short. Imports no Krita.
 """
 
 from __future__ import annotations
@@ -66,15 +66,20 @@ class TileScan:
             self._waiting = dict.fromkeys(range(self._columns * self._rows))
         end = clock() + budget_s
         hot, self._restless = self._hot(near), set()
+        looked: set[int] = set()
         tiles: list[tuple[Bounds, bytes]] = []
         spent = 0
         while hot or self._waiting:
             was_hot = bool(hot)
             block = hot.pop() if hot else next(iter(self._waiting))
+            looked.add(block)
+            known = len(tiles)
             if self._look(block, read, budget_bytes - spent, tiles):
                 self._waiting[block] = None
             else:
                 self._waiting.pop(block, None)
+            beside = self._beside(block, [place for place, _ in tiles[known:]])
+            hot.extend(beside - looked - set(hot))
             spent = sum(len(data) for _, data in tiles)
             if clock() >= end or spent >= budget_bytes:
                 break
@@ -112,20 +117,27 @@ class TileScan:
         return False
 
     def _hot(self, near: Iterable[tuple[int, int]]) -> list[int]:
-        """Restless blocks and their neighbours; the restless last: the end is taken first."""
+        """Restless blocks, those of ``near`` last: the end is taken first."""
         here = [
             y // BLOCK_PX * self._columns + x // BLOCK_PX
             for x, y in near
             if 0 <= x < self.extent.width and 0 <= y < self.extent.height
         ]
-        restless = list(dict.fromkeys([*reversed(here), *sorted(self._restless, reverse=True)]))
-        around: set[int] = set()
-        for block in restless:
-            row, column = divmod(block, self._columns)
-            for y in range(max(0, row - 1), min(self._rows, row + 2)):
-                for x in range(max(0, column - 1), min(self._columns, column + 2)):
-                    around.add(y * self._columns + x)
-        return [*sorted(around.difference(restless)), *reversed(restless)]
+        # Of equal ones the likeliest place counts.
+        last_first = dict.fromkeys([*reversed(here), *sorted(self._restless, reverse=True)])
+        return [*reversed(last_first)]
+
+    def _beside(self, block: int, places: list[Bounds]) -> set[int]:
+        """Neighbours that ``places``, which changed in a block, lie against."""
+        bounds, (row, column) = self._bounds(block), divmod(block, self._columns)
+        found: set[int] = set()
+        for place in places:
+            top, bottom = place.y == bounds.y, place.bottom == bounds.bottom
+            left, right = place.x == bounds.x, place.right == bounds.right
+            for y in range(max(0, row - top), min(self._rows, row + bottom + 1)):
+                for x in range(max(0, column - left), min(self._columns, column + right + 1)):
+                    found.add(y * self._columns + x)
+        return found - {block}
 
     def _bounds(self, block: int) -> Bounds:
         row, column = divmod(block, self._columns)
