@@ -22,17 +22,12 @@ from nijimi_protocol.limits import Limits
 from nijimi_protocol.messages import (
     CANVAS,
     Ack,
-    BatchPhase,
-    BatchPicture,
-    BatchState,
     ControlLayer,
     DropPlane,
     ErrorReport,
     Frame,
-    Generate,
     Hello,
     Message,
-    ModelEntry,
     SetControls,
     SetParams,
     SetPlane,
@@ -41,29 +36,11 @@ from nijimi_protocol.messages import (
     UpdateTiles,
 )
 from nijimi_protocol.params import RenderParams
-from nijimi_protocol.pixels import Encoding, PixelFormat, Tile, copy_out, pack_tile
-from nijimi_protocol.session import ClientSession, ServerSession, SessionState
-from nijimi_protocol.upscale import UpscaleParams
+from nijimi_protocol.pixels import Encoding, PixelFormat, copy_out
+from nijimi_protocol.session import ClientSession, SessionState
 
+from .pairs import BGRA, MODELS, make_pair, make_server, plain_tile
 from .strategies import messages
-
-MODELS = (ModelEntry(name="mini", title="Mini", family="sd1", native_px=256),)
-BGRA = PixelFormat.BGRA8
-
-
-def _server(limits: Limits | None = None) -> ServerSession:
-    return ServerSession(token="right", device="cpu", models=MODELS, limits=limits)
-
-
-def _pair(limits: Limits | None = None) -> tuple[ClientSession, ServerSession]:
-    client, server = ClientSession(token="right", client="test"), _server(limits)
-    server.receive(client.hello())
-    client.receive(server.welcome())
-    return client, server
-
-
-def _tile(area: Bounds, value: int = 1) -> Tile:
-    return pack_tile(area, BGRA, bytes([value]) * (area.extent.pixels * 4), Encoding.RAW)
 
 
 def _whole(frame_id: int, revision: int, extent: Extent, value: int) -> Frame:
@@ -73,12 +50,12 @@ def _whole(frame_id: int, revision: int, extent: Extent, value: int) -> Frame:
         revision=revision,
         extent=extent,
         area=extent.bounds,
-        tiles=(_tile(extent.bounds, value),),
+        tiles=(plain_tile(extent.bounds, value),),
     )
 
 
 def test_a_handshake_opens_both_ends_and_tells_models_and_limits() -> None:
-    client, server = _pair(Limits(max_prompt_chars=17))
+    client, server = make_pair(Limits(max_prompt_chars=17))
     assert client.state is server.state is SessionState.OPEN
     assert client.welcome is not None
     assert client.welcome.models == MODELS
@@ -88,7 +65,7 @@ def test_a_handshake_opens_both_ends_and_tells_models_and_limits() -> None:
 
 @pytest.mark.parametrize("token", ["", "wrong", "rıght", "right "])
 def test_a_wrong_token_is_refused_and_the_session_closed(token: str) -> None:
-    server = _server()
+    server = make_server()
     with pytest.raises(Unauthorized) as caught:
         server.receive(ClientSession(token=token, client="test").hello())
     assert server.state is SessionState.CLOSED
@@ -104,30 +81,30 @@ def test_a_wrong_token_is_refused_and_the_session_closed(token: str) -> None:
 def test_a_client_of_a_later_dialect_only_is_told_to_update() -> None:
     hello = Hello(token="right", client="future", protocol=9, min_protocol=9)
     with pytest.raises(VersionMismatch, match="Update"):
-        _server().receive(encode(hello))
+        make_server().receive(encode(hello))
 
 
 def test_a_first_message_other_than_hello_is_out_of_order() -> None:
     with pytest.raises(OutOfOrder):
-        _server().receive(encode(Ack(frame_id=0)))
+        make_server().receive(encode(Ack(frame_id=0)))
     with pytest.raises(OutOfOrder):
-        _server().receive(encode(SetParams(revision=1, params=RenderParams(model="x" * 300))))
+        make_server().receive(encode(SetParams(revision=1, params=RenderParams(model="x" * 300))))
 
 
 def test_revisions_rise_with_every_change_and_reach_the_server() -> None:
-    client, server = _pair()
+    client, server = make_pair()
     server.receive(client.set_plane(CANVAS, Extent(100, 80), BGRA))
     server.receive(client.set_params(SetParams(revision=0, params=RenderParams())))
     server.receive(client.set_controls(SetControls(revision=0, controls=())))
     server.receive(client.set_pose(SetPose(revision=0, id="p", people=())))
-    for data in client.update_tiles(CANVAS, [_tile(Bounds(0, 0, 64, 64))]):
+    for data in client.update_tiles(CANVAS, [plain_tile(Bounds(0, 0, 64, 64))]):
         server.receive(data)
     server.receive(client.drop_plane(CANVAS))
     assert server.revision == client.revision == 6
 
 
 def test_a_revision_that_does_not_rise_is_out_of_order() -> None:
-    client, server = _pair()
+    client, server = make_pair()
     data = client.set_params(SetParams(revision=0, params=RenderParams()))
     server.receive(data)
     with pytest.raises(OutOfOrder):
@@ -136,7 +113,7 @@ def test_a_revision_that_does_not_rise_is_out_of_order() -> None:
 
 
 def test_a_refused_change_leaves_the_session_open() -> None:
-    client, server = _pair()
+    client, server = make_pair()
     server.receive(client.set_params(SetParams(revision=0, params=RenderParams())))
     bad = SetParams(revision=5, params=RenderParams(strength=float("nan")))
     with pytest.raises(RejectedChange, match="strength"):
@@ -148,7 +125,7 @@ def test_a_refused_change_leaves_the_session_open() -> None:
 
 @pytest.mark.parametrize("extent", [Extent(0, 0), Extent(20000, 20000)])
 def test_an_impossible_canvas_is_refused_at_both_ends(extent: Extent) -> None:
-    client, server = _pair()
+    client, server = make_pair()
     with pytest.raises(RejectedChange):
         client.set_plane(CANVAS, extent, BGRA)
     assert client.revision == 0
@@ -158,25 +135,25 @@ def test_an_impossible_canvas_is_refused_at_both_ends(extent: Extent) -> None:
 
 
 def test_tiles_outside_of_their_plane_are_malformed() -> None:
-    client, server = _pair()
+    client, server = make_pair()
     server.receive(client.set_plane(CANVAS, Extent(100, 80), BGRA))
-    outside = UpdateTiles(revision=2, plane=CANVAS, tiles=(_tile(Bounds(90, 0, 11, 4)),))
+    outside = UpdateTiles(revision=2, plane=CANVAS, tiles=(plain_tile(Bounds(90, 0, 11, 4)),))
     with pytest.raises(MalformedMessage):
         server.receive(encode(outside))
     with pytest.raises(LocalProtocolError):
-        client.update_tiles(CANVAS, [_tile(Bounds(90, 0, 11, 4))])
+        client.update_tiles(CANVAS, [plain_tile(Bounds(90, 0, 11, 4))])
 
 
 def test_tiles_of_a_plane_that_the_server_refused_do_not_end_the_session() -> None:
-    _, server = _pair()
-    stray = UpdateTiles(revision=1, plane=CANVAS, tiles=(_tile(Bounds(0, 0, 4, 4)),))
+    _, server = make_pair()
+    stray = UpdateTiles(revision=1, plane=CANVAS, tiles=(plain_tile(Bounds(0, 0, 4, 4)),))
     with pytest.raises(RejectedChange):
         server.receive(encode(stray))
     assert server.state is SessionState.OPEN
 
 
 def test_more_planes_than_agreed_are_refused() -> None:
-    client, server = _pair(Limits(max_planes=2))
+    client, server = make_pair(Limits(max_planes=2))
     server.receive(client.set_plane(CANVAS, Extent(8, 8), BGRA))
     server.receive(client.set_plane("control:a", Extent(8, 8), BGRA))
     with pytest.raises(RejectedChange, match="control layers"):
@@ -184,10 +161,10 @@ def test_more_planes_than_agreed_are_refused() -> None:
 
 
 def test_a_large_change_is_split_and_only_its_last_part_ends_it() -> None:
-    client, server = _pair(Limits(max_message_bytes=100_000))
+    client, server = make_pair(Limits(max_message_bytes=100_000))
     extent = Extent(512, 512)
     server.receive(client.set_plane(CANVAS, extent, BGRA))
-    parts = client.update_tiles(CANVAS, [_tile(area) for area in tile_grid(extent)])
+    parts = client.update_tiles(CANVAS, [plain_tile(area) for area in tile_grid(extent)])
     events = [server.receive(part) for part in parts]
     updates = [event for event in events if isinstance(event, UpdateTiles)]
     assert len(updates) == len(parts) > 2
@@ -197,13 +174,13 @@ def test_a_large_change_is_split_and_only_its_last_part_ends_it() -> None:
 
 
 def test_a_frame_is_assembled_from_a_whole_and_its_changes() -> None:
-    client, server = _pair()
+    client, server = make_pair()
     server.receive(client.set_params(SetParams(revision=0, params=RenderParams())))
     extent = Extent(128, 64)
     client.receive(server.send_frame(_whole(1, 1, extent, 7)))
     server.receive(client.ack(1))
     change = replace(
-        _whole(2, 1, extent, 0), base_frame_id=1, tiles=(_tile(Bounds(64, 0, 64, 64), 9),)
+        _whole(2, 1, extent, 0), base_frame_id=1, tiles=(plain_tile(Bounds(64, 0, 64, 64), 9),)
     )
     client.receive(server.send_frame(change))
     picture, size = client.picture
@@ -213,7 +190,7 @@ def test_a_frame_is_assembled_from_a_whole_and_its_changes() -> None:
 
 
 def test_the_next_frame_waits_for_the_acknowledgement() -> None:
-    client, server = _pair()
+    client, server = make_pair()
     server.receive(client.set_params(SetParams(revision=0, params=RenderParams())))
     frame = _whole(1, 1, Extent(8, 8), 1)
     assert server.ready_for_frame
@@ -227,7 +204,7 @@ def test_the_next_frame_waits_for_the_acknowledgement() -> None:
 
 
 def test_asking_for_a_whole_frame_forgets_the_base() -> None:
-    client, server = _pair()
+    client, server = make_pair()
     server.receive(client.set_params(SetParams(revision=0, params=RenderParams())))
     frame = _whole(1, 1, Extent(8, 8), 1)
     server.send_frame(frame)
@@ -238,7 +215,7 @@ def test_asking_for_a_whole_frame_forgets_the_base() -> None:
 
 
 def test_an_acknowledgement_of_a_frame_never_sent_is_out_of_order() -> None:
-    client, server = _pair()
+    client, server = make_pair()
     with pytest.raises(OutOfOrder):
         server.receive(client.ack(3))
 
@@ -255,111 +232,15 @@ def test_an_acknowledgement_of_a_frame_never_sent_is_out_of_order() -> None:
     ],
 )
 def test_a_frame_that_cannot_be_is_refused_by_the_client(frame: Frame) -> None:
-    client, _ = _pair()
+    client, _ = make_pair()
     client.set_params(SetParams(revision=0, params=RenderParams()))
     with pytest.raises(RemoteProtocolError):
         client.receive(encode(frame))
     assert client.state is SessionState.CLOSED
 
 
-def _bands(batch_id: int, index: int = 0) -> list[BatchPicture]:
-    """A picture of 8 x 8 in two parts."""
-    extent = Extent(8, 8)
-    return [
-        BatchPicture(
-            batch_id=batch_id, index=index, extent=extent, area=extent.bounds, seed=1,
-            tiles=(_tile(Bounds(0, y, 8, 4), 1 + y),), more=y == 0,
-        )
-        for y in (0, 4)
-    ]  # fmt: skip
-
-
-def test_a_picture_of_a_batch_is_assembled_from_its_parts_once() -> None:
-    client, server = _pair()
-    batch_id, data = client.generate(RenderParams(prompt="sea", seed=7), 2)
-    asked = server.receive(data)
-    assert asked == Generate(batch_id=batch_id, count=2, params=RenderParams(prompt="sea", seed=7))
-    first, second = _bands(batch_id)
-    client.receive(server.send(first))
-    with pytest.raises(LocalProtocolError):
-        client.take_made()
-    client.receive(server.send(second))
-    assert client.take_made() == bytes([1] * 128 + [5] * 128)
-    with pytest.raises(LocalProtocolError):
-        client.take_made()
-
-
-@pytest.mark.parametrize(
-    "parts",
-    [
-        _bands(2)[:1],
-        _bands(1, index=2)[:1],
-        [replace(_bands(1)[0], more=False)],
-        [_bands(1)[0], _bands(1)[0]],
-        [_bands(1)[0], replace(_bands(1)[1], more=True)],
-        [replace(_bands(1)[0], extent=Extent(0, 8))],
-        [replace(_bands(1)[0], extent=Extent(2**30, 2**30))],
-        [replace(_bands(1)[0], extent=Extent(4, 4))],
-    ],
-    ids=["never asked", "too many", "too few tiles", "twice", "ends twice", "no size", "too large",
-         "beside it"],
-)  # fmt: skip
-def test_a_picture_of_a_batch_that_cannot_be_is_refused(parts: list[BatchPicture]) -> None:
-    client, _ = _pair()
-    client.generate(RenderParams(), 2)
-    for part in parts[:-1]:
-        client.receive(encode(part))
-    with pytest.raises(RemoteProtocolError):
-        client.receive(encode(parts[-1]))
-    assert client.state is SessionState.CLOSED
-
-
-def test_nothing_comes_of_a_batch_that_is_over() -> None:
-    client, server = _pair()
-    batch_id, _ = client.generate(RenderParams(), 1)
-    client.receive(server.send(BatchState(batch_id=batch_id, state=BatchPhase.CANCELLED)))
-    with pytest.raises(OutOfOrder):
-        client.receive(server.send(_bands(batch_id)[0]))
-
-
-@pytest.mark.parametrize("count", [0, 17])
-def test_a_batch_of_no_or_too_many_pictures_is_not_asked_for(count: int) -> None:
-    client, _ = _pair()
-    with pytest.raises(LocalProtocolError):
-        client.generate(RenderParams(), count)
-
-
-def test_how_much_larger_a_picture_is_to_become_travels_along() -> None:
-    client, server = _pair()
-    wish = UpscaleParams(factor=2.5, model="four", strength=0.25)
-    _, data = client.generate(RenderParams(), 1, wish)
-    asked = server.receive(data)
-    assert isinstance(asked, Generate)
-    assert asked.upscale == wish
-    assert wish.extent(Extent(101, 50)) == Extent(252, 125)
-
-
-@pytest.mark.parametrize(
-    ("wish", "words"),
-    [
-        (UpscaleParams(factor=0.9), "factor of the upscale is 0.9; it must be from 1 to 4"),
-        (UpscaleParams(factor=float("nan")), "factor of the upscale is nan"),
-        (UpscaleParams(strength=1.5), "strength of the upscale is 1.5"),
-        (UpscaleParams(model="x" * 300), "name is too long"),
-        (UpscaleParams(factor=4.0), "would have 20000 x 4000 px; at most 16384 px"),
-    ],
-)
-def test_an_upscale_that_cannot_be_is_refused_before_it_is_asked_for(
-    wish: UpscaleParams, words: str
-) -> None:
-    client, _ = _pair()
-    client.set_plane(CANVAS, Extent(5000, 1000), PixelFormat.BGRA8)
-    with pytest.raises(RejectedChange, match=words):
-        client.generate(RenderParams(), 1, wish)
-
-
 def test_letting_go_of_a_plane_that_was_refused_ends_nothing() -> None:
-    client, server = _pair(limits=Limits(max_planes=1))
+    client, server = make_pair(limits=Limits(max_planes=1))
     server.receive(client.set_plane(CANVAS, Extent(8, 8), PixelFormat.BGRA8))
     with pytest.raises(RejectedChange, match="More than 1 layers"):
         server.receive(client.set_plane("control:1", Extent(8, 8), PixelFormat.BGRA8))
@@ -369,16 +250,8 @@ def test_letting_go_of_a_plane_that_was_refused_ends_nothing() -> None:
     assert server.revision == client.revision
 
 
-def test_the_numbers_of_batches_rise() -> None:
-    client, server = _pair()
-    _, data = client.generate(RenderParams(), 1)
-    server.receive(data)
-    with pytest.raises(OutOfOrder):
-        server.receive(data)
-
-
 def test_a_client_reads_an_error_before_the_handshake_is_done() -> None:
-    client, server = ClientSession(token="wrong", client="test"), _server()
+    client, server = ClientSession(token="wrong", client="test"), make_server()
     with pytest.raises(Unauthorized) as caught:
         server.receive(client.hello())
     report = client.receive(server.refusal(caught.value))
@@ -388,7 +261,7 @@ def test_a_client_reads_an_error_before_the_handshake_is_done() -> None:
 
 def test_a_resumed_client_goes_on_counting_where_it_was() -> None:
     client = ClientSession(token="right", client="test", first_revision=41)
-    server = _server()
+    server = make_server()
     server.receive(client.hello())
     client.receive(server.welcome())
     event = server.receive(client.set_plane(CANVAS, Extent(4, 4), BGRA))
@@ -397,7 +270,7 @@ def test_a_resumed_client_goes_on_counting_where_it_was() -> None:
 
 
 def test_a_status_reaches_an_open_client_only() -> None:
-    client, server = _pair()
+    client, server = make_pair()
     status = Status(state="ready", device="cpu", model="mini")
     assert client.receive(server.send(status)) == status
     fresh = ClientSession(token="right", client="test")
@@ -406,7 +279,7 @@ def test_a_status_reaches_an_open_client_only() -> None:
 
 
 def test_control_layers_travel_whole() -> None:
-    client, server = _pair()
+    client, server = make_pair()
     layer = ControlLayer(id="a", kind="pose", control_scale=0.5, start=0.1, end=0.9, enabled=False)
     event = server.receive(client.set_controls(SetControls(revision=0, controls=(layer,))))
     assert isinstance(event, SetControls)
@@ -416,7 +289,7 @@ def test_control_layers_travel_whole() -> None:
 @given(st.lists(st.one_of(messages.map(encode), st.binary(max_size=64)), max_size=12))
 @settings(max_examples=300)
 def test_any_stream_of_bytes_gives_events_or_typed_errors_at_both_ends(stream: list[bytes]) -> None:
-    client, server = _pair()
+    client, server = make_pair()
     for end in (client, server):
         for data in stream:
             before = end.revision
