@@ -128,7 +128,8 @@ ATTACKS = (
     Row("batches without end", "the seventeenth is refused",
         "tests/backend/test_batches.py::test_more_batches_than_agreed_are_refused"),
     Row("pictures of batches that lie about their size", "the session ends before they are held",
-        "tests/protocol/test_session_batches.py::test_a_picture_of_a_batch_that_cannot_be_is_refused"),
+        "tests/protocol/test_session_batches.py::"
+        "test_a_picture_of_a_batch_that_cannot_be_is_refused"),
     Row("more clients than are taken", "503, the others go on",
         "tests/flow/test_faults.py::test_more_clients_than_are_taken_are_turned_away"),
     Row("a model's name that leads elsewhere", "no such model",

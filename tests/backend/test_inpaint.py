@@ -205,7 +205,7 @@ def test_islands_far_apart_have_crops_of_their_own_and_near_ones_share() -> None
     assert len(make_regions(mask, 256, InpaintParams())) == 2
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     st.lists(
         st.tuples(st.integers(0, 290), st.integers(0, 190), st.integers(1, 40), st.integers(1, 40)),

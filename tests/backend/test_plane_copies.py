@@ -18,7 +18,7 @@ strokes = st.lists(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(strokes)
 def test_a_copy_is_the_plane_and_the_one_before_stays(
     drawn: list[tuple[int, int, int, int, bool]],
@@ -46,7 +46,7 @@ def test_a_copy_is_the_plane_and_the_one_before_stays(
         before = (copy, copy.copy())
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.lists(
         st.tuples(st.integers(0, 120), st.integers(0, 60), st.integers(1, 40), st.integers(1, 30)),

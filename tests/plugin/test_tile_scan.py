@@ -43,7 +43,7 @@ def _ticking(step_s: float) -> Callable[[], float]:
     return clock
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(st.integers(0, 10**6), st.sampled_from([5_000, 60_000, PLENTY_BYTES]))
 def test_the_other_end_always_becomes_equal(seed: int, budget_bytes: int) -> None:
     rng = random.Random(seed)
