@@ -9,10 +9,10 @@ from nijimi_driver.plugin import contents
 
 try:
     from PyQt5.QtCore import QByteArray
-    from PyQt5.QtWidgets import QAbstractScrollArea, QApplication, QComboBox, QToolButton
+    from PyQt5.QtWidgets import QComboBox, QToolButton
 except ImportError:
     from PyQt6.QtCore import QByteArray
-    from PyQt6.QtWidgets import QAbstractScrollArea, QApplication, QComboBox, QToolButton
+    from PyQt6.QtWidgets import QComboBox, QToolButton
 
 
 def document():
@@ -186,96 +186,6 @@ def colour_at(layer, x, y):
     return list(bytes(document().nodeByName(layer).pixelData(x, y, 1, 1)))
 
 
-def quadrants():
-    """Four colours on the paper layer: the overlay's test picture is their inverse."""
-    width, height = document().width(), document().height()
-    rows = []
-    for y in range(height):
-        left, right = (
-            ((230, 30, 30), (30, 230, 30)) if y < height // 2 else ((30, 30, 230), (220, 220, 40))
-        )
-        row = bytes([*left, 255]) * (width // 2) + bytes([*right, 255]) * (width - width // 2)
-        rows.append(row)
-    data = b"".join(rows)
-    paper = document().nodeByName("paper")
-    paper.setPixelData(QByteArray(data), 0, 0, width, height)
-    document().refreshProjection()
-    yield 200
-    return True
-
-
-def overlay_agreement(zoom=1.0, rotation=0.0, mirror=False, pan=(0, 0)):
-    """How exactly the overlay covers the document in this view, as parts of sampled points.
-
-    The overlay shows the inverse of the document: over the document every point must be
-    inverted, beside it none.
-    """
-    from nijimi.canvas.document import canvas_widget
-    from nijimi_protocol.geometry import Bounds, Extent
-
-    view = Krita.instance().activeWindow().activeView().canvas()
-    view.setZoomLevel(zoom)
-    view.setRotation(rotation)
-    view.setMirror(mirror)
-    yield 400
-    area = canvas_widget().parent()
-    while not isinstance(area, QAbstractScrollArea):
-        area = area.parent()
-    for bar, by in ((area.horizontalScrollBar(), pan[0]), (area.verticalScrollBar(), pan[1])):
-        bar.setValue(bar.value() + by)
-    yield 200
-    extent = Extent(document().width(), document().height())
-    overlay = contents().flow._room.overlay
-    overlay.clear()
-    yield 300
-    widget = canvas_widget()
-
-    def grab():
-        return QApplication.primaryScreen().grabWindow(widget.winId()).toImage()
-
-    plain = grab()
-    pixels = bytearray(document().pixelData(0, 0, extent.width, extent.height))
-    inverse = bytearray(bytes(pixels).translate(bytes(255 - n for n in range(256))))
-    inverse[3::4] = b"\xff" * extent.pixels
-    overlay.set_opacity(1.0)
-    overlay.show_picture(bytes(inverse), extent, Bounds(0, 0, *extent), extent)
-    yield 300
-    covered = grab()
-    overlay.clear()
-    inside = outside = wrong = 0
-    for y in range(2, plain.height() - 2, 7):
-        for x in range(2, plain.width() - 2, 7):
-            before, after = plain.pixelColor(x, y), covered.pixelColor(x, y)
-            is_document = before.saturation() > 100
-            inverted = all(
-                abs((255 - b) - a) < 24
-                for b, a in (
-                    (before.red(), after.red()),
-                    (before.green(), after.green()),
-                    (before.blue(), after.blue()),
-                )
-            )
-            if is_document:
-                inside += 1
-                wrong += not inverted
-            else:
-                outside += 1
-                wrong += before.rgb() != after.rgb()
-    view.setRotation(0.0)
-    view.setMirror(False)
-    view.setZoomLevel(1.0)
-    yield 200
-    return {"inside": inside, "outside": outside, "wrong": wrong}
-
-
-def picture_is_over_the_canvas_in_front():
-    """Whether the overlay is seen there, and not on another view's canvas."""
-    from nijimi.canvas.document import canvas_widget
-
-    sheet = contents().flow._room.overlay._alive()
-    return sheet is not None and sheet.isVisible() and sheet.parent() is canvas_widget()
-
-
 def turn_of_the_watcher_ms():
     """How long Krita stands still for one look at the document in front."""
     watcher = contents().flow._room.watcher
@@ -384,86 +294,6 @@ def sent_context():
     """The context that the backend was told last."""
     context = contents().flow._accepted.inpaint.context
     return list(context) if context is not None else None
-
-
-def add_person(preset):
-    """As the docker's menu does."""
-    contents().flow.controls.add_person(preset)
-    yield lambda: contents().controls.rows
-    yield from wait_for_rest()
-    return [row.node_name for row in contents().controls.rows]
-
-
-def joints():
-    """Of every person in the pose layer, in canvas pixels."""
-    from nijimi.canvas.pose_layer import read_people
-
-    row = next(row for row in contents().controls.rows if row.kind == "pose")
-    people = read_people(document(), row.node_id)
-    return [[list(joint) for joint in person.body] for person in people or ()]
-
-
-def limbs():
-    """Where the ends of a person's limbs are: the middle of each and its length, in pixels."""
-    row = next(row for row in contents().controls.rows if row.kind == "pose")
-    unit = 72.0 / document().resolution()
-    layer = next(node for node in document().topLevelNodes() if node.name() == row.node_name)
-    found = {}
-    for shape in layer.shapes():
-        if "_limb" in shape.name():
-            box = shape.boundingBox()
-            found[shape.name()] = [
-                (box.x() + box.width() / 2) / unit,
-                (box.y() + box.height() / 2) / unit,
-                shape.visible(),
-            ]
-    return found
-
-
-def take_shape_tool(layer):
-    yield from activate(layer)
-    Krita.instance().action("InteractionTool").trigger()
-    yield 300
-    return document().activeNode().name()
-
-
-def sent_people():
-    """The people that the backend was told last."""
-    poses = contents().flow.controls._sender._poses
-    everybody = [person for people in poses.values() for person in people]
-    return [[list(joint) for joint in person.body] for person in everybody]
-
-
-def add_pose_file(path):
-    contents().flow.controls.add_file(path)
-    yield 400
-    return layer_names()
-
-
-def sent_hands():
-    """The left hand of everybody whom the backend knows of, as it was sent."""
-    poses = contents().flow.controls._sender._poses
-    return [
-        [[joint.x, joint.y] for joint in person.left_hand]
-        for people in poses.values() for person in people
-    ]  # fmt: skip
-
-
-def control_rows():
-    return [[row.kind, row.node_name, row.scale, row.enabled] for row in contents().controls.rows]
-
-
-def update_control(row_id, **values):
-    contents().controls.update(row_id, **values)
-    yield 100
-    return True
-
-
-def add_control(kind, layer):
-    yield from activate(layer)
-    contents().flow.controls.add_active_layer(kind)
-    yield 200
-    return control_rows()
 
 
 def captured_colour(x, y):

@@ -14,6 +14,8 @@ __all__ = ["STROKE", "Session"]
 _STEPS = DRIVER_DIR / "steps.py"
 _NIJIMI = DRIVER_DIR / "nijimi_steps.py"
 _TESTS = Path(__file__).with_name("inside.py")
+_OVERLAY = Path(__file__).with_name("inside_overlay.py")
+_CONTROLS = Path(__file__).with_name("inside_controls.py")
 
 STROKE: list[tuple[float, float]] = [(60 + 10 * n, 200 + (n * 37) % 90) for n in range(40)]
 """Forty points, in document pixels."""
@@ -33,6 +35,23 @@ class Session:
 
     def inside(self, name: str, /, **arguments: Any) -> Any:
         return self.krita.call(_TESTS, name, **arguments)
+
+    def controls(self, name: str, /, **arguments: Any) -> Any:
+        return self.krita.call(_CONTROLS, name, **arguments)
+
+    def overlay(self, name: str, /, **arguments: Any) -> Any:
+        return self.krita.call(_OVERLAY, name, **arguments)
+
+    def add_person(self, preset: str) -> list[str]:
+        """As the docker's menu does; names of the control layers then."""
+        self.controls("add_person", preset=preset)
+        self.inside("wait_for_rest")
+        return self.controls("node_names")
+
+    def add_control(self, kind: str, layer: str) -> list[list[Any]]:
+        """A control layer of a layer that is there; the rows of all of them."""
+        self.inside("activate", name=layer)
+        return self.controls("add_active_layer", kind=kind)
 
     def reset(self) -> None:
         self.nijimi("set_values", live=False, show_on_canvas="overlay", model="", prompt="")

@@ -56,7 +56,7 @@ def test_a_fault_while_the_preview_is_written_leaves_no_preview(session: Session
 
 
 def test_a_fault_while_people_are_added_takes_them_back(session: Session) -> None:
-    session.inside("add_person", preset="standing")
+    session.add_person("standing")
     before = _inside(session, "everything")
     _inside(session, "break_function", module="pose_layer", name="read_people", after=0)
     try:

@@ -138,11 +138,11 @@ def test_another_document_in_front_is_the_one_that_is_rendered(session: Session)
     assert session.inside("mirrored_canvas") == [300, 200]
     wide, high = session.inside("picture_extent")
     assert wide > high
-    assert session.inside("picture_is_over_the_canvas_in_front")
+    assert session.overlay("picture_is_over_the_canvas_in_front")
     assert session.inside("show_document", width=512) == 512
     session.nijimi("wait_until_shown")
     assert session.inside("mirrored_canvas") == [512, 512]
-    assert session.inside("picture_is_over_the_canvas_in_front")
+    assert session.overlay("picture_is_over_the_canvas_in_front")
 
 
 def test_closing_a_document_mid_frame_harms_nothing(session: Session) -> None:
@@ -294,20 +294,31 @@ def test_the_preview_layer_does_not_stay_the_active_one(session: Session) -> Non
 def test_the_overlay_lies_exactly_over_the_document(
     session: Session, view: dict[str, object]
 ) -> None:
-    session.inside("quadrants")
-    seen = session.inside("overlay_agreement", **view)
+    session.overlay("quadrants")
+    seen = session.overlay("overlay_agreement", **view)
     assert seen["inside"] > 500
     assert seen["outside"] > 500
     # Points on an edge between two colours are blended differently: a thin line of them.
     assert seen["wrong"] < 0.02 * (seen["inside"] + seen["outside"])
 
 
+def test_where_the_pen_is_is_known_in_document_pixels(session: Session) -> None:
+    session.go_live()
+    session.krita.pointer.stroke(session.points([(100, 150), (180, 150), (180, 260)]), step_ms=12)
+    trail = session.overlay("pen_trail")
+    for x, y in ((180, 150), (180, 260)):
+        # What is nearer than 24 px to the place before counts as that.
+        assert min(abs(x - a) + abs(y - b) for a, b in trail) < 26, trail
+    time.sleep(0.4)
+    assert session.overlay("pen_trail") == []
+
+
 @pytest.mark.parametrize("resolution", [100.0, 300.0])
 def test_the_overlay_fits_documents_of_any_resolution(session: Session, resolution: float) -> None:
     session.step("close_documents")
     session.step("new_document", width=400, height=300, resolution=resolution)
-    session.inside("quadrants")
-    seen = session.inside("overlay_agreement", zoom=1.0)
+    session.overlay("quadrants")
+    seen = session.overlay("overlay_agreement", zoom=1.0)
     assert seen["inside"] > 500
     assert seen["outside"] > 500
     assert seen["wrong"] < 0.02 * (seen["inside"] + seen["outside"])

@@ -61,9 +61,9 @@ def test_the_docker_is_whole_in_every_language_theme_and_scale(
         painter.step("fill_screen")
         painter.nijimi("show_docker")
         painter.step("new_document")
-        painter.inside("quadrants")
+        painter.overlay("quadrants")
         for view in ({"zoom": 1.0}, {"zoom": 0.6, "rotation": 30.0, "mirror": True}):
-            seen = painter.inside("overlay_agreement", **view)
+            seen = painter.overlay("overlay_agreement", **view)
             assert min(seen["inside"], seen["outside"]) > 500
             assert seen["wrong"] < 0.02 * (seen["inside"] + seen["outside"]), (view, seen)
         painter.step("close_documents")

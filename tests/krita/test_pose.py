@@ -26,12 +26,13 @@ BODY = (
 
 
 def _joint(session: Session, number: int, person: int = 0) -> list[float]:
-    return session.inside("joints")[person][number]
+    return session.controls("joints")[person][number]
 
 
 def _drag(session: Session, number: int, dx: float, dy: float, events: int = 60) -> None:
     """Take a joint with Krita's shape tool and drag it in one go."""
-    session.inside("take_shape_tool", layer="Pose")
+    session.inside("activate", name="Pose")
+    session.controls("take_shape_tool")
     x, y, _ = _joint(session, number)
     way = [(x + dx * n / events, y + dy * n / events) for n in range(events + 1)]
     session.krita.pointer.stroke(session.points(way), step_ms=1000 / events)
@@ -40,7 +41,7 @@ def _drag(session: Session, number: int, dx: float, dy: float, events: int = 60)
 def _limbs_fit(session: Session) -> bool:
     from nijimi_protocol.pose import LIMBS
 
-    body, limbs = session.inside("joints")[0], session.inside("limbs")
+    body, limbs = session.controls("joints")[0], session.controls("limbs")
     for number, (one, other) in enumerate(LIMBS):
         x, y, is_visible = limbs[f"P00_limb{number:02}"]
         start, end = body[one], body[other]
@@ -57,24 +58,24 @@ def test_a_dragged_elbow_leads_the_picture_and_undo_brings_it_back(
     session: Session, tmp_path: Path
 ) -> None:
     session.go_live()
-    assert session.inside("add_person", preset="standing") == ["Pose"]
+    assert session.add_person("standing") == ["Pose"]
     before = _joint(session, ELBOW)
     session.wait_for(lambda: session.nijimi("metrics")["final_revision_shown"])
     session.nijimi("reset_metrics")
     _drag(session, ELBOW, -40, -30)
-    session.wait_for(lambda: session.inside("sent_people")[0][ELBOW][0] < before[0] - 35)
+    session.wait_for(lambda: session.controls("sent_people")[0][ELBOW][0] < before[0] - 35)
     session.nijimi("wait_until_shown")
     after = _joint(session, ELBOW)
     assert after[0] == pytest.approx(before[0] - 40, abs=3)
     assert after[1] == pytest.approx(before[1] - 30, abs=3)
-    assert session.inside("sent_people")[0][ELBOW] == pytest.approx(after, abs=0.01)
+    assert session.controls("sent_people")[0][ELBOW] == pytest.approx(after, abs=0.01)
     assert _limbs_fit(session)
     metrics = session.nijimi("metrics")
     assert metrics["frames"] >= 2, "frames came during the drag"
     session.step("screenshot", path=str(tmp_path / "dragged.png"))
     session.inside("action", name="edit_undo")
     session.wait_for(
-        lambda: session.inside("sent_people")[0][ELBOW] == pytest.approx(before, abs=0.01)
+        lambda: session.controls("sent_people")[0][ELBOW] == pytest.approx(before, abs=0.01)
     )
     assert _limbs_fit(session)
 
@@ -83,7 +84,7 @@ def test_a_drag_on_a_large_document_never_stops_krita(session: Session) -> None:
     session.step("close_documents")
     session.step("new_document", width=1024, height=1024)
     session.go_live()
-    session.inside("add_person", preset="standing")
+    session.add_person("standing")
     session.nijimi("wait_until_shown")
     stalls: list[dict[str, Any]] = []
     # Test machines are shared: a pause of theirs comes once, one of ours with every drag.
@@ -98,12 +99,12 @@ def test_a_drag_on_a_large_document_never_stops_krita(session: Session) -> None:
             break
     else:
         pytest.fail(f"every drag stopped Krita or had no frames: {stalls}")
-    assert session.inside("sent_people")[0][4] == pytest.approx(_joint(session, 4), abs=0.01)
+    assert session.controls("sent_people")[0][4] == pytest.approx(_joint(session, 4), abs=0.01)
 
 
 def _sent_hand(session: Session) -> list[float]:
     """x and y of each point of the left hand, in turn."""
-    (points,) = session.inside("sent_hands")
+    (points,) = session.controls("sent_hands")
     return [value for point in points for value in point]
 
 
@@ -117,12 +118,12 @@ def test_a_hand_of_a_file_goes_along_with_its_wrist(session: Session, tmp_path: 
     file = tmp_path / "pose.json"
     file.write_text(openpose_text((Person(body=body, left_hand=hand),), Extent(512, 512)))
     session.go_live()
-    session.inside("add_pose_file", path=str(file))
-    session.wait_for(lambda: bool(session.inside("sent_people")))
+    session.controls("add_pose_file", path=str(file))
+    session.wait_for(lambda: bool(session.controls("sent_people")))
     began = [value for joint in hand for value in joint[:2]]
     assert _sent_hand(session) == pytest.approx(began, abs=0.1)
     _drag(session, LEFT_WRIST, 30, -40)
-    session.wait_for(lambda: session.inside("sent_people")[0][LEFT_WRIST][0] > wrist.x + 25)
+    session.wait_for(lambda: session.controls("sent_people")[0][LEFT_WRIST][0] > wrist.x + 25)
     session.nijimi("wait_until_shown")
     session.step("screenshot", path=str(tmp_path / "hand.png"))
     moved = [value for x, y, _ in hand for value in (x + 30, y - 40)]
@@ -138,32 +139,32 @@ def test_a_pose_is_found_again_in_the_saved_file(
     session.step("close_documents")
     session.step("new_document", resolution=resolution)
     session.go_live()
-    session.inside("add_person", preset="waving")
-    session.inside("update_control", row_id="c0", scale=0.7)
-    before = session.inside("joints")
+    session.add_person("waving")
+    session.controls("update_control", row_id="c0", scale=0.7)
+    before = session.controls("joints")
     time.sleep(0.6)
     assert json.loads(session.inside("document_note"))["rows"][0]["scale"] == 0.7
     assert "Pose" in session.inside("reopen", path=str(tmp_path / "pose.kra"))
-    session.wait_for(lambda: bool(session.inside("control_rows")))
-    assert session.inside("control_rows") == [["pose", "Pose", 0.7, True]]
-    for one, other in zip(before[0], session.inside("joints")[0], strict=True):
+    session.wait_for(lambda: bool(session.controls("control_rows")))
+    assert session.controls("control_rows") == [["pose", "Pose", 0.7, True]]
+    for one, other in zip(before[0], session.controls("joints")[0], strict=True):
         assert one == pytest.approx(other, abs=0.05)
     session.inside("action", name="zoom_to_100pct")
     _drag(session, 7, 20, 20)
-    session.wait_for(lambda: bool(session.inside("sent_people")))
+    session.wait_for(lambda: bool(session.controls("sent_people")))
     assert _limbs_fit(session)
 
 
 def test_one_undo_takes_the_pose_layer_away_and_redo_brings_it_back(session: Session) -> None:
     session.go_live()
-    session.inside("add_person", preset="standing")
-    session.wait_for(lambda: bool(session.inside("sent_people")))
+    session.add_person("standing")
+    session.wait_for(lambda: bool(session.controls("sent_people")))
     session.inside("action", name="edit_undo")
     assert session.layers() == ["paper", "paint"]
     session.wait_for(lambda: "'Pose' is gone" in session.inside("problems"))
     session.inside("action", name="edit_redo")
     session.wait_for(lambda: "'Pose' is gone" not in session.inside("problems"))
-    assert len(session.inside("joints")) == 1
+    assert len(session.controls("joints")) == 1
 
 
 @pytest.mark.parametrize("resolution", [72.0, 300.0])
@@ -171,7 +172,7 @@ def test_joints_are_canvas_pixels_at_any_resolution(session: Session, resolution
     session.step("close_documents")
     session.step("new_document", resolution=resolution)
     session.go_live()
-    session.inside("add_person", preset="standing")
+    session.add_person("standing")
     neck = _joint(session, 1)
     assert neck[:2] == pytest.approx([256, 256 + (20 - 68) * 2.56], abs=0.5)
     assert _limbs_fit(session)
@@ -185,9 +186,7 @@ def test_a_visible_control_layer_never_leaks_into_the_picture(session: Session) 
     session.inside("wait_for_rest")
     covered = session.inside("projected_colour", x=60, y=60)
     assert covered == [0x10, 0x80, 0xF0, 255]
-    assert session.inside("add_control", kind="scribble", layer="lines") == [
-        ["scribble", "lines", 1.0, True]
-    ]
+    assert session.add_control("scribble", "lines") == [["scribble", "lines", 1.0, True]]
     seen = session.inside("captured_colour", x=60, y=60)
     assert seen == {"colour": [255, 255, 255, 255], "hidden": True}
     assert session.inside("captured_colour", x=150, y=150)["colour"] == painted
@@ -203,7 +202,7 @@ def test_a_visible_control_layer_never_leaks_into_the_picture(session: Session) 
 def test_a_missing_network_is_named_and_the_picture_goes_on(session: Session) -> None:
     session.go_live()
     session.inside("add_filled_layer", name="depth")
-    session.inside("add_control", kind="depth", layer="depth")
+    session.add_control("depth", "depth")
     session.wait_for(lambda: "no depth control" in session.nijimi("status_line"))
     before = session.inside("frames_shown")
     session.nijimi("set_values", prompt="a boat")
@@ -212,8 +211,8 @@ def test_a_missing_network_is_named_and_the_picture_goes_on(session: Session) ->
 
 def test_a_control_layer_that_is_deleted_says_so_and_the_rest_goes_on(session: Session) -> None:
     session.go_live()
-    session.inside("add_person", preset="standing")
-    session.wait_for(lambda: bool(session.inside("sent_people")))
+    session.add_person("standing")
+    session.wait_for(lambda: bool(session.controls("sent_people")))
     session.inside("remove_layer", name="Pose")
     session.wait_for(lambda: "'Pose' is gone" in session.inside("problems"))
     before = session.inside("frames_shown")
@@ -224,11 +223,11 @@ def test_a_control_layer_that_is_deleted_says_so_and_the_rest_goes_on(session: S
 
 
 def test_limbs_follow_with_live_off_too(session: Session) -> None:
-    session.inside("add_person", preset="standing")
+    session.add_person("standing")
     before = _joint(session, ELBOW)
     _drag(session, ELBOW, -30, 20, events=30)
     time.sleep(0.2)
-    limbs = session.inside("limbs")
+    limbs = session.controls("limbs")
     x, y, _ = limbs["P00_limb02"]
     moved, shoulder = _joint(session, ELBOW), _joint(session, 2)
     assert moved[0] == pytest.approx(before[0] - 30, abs=3)
@@ -241,42 +240,42 @@ def test_a_mirrored_person_waves_with_the_other_hand_and_one_undo_turns_it_back(
     session: Session, tmp_path: Path
 ) -> None:
     session.go_live()
-    session.inside("add_person", preset="waving")
-    before = session.inside("joints")[0]
+    session.add_person("waving")
+    before = session.controls("joints")[0]
     # The left wrist is the one that is up.
     assert before[LEFT_WRIST][1] < before[0][1] < before[RIGHT_WRIST][1]
     session.inside("action", name="nijimi_mirror_person")
-    session.wait_for(lambda: session.inside("sent_people")[0][RIGHT_WRIST][1] < before[0][1])
-    after = session.inside("joints")[0]
+    session.wait_for(lambda: session.controls("sent_people")[0][RIGHT_WRIST][1] < before[0][1])
+    after = session.controls("joints")[0]
     assert after[LEFT_WRIST][1] > after[0][1]
     assert after[2][0] < after[5][0], "somebody who faces us has the right shoulder on our left"
     session.nijimi("wait_until_shown")
     assert _limbs_fit_unnamed(session)
     session.step("screenshot", path=str(tmp_path / "mirrored.png"))
     session.inside("action", name="edit_undo")
-    session.wait_for(lambda: _near(session.inside("sent_people")[0], before))
+    session.wait_for(lambda: _near(session.controls("sent_people")[0], before))
     assert _limbs_fit(session)
     session.inside("action", name="edit_redo")
-    session.wait_for(lambda: _near(session.inside("sent_people")[0], after))
+    session.wait_for(lambda: _near(session.controls("sent_people")[0], after))
 
 
 def test_a_mirrored_person_is_found_again_in_the_file(session: Session, tmp_path: Path) -> None:
-    session.inside("add_person", preset="waving")
-    before = session.inside("joints")[0]
+    session.add_person("waving")
+    before = session.controls("joints")[0]
     session.inside("action", name="nijimi_mirror_person")
-    session.wait_for(lambda: session.inside("joints")[0][RIGHT_WRIST][1] < before[0][1])
-    after = session.inside("joints")[0]
+    session.wait_for(lambda: session.controls("joints")[0][RIGHT_WRIST][1] < before[0][1])
+    after = session.controls("joints")[0]
     session.inside("reopen", path=str(tmp_path / "mirrored.kra"))
-    session.wait_for(lambda: bool(session.inside("control_rows")))
-    assert _near(session.inside("joints")[0], after)
+    session.wait_for(lambda: bool(session.controls("control_rows")))
+    assert _near(session.controls("joints")[0], after)
 
 
 def test_a_selected_person_is_scaled_by_kritas_own_handles_in_one_step(
     session: Session, tmp_path: Path
 ) -> None:
     session.go_live()
-    session.inside("add_person", preset="standing")
-    before = session.inside("joints")[0]
+    session.add_person("standing")
+    before = session.controls("joints")[0]
     session.inside("action", name="nijimi_select_person")
     time.sleep(0.8)
     session.step("screenshot", path=str(tmp_path / "selected.png"))
@@ -285,8 +284,8 @@ def test_a_selected_person_is_scaled_by_kritas_own_handles_in_one_step(
     corner = (max(xs) + radius, max(ys) + radius)
     way = [(corner[0] + 2 * n, corner[1] - 3 * n) for n in range(21)]
     session.krita.pointer.stroke(session.points(way), step_ms=20)
-    session.wait_for(lambda: session.inside("sent_people")[0][13][1] < before[13][1] - 40)
-    after = session.inside("joints")[0]
+    session.wait_for(lambda: session.controls("sent_people")[0][13][1] < before[13][1] - 40)
+    after = session.controls("joints")[0]
     heights = [[body[n][1] - body[0][1] for n in range(1, 18)] for body in (before, after)]
     parts = [new / old for old, new in zip(*heights, strict=True) if abs(old) > 60]
     assert max(parts) - min(parts) < 0.06, "everybody's parts shrink alike"
@@ -294,7 +293,7 @@ def test_a_selected_person_is_scaled_by_kritas_own_handles_in_one_step(
     session.nijimi("wait_until_shown")
     session.step("screenshot", path=str(tmp_path / "scaled.png"))
     session.inside("action", name="edit_undo")
-    session.wait_for(lambda: _near(session.inside("sent_people")[0], before))
+    session.wait_for(lambda: _near(session.controls("sent_people")[0], before))
     assert _limbs_fit(session)
 
 
@@ -306,7 +305,7 @@ def _near(one: list[list[float]], other: list[list[float]]) -> bool:
 
 def _limbs_fit_unnamed(session: Session) -> bool:
     """Every limb lies in the middle of two joints, whichever side they are of."""
-    body, limbs = session.inside("joints")[0], session.inside("limbs")
+    body, limbs = session.controls("joints")[0], session.controls("limbs")
     middles = [
         ((p[0] + q[0]) / 2, (p[1] + q[1]) / 2) for n, p in enumerate(body) for q in body[n + 1 :]
     ]
@@ -327,7 +326,7 @@ def test_people_in_a_photograph_become_a_pose_to_edit(session: Session, tmp_path
     session.step("close_documents")
     session.krita.call(_LAYERS, "open_picture", path=str(photograph))
     session.inside("action", name="nijimi_find_people")
-    session.wait_for(lambda: session.inside("control_rows") != [])
+    session.wait_for(lambda: session.controls("control_rows") != [])
     nose, wrist = _joint(session, 0), _joint(session, LEFT_WRIST)
     assert abs(nose[0] - 222.7) < 12
     assert abs(nose[1] - 128.0) < 12
@@ -337,10 +336,10 @@ def test_people_in_a_photograph_become_a_pose_to_edit(session: Session, tmp_path
     # Of a part, in the canvas's own places; undo takes that person away.
     session.inside("select", x=60, y=20, width=400, height=480)
     session.inside("action", name="nijimi_find_people")
-    session.wait_for(lambda: len(session.inside("joints")) == 2)
+    session.wait_for(lambda: len(session.controls("joints")) == 2)
     again = _joint(session, 0, person=1)
     assert abs(again[0] - nose[0]) < 16
     assert abs(again[1] - nose[1]) < 16
     session.inside("wait_for_rest")
     session.inside("action", name="edit_undo")
-    session.wait_for(lambda: len(session.inside("joints")) == 1)
+    session.wait_for(lambda: len(session.controls("joints")) == 1)

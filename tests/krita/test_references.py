@@ -45,9 +45,7 @@ def test_the_picture_takes_after_a_layer_that_is_no_part_of_it(
     plain = _inside(session, "picture")
     session.inside("add_filled_layer", name="look")
     session.inside("wait_for_rest")
-    assert session.inside("add_control", kind="reference", layer="look") == [
-        ["reference", "look", 1.0, True]
-    ]
+    assert session.add_control("reference", "look") == [["reference", "look", 1.0, True]]
     session.wait_for(lambda: session.nijimi("metrics")["final_revision_shown"])
     assert session.inside("captured_colour", x=60, y=60)["colour"] == [255, 255, 255, 255]
     session.wait_for(lambda: _inside(session, "picture") != plain)
@@ -59,9 +57,9 @@ def test_the_picture_takes_after_a_layer_that_is_no_part_of_it(
     session.step("screenshot", path=str(tmp_path / "reference.png"))
     _inside(session, "show_menu", is_open=False)
     assert {f"{kind} from the active layer" for kind in KINDS} < set(titles)
-    session.inside("update_control", row_id=row, scale=0.3)
+    session.controls("update_control", row_id=row, scale=0.3)
     session.wait_for(lambda: _inside(session, "picture") not in (plain, led))
-    session.inside("update_control", row_id=row, enabled=False)
+    session.controls("update_control", row_id=row, enabled=False)
     session.wait_for(lambda: _inside(session, "picture") == plain)
 
 
@@ -69,7 +67,7 @@ def test_an_empty_reference_is_told_and_the_picture_goes_on(
     session: Session, adapter: Path
 ) -> None:
     session.go_live()
-    session.inside("add_control", kind="style", layer="paint")
+    session.add_control("style", "paint")
     session.wait_for(lambda: "reference layer is empty" in session.inside("problems"))
     before = session.inside("frames_shown")
     session.nijimi("set_values", prompt="a boat")

@@ -49,7 +49,7 @@ def test_words_count_where_their_layer_lies_and_it_stays_in_the_picture(
     assert seen == {"colour": [0x10, 0x80, 0xF0, 0xFF], "hidden": False}
     assert _inside(session, "sent_coverage", row_id="c0") == 80 * 80
     assert session.inside("problems") == ""
-    session.inside("update_control", row_id="c0", enabled=False)
+    session.controls("update_control", row_id="c0", enabled=False)
     session.wait_for(lambda: _picture(session) == plain)
 
 
@@ -72,9 +72,9 @@ def test_a_hint_is_limited_to_a_region_and_both_are_kept_in_the_file(
     _inside(session, "choose_from_menu", text="Region from the active layer")
     _type(session, "c0", "a boat")
     session.wait_for(lambda: _inside(session, "prompts") == ["a boat"])
-    session.inside("add_control", kind="scribble", layer="paint")
+    session.add_control("scribble", "paint")
     assert _inside(session, "open_row_menu", row_id="c1") == ["Everywhere", "boat"]
-    session.inside("update_control", row_id="c1", region="c0")
+    session.controls("update_control", row_id="c1", region="c0")
     time.sleep(0.6)
     assert json.loads(session.inside("document_note"))["version"] == 2
     session.inside("reopen", path=str(tmp_path / "regions.kra"))
