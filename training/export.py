@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 
 import torch
-from diffusers import LCMScheduler, StableDiffusionPipeline
+from diffusers import DDIMScheduler, StableDiffusionPipeline
 
 from .networks import SCHEDULER, fill_averaged, make_autoencoder, make_text_encoder, make_unet
 from .train_control import KINDS, make_controlnet
@@ -46,10 +46,11 @@ def main() -> None:
     vae.half().save_pretrained(output / "vae")
     unet.half().save_pretrained(output / "unet")
     text.half().save_pretrained(output / "text_encoder")
-    LCMScheduler(
+    # Not LCM's own way, which adds noise anew after each step. Of 40 sketches at strength 0.6 that
+    # kept the layout of colours by a correlation of 0.64, and DDIM's by 0.75 (4 steps).
+    DDIMScheduler(
         **SCHEDULER,
-        original_inference_steps=50,
-        set_alpha_to_one=False,
+        set_alpha_to_one=True,
         clip_sample=False,
         # From the end, where there is no signal.
         timestep_spacing="trailing",
@@ -71,7 +72,7 @@ def main() -> None:
         "image_encoder": [None, None],
         "requires_safety_checker": False,
         "safety_checker": [None, None],
-        "scheduler": ["diffusers", "LCMScheduler"],
+        "scheduler": ["diffusers", "DDIMScheduler"],
         "text_encoder": ["transformers", "CLIPTextModel"],
         "tokenizer": ["transformers", "CLIPTokenizer"],
         "unet": ["diffusers", "UNet2DConditionModel"],
