@@ -33,6 +33,14 @@ class Canvas:
         return copy_out(self.pixels, self.extent, bounds, PixelFormat.BGRA8)
 
 
+def _known(canvas: Canvas) -> TileScan:
+    """A scan that has seen all of it."""
+    scan = TileScan(canvas.extent)
+    while scan.scan(canvas.read, PLENTY_BYTES, PLENTY_S).has_more:
+        pass
+    return scan
+
+
 def _ticking(step_s: float) -> Callable[[], float]:
     now = [0.0]
 
@@ -83,10 +91,8 @@ def test_a_turn_ends_with_its_time_and_the_next_goes_on() -> None:
 
 
 def test_a_block_under_the_pen_is_looked_at_in_every_turn() -> None:
-    canvas, scan = Canvas(Extent(16 * BLOCK_PX, 16 * BLOCK_PX)), None
-    scan = TileScan(canvas.extent)
-    while scan.scan(canvas.read, PLENTY_BYTES, PLENTY_S).has_more:
-        pass
+    canvas = Canvas(Extent(16 * BLOCK_PX, 16 * BLOCK_PX))
+    scan = _known(canvas)
     for n in range(6):
         canvas.draw(Bounds(1000 + 4 * n, 900, 20, 20), 10 + n)
         if n == 0:
@@ -102,9 +108,7 @@ def test_a_block_under_the_pen_is_looked_at_in_every_turn() -> None:
 
 def test_where_the_pen_is_is_looked_at_first() -> None:
     canvas = Canvas(Extent(16 * BLOCK_PX, 16 * BLOCK_PX))
-    scan = TileScan(canvas.extent)
-    while scan.scan(canvas.read, PLENTY_BYTES, PLENTY_S).has_more:
-        pass
+    scan = _known(canvas)
     canvas.draw(Bounds(2900, 2900, 20, 20), 9)
     canvas.reads.clear()
     trail = [(-5, 10), (200, 200), (2910, 2910), (10**6, 0)]
@@ -117,9 +121,7 @@ def test_where_the_pen_is_is_looked_at_first() -> None:
 
 def test_what_a_change_lies_against_is_looked_at_in_the_same_turn() -> None:
     canvas = Canvas(Extent(16 * BLOCK_PX, 16 * BLOCK_PX))
-    scan = TileScan(canvas.extent)
-    while scan.scan(canvas.read, PLENTY_BYTES, PLENTY_S).has_more:
-        pass
+    scan = _known(canvas)
     stroke = Bounds(10 * BLOCK_PX - 30, 900, 60, 20)
     canvas.draw(stroke, 9)
     canvas.reads.clear()
@@ -130,9 +132,7 @@ def test_what_a_change_lies_against_is_looked_at_in_the_same_turn() -> None:
 
 def test_a_stroke_does_not_wait_for_other_blocks_and_a_round_ends_all_the_same() -> None:
     canvas = Canvas(Extent(6 * BLOCK_PX, 6 * BLOCK_PX))
-    scan = TileScan(canvas.extent)
-    while scan.scan(canvas.read, PLENTY_BYTES, PLENTY_S).has_more:
-        pass
+    scan = _known(canvas)
     canvas.draw(Bounds(400, 400, 20, 20), 9)
     while not scan.scan(canvas.read, PLENTY_BYTES, PLENTY_S).tiles:
         pass

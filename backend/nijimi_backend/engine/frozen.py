@@ -17,11 +17,11 @@ from typing import Any
 
 import torch
 
-__all__ = ["MAX_FROZEN_PARAMETERS", "Pack", "frozen", "warms_up"]
+from ..models.device import MAX_FROZEN_PARAMETERS
+
+__all__ = ["Pack", "frozen", "warms_up"]
 
 log = logging.getLogger(__name__)
-
-MAX_FROZEN_PARAMETERS = 100_000_000
 
 Pack = Callable[[torch.nn.Module, tuple[torch.Tensor, ...]], Callable[..., Any]]
 """How a network becomes a function for inputs of these shapes."""

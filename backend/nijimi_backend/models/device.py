@@ -10,6 +10,7 @@ import torch
 from ..errors import BadInput, DeviceLost
 
 __all__ = [
+    "MAX_FROZEN_PARAMETERS",
     "SMALL_BYTES",
     "Device",
     "choose_device",
@@ -19,8 +20,11 @@ __all__ = [
 ]
 
 
-SMALL_BYTES = 200_000_000
-"""Of a model's files: 100 million parameters in half precision, as many as are packed."""
+MAX_FROZEN_PARAMETERS = 100_000_000
+"""Of a network that is packed for a CPU: its weights are held twice then."""
+
+SMALL_BYTES = 2 * MAX_FROZEN_PARAMETERS
+"""Of a model's files: as many parameters in half precision."""
 
 
 @dataclass(frozen=True, kw_only=True)

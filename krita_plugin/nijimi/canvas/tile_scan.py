@@ -58,6 +58,7 @@ class TileScan:
 
         ``near``: pixels where something may have changed, such as where the pen was, the likeliest
         last; their blocks count as restless.
+
         Restless blocks come first in every turn, also when their turn in the round is over. What
         they gave is not kept waiting: of the others few are looked at then, so that a round goes
         on all the same.
@@ -78,8 +79,9 @@ class TileScan:
                 self._waiting[block] = None
             else:
                 self._waiting.pop(block, None)
-            beside = self._beside(block, [place for place, _ in tiles[known:]])
-            hot.extend(beside - looked - set(hot))
+            if len(tiles) > known:
+                beside = self._beside(block, [place for place, _ in tiles[known:]])
+                hot.extend(beside - looked - set(hot))
             spent = sum(len(data) for _, data in tiles)
             if clock() >= end or spent >= budget_bytes:
                 break
