@@ -138,6 +138,22 @@ def _steady(args: argparse.Namespace) -> Reports:
     return [report]
 
 
+def _drags(args: argparse.Namespace) -> Reports:
+    from . import drags
+
+    report = drags.measure_drags(args.count)
+    print(drags.drags_table(report))
+    return [report]
+
+
+def _pose(args: argparse.Namespace) -> Reports:
+    from . import pose_path
+
+    report = pose_path.measure_pose(args.work, args.count)
+    print(pose_path.pose_table(report))
+    return [report]
+
+
 def _loading(args: argparse.Namespace) -> Reports:
     from . import loading
 
@@ -236,6 +252,11 @@ def _parser() -> argparse.ArgumentParser:
     together.add_argument("--seconds", type=float, default=20.0)
     steady = add("steady", _steady, "strokes in real Krita for long: does anything grow or slow?")
     steady.add_argument("--minutes", type=float, default=30.0)
+    drags = add("drags", _drags, "a joint dragged in real Krita: what it costs Krita's thread")
+    drags.add_argument("--count", type=int, default=20)
+    pose = add("pose", _pose, "held-out skeletons, from a layer of Krita to the picture")
+    pose.add_argument("--count", type=int, default=75)
+    pose.add_argument("--work", type=Path, default=Path(".work/training"), help="of the training")
     loading = add("loading", _loading, "time and memory to load checkpoint files of the real size")
     loading.add_argument("--families", nargs="+", choices=("sd1", "sdxl"), default=("sd1", "sdxl"))
     loading.add_argument("--dtype", default="", help="such as bfloat16; else what suits the CPU")

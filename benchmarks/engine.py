@@ -29,12 +29,11 @@ from diffusers import (
 )
 from nijimi_backend.engine.autoencoders import WORTH_CALLS as ENCODER_CALLS
 from nijimi_backend.engine.engine import Engine
-from nijimi_backend.engine.frozen import Pack, frozen, warms_up
+from nijimi_backend.engine.frozen import WORTH_CALLS, Pack, frozen, warms_up
 from nijimi_backend.engine.openvino_net import has_openvino
 from nijimi_backend.engine.quickened import (
     QUICKENING_THREAD,
     TRIAL_CALLS,
-    WORTH_CALLS,
     quickening_pack,
 )
 from nijimi_backend.engine.request import Control, FrameRequest

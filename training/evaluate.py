@@ -18,7 +18,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 import torch
-from diffusers import DDIMScheduler, StableDiffusionPipeline
+from diffusers import StableDiffusionPipeline
 from nijimi_backend.engine.engine import Engine, open_engine
 from nijimi_backend.engine.request import Control
 from nijimi_backend.engine.stages import decode_latents, encode_canvas
@@ -120,9 +120,6 @@ def share(hits: torch.Tensor) -> float:
 def base_pictures(model: Path, captions: list[str]) -> list[Pixels]:
     """Thirty steps of the base, without the LCM-LoRA, with guidance 2."""
     pipeline: Any = StableDiffusionPipeline.from_pretrained(model, local_files_only=True)
-    pipeline.scheduler = DDIMScheduler.from_config(
-        pipeline.scheduler.config, set_alpha_to_one=False, timestep_spacing="trailing"
-    )
     pipeline.set_progress_bar_config(disable=True)
     made: list[Pixels] = []
     for n, caption in enumerate(captions):

@@ -14,13 +14,12 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
-from nijimi_backend.engine.engine import Engine
-from nijimi_backend.engine.frozen import frozen
+from nijimi_backend.engine.engine import Engine, open_engine
+from nijimi_backend.engine.frozen import WORTH_CALLS, frozen, warm_up_steps
 from nijimi_backend.engine.openvino_net import has_openvino, openvino_function
 from nijimi_backend.engine.quickened import (
     QUICKENING_THREAD,
     TRIAL_CALLS,
-    WORTH_CALLS,
     Quickener,
 )
 from nijimi_backend.engine.request import FrameRequest
@@ -150,6 +149,21 @@ def test_where_the_other_fails_torch_s_function_serves_on(where: str) -> None:
     assert called(function, 10) == [1.0] * 10
 
 
+def test_the_model_s_own_size_is_made_quicker_before_the_first_stroke() -> None:
+    """By the warm-up; without a quicker function to come, that is one step only."""
+    asked: list[torch.Size] = []
+
+    def make(_traced: bytes, examples: tuple[torch.Tensor, ...], _threads: int) -> Any:
+        asked.append(examples[0].shape)
+        raise RuntimeError("seen enough")
+
+    engine = open_engine(device="cpu", pack=Quickener(make, rest_s=0.0).pack)
+    eventually(lambda: bool(asked) and no_quicken_thread())
+    assert asked == [torch.Size([1, 4, 32, 32])]
+    unet = engine._bundle.unet  # pyright: ignore[reportPrivateUsage]
+    assert warm_up_steps(unet, frozen, on_gpu=False) == 1
+
+
 class Two(torch.nn.Module):
     """Convolutions, a time that is told as a number, and two results."""
 
@@ -262,15 +276,10 @@ def test_pictures_stay_the_same_when_openvino_takes_over(
 ENDS_EARLY = """
 import time
 from nijimi_backend.engine.engine import open_engine
-from nijimi_backend.engine.quickened import WORTH_CALLS, quickening_pack
-from nijimi_backend.engine.request import FrameRequest
-from nijimi_protocol.geometry import Extent
-from nijimi_protocol.params import RenderMode, RenderParams
+from nijimi_backend.engine.quickened import quickening_pack
 
 engine = open_engine(device="cpu", pack=quickening_pack())
-params = RenderParams(mode=RenderMode.TXT2IMG, num_inference_steps=4)
-for _ in range(WORTH_CALLS // 4):
-    engine.render(FrameRequest(params=params, extent=Extent(256, 256)))
+# Its own size has been warmed up, so that it is being made now.
 time.sleep(1.3)
 print("the end")
 """

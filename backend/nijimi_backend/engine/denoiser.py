@@ -130,7 +130,7 @@ class Denoiser:
         self, bundle: ModelBundle, family: FlowFamily | None = None, pack: Pack = frozen
     ) -> None:
         self._bundle = bundle
-        self._pack = pack
+        self.pack = pack
         self._family = family
         is_cuda = bundle.device.is_cuda
         self.noises: StageCache[torch.Tensor] = StageCache(16)
@@ -313,7 +313,7 @@ class Denoiser:
         # A scale of 0 would be traced as no attention at all.
         ones = [torch.ones_like(each) for each in rest[count : 2 * count]]
         examples = (plain, when, embeds, *rest[:count], *ones, *rest[2 * count :])
-        return self._unets.get(key, lambda: self._pack(network, examples))
+        return self._unets.get(key, lambda: self.pack(network, examples))
 
     def _may_pack(self) -> bool:
         """Not while adapters lie on the weights, nor on a card whose memory is short: networks

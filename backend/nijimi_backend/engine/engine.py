@@ -31,7 +31,7 @@ from .company import Company, may_join
 from .control.residuals import ControlRoom, Steering
 from .denoiser import Denoiser, Start
 from .flow.family import flow_family
-from .frozen import Pack, frozen, warms_up
+from .frozen import Pack, frozen, warm_up_steps
 from .inpaint.compose import compose, join_layers
 from .inpaint.fill import fill_selection
 from .inpaint.plan import InpaintPlan, make_plan
@@ -64,7 +64,6 @@ class Engine:
         it pays, which is on a graphics card."""
         self._bundle = bundle
         self._in_company = bundle.device.is_cuda if in_company is None else in_company
-        self._library = library
         family = flow_family(bundle)
         self.denoiser = Denoiser(bundle, family, pack)
         self._planner = Planner(bundle, library, self.denoiser, family)
@@ -142,8 +141,9 @@ class Engine:
 
     def warm_up(self) -> None:
         """Render once unseen, where the first frame would cost more than the others do."""
-        if warms_up(self._bundle.unet, on_gpu=self._bundle.device.is_cuda):
-            params = RenderParams(mode=RenderMode.TXT2IMG, num_inference_steps=1, strength=1.0)
+        bundle = self._bundle
+        if steps := warm_up_steps(bundle.unet, self.denoiser.pack, on_gpu=bundle.device.is_cuda):
+            params = RenderParams(mode=RenderMode.TXT2IMG, num_inference_steps=steps)
             self.render(FrameRequest(params=params, extent=self.model.native_extent))
 
     def _making(

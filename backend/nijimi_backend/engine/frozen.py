@@ -19,12 +19,15 @@ import torch
 
 from ..models.device import MAX_FROZEN_PARAMETERS
 
-__all__ = ["Pack", "frozen", "warms_up"]
+__all__ = ["WORTH_CALLS", "Pack", "frozen", "warm_up_steps", "warms_up"]
 
 log = logging.getLogger(__name__)
 
 Pack = Callable[[torch.nn.Module, tuple[torch.Tensor, ...]], Callable[..., Any]]
 """How a network becomes a function for inputs of these shapes."""
+
+WORTH_CALLS = 12
+"""So many calls for one size show that it will stay: three frames of four steps."""
 
 Then = Callable[[Callable[..., Any], bytes, tuple[torch.Tensor, ...]], Callable[..., Any]]
 
@@ -73,6 +76,14 @@ def warms_up(network: Any, *, on_gpu: bool) -> bool:
     CPU a small network is packed. A large one there is not: SD1.5's first frame took 27.8 s on a
     slow machine and the second one 29.3, so that a frame unseen would only be waited for."""
     return on_gpu or not _is_large(network)
+
+
+def warm_up_steps(network: Any, pack: Pack, *, on_gpu: bool) -> int:
+    """Of the picture that nobody sees; 0: none. Where a quicker function is made once a size has
+    stayed, so many that it is begun now, not in the painter's first pause."""
+    if not warms_up(network, on_gpu=on_gpu):
+        return 0
+    return 1 if on_gpu or pack is frozen else WORTH_CALLS
 
 
 def _forget_traces() -> None:

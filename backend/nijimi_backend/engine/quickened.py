@@ -15,14 +15,13 @@ from typing import Any
 
 import torch
 
-from .frozen import Pack, frozen
+from .frozen import WORTH_CALLS, Pack, frozen
 from .openvino_net import has_openvino, openvino_function
 from .recorded import Recorder
 
 __all__ = [
     "QUICKENING_THREAD",
     "TRIAL_CALLS",
-    "WORTH_CALLS",
     "Quickened",
     "Quickener",
     "quickening_pack",
@@ -30,8 +29,6 @@ __all__ = [
 
 log = logging.getLogger(__name__)
 
-WORTH_CALLS = 12
-"""So many calls for one size show that it will stay: three frames of four steps."""
 TRIAL_CALLS = 6
 MUST_GAIN = 0.93
 """What is not clearly quicker is not worth a change."""
