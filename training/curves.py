@@ -1,6 +1,6 @@
 """The logs of the training steps enter; their curves leave, as one PNG.
 
-``python -m training.curves -o curves.png``: a panel a step, each loss over its samples.
+``python -m training.curves -o curves.png``: a panel a step, each loss over its steps.
 """
 
 from __future__ import annotations
@@ -44,11 +44,11 @@ def draw_curves(work: Path, output: Path) -> list[str]:
     for panel, (name, runs) in zip(panels.flat, logs.items(), strict=False):
         for n, run in enumerate(runs):
             for loss in (key for key in run[0] if key not in _NO_LOSS):
-                samples = [row["samples"] for row in run]
+                steps = [row["step"] for row in run]
                 label = loss if len(runs) == 1 else f"{loss}, run {n + 1}"
-                panel.plot(samples, [row[loss] for row in run], label=label)
+                panel.plot(steps, [row[loss] for row in run], label=label)
         panel.set_title(name)
-        panel.set_xlabel("samples")
+        panel.set_xlabel("steps")
         panel.set_yscale("log")
         panel.legend(fontsize="small")
         panel.grid(alpha=0.3)
