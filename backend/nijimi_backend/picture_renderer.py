@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 from nijimi_protocol.geometry import Extent
@@ -22,7 +23,7 @@ class PictureRenderer:
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
         self.last: Picture | None = None
-        # Each picture is another one to the engine's caches.
+        # Each picture is another one to the engine's caches, and so is each painted hint.
         self._version = 0
 
     def render(
@@ -51,7 +52,10 @@ class PictureRenderer:
             canvas_version=self._version,
             mask=mask,
             mask_version=self._version,
-            controls=controls,
+            controls=tuple(
+                each if each.pixels is None else replace(each, version=self._version)
+                for each in controls
+            ),
             exact=True,
         )
         made = self.engine.render(request, on_step=on_step)

@@ -71,7 +71,7 @@ def plugin_files() -> Iterator[tuple[str, bytes]]:
 
 
 def backend_files() -> Iterator[tuple[str, Path]]:
-    """The backend's source as it lies in an archive that can install it; some 30 MB."""
+    """The backend's source as it lies in an archive that can install it; some 46 MB."""
     root = plugin_source().parent
     for part in BACKEND_PARTS:
         paths = sorted((root / part).rglob("*")) if (root / part).is_dir() else [root / part]

@@ -29,6 +29,7 @@ _NIJIMI = DRIVER_DIR / "nijimi_steps.py"
 _TESTS = ROOT / "tests" / "krita"
 _INSIDE = _TESTS / "inside.py"
 _GENERATE = _TESTS / "inside_generate.py"
+_CONTROLS = _TESTS / "inside_controls.py"
 
 _WIDTH_PX = 1000
 """Of a picture in the guide, at most."""
@@ -83,6 +84,17 @@ class Guide:
         time.sleep(0.8)
         self.keep("compare")
         self.do(_GENERATE, "close_preview")
+        self._pose()
+
+    def _pose(self) -> None:
+        """A person from the words and the joints alone."""
+        self.do(_STEPS, "close_documents")
+        self.do(_STEPS, "new_document", width=CANVAS_PX, height=CANVAS_PX)
+        prompt = "a girl with long brown hair in a red dress waving, on green hills at noon"
+        self.do(_NIJIMI, "set_values", prompt=prompt, strength=1.0, overlay_opacity=0.8, live=True)
+        self.do(_CONTROLS, "add_person", preset="waving")
+        self.do(_NIJIMI, "wait_until_shown", timeout_s=60)
+        self.keep("pose")
 
     def _wait(self, name: str, count: int) -> None:
         end = time.monotonic() + 120
