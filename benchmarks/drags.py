@@ -19,7 +19,8 @@ __all__ = ["drags_table", "measure_drags"]
 SIDE_PX = 1024
 EVENTS = 60
 _WRIST = 4
-_REACH_PX = (60, 20)
+_REACH_PX = (60, 40)
+"""Down and back: above lies the canvas's middle, where Krita's tool snaps."""
 
 
 def measure_drags(count: int) -> dict[str, Any]:
@@ -51,7 +52,8 @@ def measure_drags(count: int) -> dict[str, Any]:
 
 def _drag(session: Session, number: int) -> bool:
     """One second of dragging; whether the backend was told another place in the end."""
-    dx, dy = _REACH_PX if number % 2 else (-_REACH_PX[0], -_REACH_PX[1])
+    sign = 1 if number % 2 else -1
+    dx, dy = sign * _REACH_PX[0], sign * _REACH_PX[1]
     session.inside("activate", name="Pose")
     session.controls("take_shape_tool")
     x, y, _ = session.controls("joints")[0][_WRIST]

@@ -149,6 +149,7 @@ def main() -> None:
     )
     parser.add_argument("-o", "--output", type=Path, default=Path("contact_sheet.png"))
     parser.add_argument("--rows", type=int, default=6, help="rows of sketches")
+    parser.add_argument("--width", type=int, default=256 * COLUMNS, help="of the sheet, in px")
     args = parser.parse_args()
     engine = open_engine(str(args.model.resolve()))
     renderer = PictureRenderer(engine)
@@ -170,6 +171,9 @@ def main() -> None:
     for y, row in enumerate(rows):
         for x, picture in enumerate(row):
             sheet.paste(picture, (256 * x, 256 * y))
+    if args.width < sheet.width:
+        height = round(sheet.height * args.width / sheet.width)
+        sheet = sheet.resize((args.width, height), Image.Resampling.LANCZOS)
     sheet.save(args.output)
     print(f"wrote {args.output}")
 

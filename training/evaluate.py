@@ -119,7 +119,9 @@ def share(hits: torch.Tensor) -> float:
 
 def base_pictures(model: Path, captions: list[str]) -> list[Pixels]:
     """Thirty steps of the base, without the LCM-LoRA, with guidance 2."""
-    pipeline: Any = StableDiffusionPipeline.from_pretrained(model, local_files_only=True)
+    pipeline: Any = StableDiffusionPipeline.from_pretrained(
+        model, local_files_only=True, dtype=torch.float32
+    )
     pipeline.set_progress_bar_config(disable=True)
     made: list[Pixels] = []
     for n, caption in enumerate(captions):
