@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ import torch
 from training import build_data
 from training.evaluate import edge_f1
 from training.networks import make_unet
-from training.train_control import Hints, make_controlnet, people_of
+from training.train_control import Hints, late_timesteps, make_controlnet, people_of
 
 BODY = [[0.1 + 0.04 * n, 0.3 + 0.02 * n] for n in range(18)]
 
@@ -49,6 +50,23 @@ def test_hints_fit_their_rows_and_their_mirrors(folder: Path, kind: str) -> None
         assert len(rows) < 24, "pictures without people teach no pose"
 
 
+def test_only_rows_that_are_encoded_are_drawn(folder: Path) -> None:
+    rows = Hints("scribble", folder, count=4).rows.tolist()
+    assert rows == list(range(8))
+    people = Hints("pose", folder, count=4).rows.tolist()
+    assert people == [row for row in Hints("pose", folder).rows.tolist() if row < 8]
+
+
+def test_most_timesteps_are_late_ones() -> None:
+    torch.manual_seed(0)
+    drawn = late_timesteps(20_000)
+    assert int(drawn.min()) >= 0
+    assert int(drawn.max()) <= 999
+    # The cube of the part: half of the range holds an eighth, nine tenths hold 73 in 100.
+    assert float((drawn < 500).float().mean()) == pytest.approx(0.125, abs=0.01)
+    assert float((drawn < 900).float().mean()) == pytest.approx(0.729, abs=0.015)
+
+
 def test_an_untrained_controlnet_leaves_the_base_as_it_is() -> None:
     torch.manual_seed(0)
     unet = make_unet().eval()
@@ -60,6 +78,8 @@ def test_an_untrained_controlnet_leaves_the_base_as_it_is() -> None:
             controlnet_cond=torch.rand(1, 3, 256, 256), return_dict=False,
         )  # fmt: skip
     assert all(not each.any() for each in (*down, middle))
+    hint_out: Any = network.controlnet_cond_embedding.conv_out
+    assert hint_out.weight.any(), "behind two layers of zeros nothing learns at first"
     assert sum(p.numel() for p in network.parameters()) < 9_000_000, "two of them fit into git"
 
 
