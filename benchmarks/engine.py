@@ -34,7 +34,7 @@ from nijimi_backend.engine.openvino_net import has_openvino
 from nijimi_backend.engine.quickened import (
     QUICKENING_THREAD,
     TRIAL_CALLS,
-    quickening_pack,
+    QuickPack,
 )
 from nijimi_backend.engine.request import Control, FrameRequest
 from nijimi_backend.engine.stages import decode_latents, encode_canvas
@@ -82,7 +82,7 @@ def _row(
     compiles: bool,
 ) -> dict[str, Any]:  # fmt: skip
     side = bundle.info.native_px
-    ways: dict[str, Way] = {"ours": _ours(bundle, library, steps, control, quickening_pack())}
+    ways: dict[str, Way] = {"ours": _ours(bundle, library, steps, control, QuickPack())}
     if has_openvino() and not bundle.device.is_cuda:
         ways["ours, torch alone"] = _ours(bundle, library, steps, control, frozen)
     theirs = in_one_type(bundle)

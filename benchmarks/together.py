@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 from nijimi_backend.engine.engine import Engine
-from nijimi_backend.engine.quickened import quickening_pack
+from nijimi_backend.engine.quickened import QuickPack
 from nijimi_backend.engine.request import FrameRequest, Picture
 from nijimi_backend.models.device import choose_device
 from nijimi_backend.models.library import Library
@@ -36,7 +36,7 @@ def measure_together(
     device = choose_device("auto")
     with tempfile.TemporaryDirectory() as folder:
         bundle = shaped(model, device, Path(folder))
-        engine = Engine(bundle, Library([]), quickening_pack(), in_company=True)
+        engine = Engine(bundle, Library([]), QuickPack(), in_company=True)
         painters = _Painters(engine, clients, steps)
         found: dict[str, Any] = {}
         for name, way in (("alone", painters.in_turns), ("in company", painters.in_company)):

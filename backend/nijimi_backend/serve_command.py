@@ -160,11 +160,13 @@ def run(args: argparse.Namespace, engine: EngineOpener | None = None) -> int:
     def open_engine(name: str, progress: Callable[[str, int, int], None]) -> EngineLike:
         # Imported here, in the worker's thread: torch takes seconds, listening must not.
         from .engine.engine import open_engine as open_real
-        from .engine.quickened import quickening_pack
+        from .engine.quickened import QuickPack
 
         budget = None if gib is None else round(gib * 2**30)
-        pack = quickening_pack()
-        return open_real(name, args.models_dir, args.device, progress, used, budget, pack)
+        pack = QuickPack()
+        opened = open_real(name, args.models_dir, args.device, progress, used, budget, pack)
+        pack.wait_for_pauses()
+        return opened
 
     digests = Digests(data_dir() / "digests.json")
     # Looked up where the folders are looked at: that may take long, and not the server's thread.

@@ -177,6 +177,66 @@ class Two(torch.nn.Module):
         return inner, self.other(inner)
 
 
+class Counted(Two):
+    """Says how often its own Python was run."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls = 0
+
+    def forward(self, x: torch.Tensor, when: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        self.calls += 1
+        return super().forward(x, when)
+
+
+def _always_quicker() -> Callable[[], float]:
+    """A clock by which each call is quicker than the one before."""
+    ticks = iter(range(1_000_000))
+    return lambda: -(float(next(ticks)) ** 2)
+
+
+@pytest.mark.parametrize("other", ["none", "broken", "slow"])
+def test_nothing_is_packed_while_a_painter_waits(other: str) -> None:
+    """Not at the first frame with a control, say: the network itself serves until a pause."""
+    made_s: list[float] = []
+
+    def make(*_order: Any) -> Callable[..., Any]:
+        made_s.append(time.monotonic())
+        if other == "broken":
+            raise RuntimeError("no such operation")
+        return lambda *_inputs: time.sleep(0.1)
+
+    quickener = Quickener(None if other == "none" else make, _always_quicker(), 0.4)
+    quickener.wait_for_pauses()
+    torch.manual_seed(0)
+    network = Counted().eval()
+    inputs = (torch.randn(1, 4, 16, 16), torch.tensor(7))
+    with torch.inference_mode():
+        expected = network(*inputs)
+        function = quickener.pack(network, inputs)
+        assert network.calls == 1
+        for n in range(WORTH_CALLS + 8):
+            function(*inputs)
+            assert network.calls == n + 2
+            time.sleep(0.03)
+        assert not made_s
+        eventually(no_quicken_thread)
+        assert len(made_s) == (other != "none")
+        # What torch packed: the slow one was tried beside it, in the pause.
+        calls = network.calls
+        for _ in range(TRIAL_CALLS + 3):
+            for made, true in zip(function(*inputs), expected, strict=True):
+                assert torch.allclose(made, true, atol=1e-5)
+        assert network.calls == calls
+
+
+def test_what_is_not_worth_packing_stays_as_it_is() -> None:
+    quickener = Quickener(None)
+    quickener.wait_for_pauses()
+    halved = Two().half()
+    assert quickener.pack(halved, (torch.zeros(1, 4, 8, 8).half(), torch.tensor(1))) is halved
+
+
 @needs_openvino
 def test_openvino_gives_what_torch_gives() -> None:
     torch.manual_seed(0)
@@ -276,9 +336,9 @@ def test_pictures_stay_the_same_when_openvino_takes_over(
 ENDS_EARLY = """
 import time
 from nijimi_backend.engine.engine import open_engine
-from nijimi_backend.engine.quickened import quickening_pack
+from nijimi_backend.engine.quickened import QuickPack
 
-engine = open_engine(device="cpu", pack=quickening_pack())
+engine = open_engine(device="cpu", pack=QuickPack())
 # Its own size has been warmed up, so that it is being made now.
 time.sleep(1.3)
 print("the end")

@@ -19,7 +19,7 @@ import torch
 
 from ..models.device import MAX_FROZEN_PARAMETERS
 
-__all__ = ["WORTH_CALLS", "Pack", "frozen", "warm_up_steps", "warms_up"]
+__all__ = ["WORTH_CALLS", "Pack", "can_freeze", "frozen", "warm_up_steps", "warms_up"]
 
 log = logging.getLogger(__name__)
 
@@ -40,8 +40,7 @@ def frozen(
     ``network`` takes tensors and gives a tensor or a tuple of them. ``then`` makes something else
     of the copy, the saved trace that it came from, and inputs to try it with.
     """
-    first = inputs[0]
-    if _is_large(network) or first.device.type != "cpu" or first.dtype != torch.float32:
+    if not can_freeze(network, inputs):
         return network
     try:
         # Inference tensors cannot be traced: the examples are copied outside of that mode.
@@ -64,6 +63,13 @@ def frozen(
         log.warning("%s cannot be frozen; it stays eager", type(network).__name__, exc_info=True)
         return network
     return packed if then is None else then(packed, saved.getvalue(), examples)
+
+
+def can_freeze(network: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> bool:
+    """Whether it is worth trying: small, on the CPU, in float32."""
+    first = inputs[0]
+    plain = first.device.type == "cpu" and first.dtype == torch.float32
+    return plain and not _is_large(network)
 
 
 def _is_large(network: Any) -> bool:

@@ -1,7 +1,9 @@
-"""A packed function and its trace enter; a function that becomes quicker while it is used leaves.
+"""A network enters; a function of it that becomes quicker while it is used leaves.
 
-A painter never waits for it: torch's function serves until OpenVINO's is ready, and then both have
-been timed on the painter's own frames; the quicker one stays and the other one goes.
+A painter never waits for it: packing by torch takes a second and more, and making OpenVINO's
+function some. What serves meanwhile is what there is, and when the painter has paused long enough
+for the other one to be made, both are timed on the painter's own frames; the quicker one stays and
+the other one goes.
 """
 
 from __future__ import annotations
@@ -15,16 +17,16 @@ from typing import Any
 
 import torch
 
-from .frozen import WORTH_CALLS, Pack, frozen
+from .frozen import WORTH_CALLS, can_freeze, frozen
 from .openvino_net import has_openvino, openvino_function
 from .recorded import Recorder
 
 __all__ = [
     "QUICKENING_THREAD",
     "TRIAL_CALLS",
+    "QuickPack",
     "Quickened",
     "Quickener",
-    "quickening_pack",
 ]
 
 log = logging.getLogger(__name__)
@@ -117,47 +119,84 @@ class Quickened:
 
 
 class Quickener:
-    """Makes quicker functions, one at a time: two would slow the painter down twice."""
+    """Makes quicker functions, one at a time: two would slow the painter down twice.
+
+    ``make``: what is quicker than a function packed by torch, as far as it is known; None where
+    there is nothing.
+    """
 
     def __init__(
         self,
-        make: Maker = openvino_function,
+        make: Maker | None = openvino_function,
         clock: Callable[[], float] = time.perf_counter,
         rest_s: float = REST_S,
     ) -> None:
         self._make, self._clock, self._rest_s = make, clock, rest_s
         self._making = threading.Lock()
+        self._is_patient = False
+
+    def wait_for_pauses(self) -> None:
+        """From now on somebody paints: nothing is packed while a frame is waited for."""
+        self._is_patient = True
 
     def pack(
         self, network: torch.nn.Module, inputs: tuple[torch.Tensor, ...]
     ) -> Callable[..., Any]:
         """As ``frozen``; what can be packed becomes quicker later, where that is possible."""
-        return frozen(network, inputs, then=self.quickened)
+        if not self._is_patient:
+            return frozen(network, inputs, then=self.quickened if self._make else None)
+        if not can_freeze(network, inputs):
+            return network
+        return self._later(
+            network, lambda: self._quickest(network, inputs, torch.get_num_threads())
+        )
 
     def quickened(
         self, plain: Callable[..., Any], traced: bytes, examples: tuple[torch.Tensor, ...]
     ) -> Quickened:
+        """``plain`` until the other one, made of its trace, is there."""
+        make, threads = self._make, torch.get_num_threads()
+        assert make is not None, "there is nothing that could be quicker"
+        return self._later(plain, lambda: make(traced, examples, threads))
+
+    def _later(
+        self, plain: Callable[..., Any], make: Callable[[], Callable[..., Any]]
+    ) -> Quickened:
         def begin(wish: Quickened) -> None:
             # A size that is not painted any more is not kept alive by what is made for it.
-            args = (weakref.ref(wish), traced, examples, torch.get_num_threads())
             # Not a daemon: one that is cut off inside of OpenVINO takes the process down with it.
             # The process's end waits for what is being made, some seconds, and for no more.
+            args = (weakref.ref(wish), make)
             threading.Thread(target=self._work, args=args, name=QUICKENING_THREAD).start()
 
         return Quickened(plain, begin, self._clock)
 
-    def _work(
-        self,
-        asked: weakref.ref[Quickened],
-        traced: bytes,
-        examples: tuple[torch.Tensor, ...],
-        threads: int,
-    ) -> None:
+    def _quickest(
+        self, network: torch.nn.Module, inputs: tuple[torch.Tensor, ...], threads: int
+    ) -> Callable[..., Any]:
+        """Packed by torch or made of that, whichever takes less; both are tried here."""
+        made: list[Callable[..., Any]] = []
+
+        def then(
+            packed: Callable[..., Any], traced: bytes, examples: tuple[torch.Tensor, ...]
+        ) -> Callable[..., Any]:
+            made.append(packed)
+            if self._make is not None:
+                try:
+                    made.append(self._make(traced, examples, threads))
+                except Exception:
+                    # The edge of a thread, as in ``_work``; what torch has packed is there.
+                    log.warning("OpenVINO cannot take this network", exc_info=True)
+            return min(made, key=lambda each: _time_s(each, examples))
+
+        return frozen(network, inputs, then=then)
+
+    def _work(self, asked: weakref.ref[Quickened], make: Callable[[], Callable[..., Any]]) -> None:
         with self._making:
             if not self._rests(asked):
                 return
             try:
-                made = self._make(traced, examples, threads)
+                made = make()
             except Exception:
                 # The edge of a thread: torch's function serves on.
                 log.warning("OpenVINO cannot take this network; torch's stays", exc_info=True)
@@ -176,12 +215,31 @@ class Quickener:
         return False
 
 
-def quickening_pack() -> Pack:
-    """How networks are packed where frames follow each other: recorded on a graphics card, on a CPU
-    by OpenVINO, and as always without it."""
-    on_cpu, on_gpu = Quickener().pack if has_openvino() else frozen, Recorder().pack
+class QuickPack:
+    """How networks are packed where frames follow each other: recorded on a graphics card, made
+    quicker in pauses on a CPU, by OpenVINO where that is installed."""
 
-    def pack(network: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> Callable[..., Any]:
-        return (on_gpu if inputs[0].is_cuda else on_cpu)(network, inputs)
+    def __init__(self) -> None:
+        self._quickener = Quickener(openvino_function if has_openvino() else None)
+        self._recorder = Recorder()
 
-    return pack
+    def __call__(
+        self, network: torch.nn.Module, inputs: tuple[torch.Tensor, ...]
+    ) -> Callable[..., Any]:
+        by = self._recorder if inputs[0].is_cuda else self._quickener
+        return by.pack(network, inputs)
+
+    def wait_for_pauses(self) -> None:
+        """Once the model is warm: a painter waits for frames, and packs nothing meanwhile."""
+        self._quickener.wait_for_pauses()
+
+
+def _time_s(function: Callable[..., Any], examples: tuple[torch.Tensor, ...]) -> float:
+    """The shortest of some calls."""
+    times_s: list[float] = []
+    with torch.inference_mode():
+        for _ in range(4):
+            began = time.perf_counter()
+            function(*examples)
+            times_s.append(time.perf_counter() - began)
+    return min(times_s)
