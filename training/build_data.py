@@ -2,6 +2,9 @@
 
 ``python -m training.build_data`` writes ``train.npy``, ``train_sketch.npy``, ``train_mask.npy`` and
 ``train.json``, and the same four of ``held_out``. It goes on where it was interrupted.
+
+``--pack FILE`` writes the drawings of all subjects only: a machine without Debian's packages (one
+with a graphics card, say) builds the same examples where NIJIMI_CUT_OUTS names that file.
 """
 
 from __future__ import annotations
@@ -16,7 +19,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from .scenes import make_example
-from .scenes.subjects import missing_sources
+from .scenes.subjects import missing_sources, pack
 from .workspace import arguments
 
 CAPTIONS_A_PICTURE = 4
@@ -79,9 +82,13 @@ def main() -> None:
     parser = arguments("Render the examples that everything is trained on.", 0)
     parser.add_argument("--count", type=int, default=20_000)
     parser.add_argument("--held-out", type=int, default=1_000)
+    parser.add_argument("--pack", type=Path, help="write the drawings into this file, no more")
     options = parser.parse_args()
     if missing := missing_sources():
         raise SystemExit(f"Install first: {', '.join(missing)}.")
+    if options.pack:
+        print(f"{pack(options.pack)} drawings, {options.pack.stat().st_size / 1e6:.1f} MB")
+        return
     options.work.mkdir(parents=True, exist_ok=True)
     build(options.work, "held_out", HELD_OUT_SEED, options.held_out, options.threads)
     first = options.seed * 1_000_000

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,7 +11,17 @@ from PIL import Image
 
 from training.scenes import make_example
 from training.scenes.people import ACTIONS, CLOTHES, JOINTS, draw_person, random_person
-from training.scenes.subjects import EMOJI_FONT, HUES, SUBJECTS, cut_out, recoloured
+from training.scenes.subjects import (
+    EMOJI_FONT,
+    HUES,
+    PACKED,
+    SUBJECTS,
+    cut_out,
+    missing_sources,
+    pack,
+    recoloured,
+    sources,
+)
 
 needs_emoji = pytest.mark.skipif(
     not EMOJI_FONT.exists(), reason="the package fonts-noto-color-emoji is not installed"
@@ -93,3 +104,28 @@ def test_a_recoloured_drawing_has_that_colour(hue: str) -> None:
 def test_what_has_no_colour_is_not_said_to_have_one() -> None:
     grey = Image.new("RGBA", (40, 40), (120, 120, 120, 255))
     assert recoloured(grey, "red") is None
+
+
+@needs_emoji
+def test_packed_drawings_make_the_same_examples(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seeds = range(40)
+    before = [make_example(seed) for seed in seeds]
+    assert len({example.subject for example in before} & set(SUBJECTS)) > 10
+    assert pack(tmp_path / "drawings.zip") > len(SUBJECTS)
+    try:
+        monkeypatch.setenv(PACKED, str(tmp_path / "drawings.zip"))
+        # A machine without the fonts and drawings: nothing but the file is left to read.
+        monkeypatch.setattr("training.scenes.subjects.EMOJI_FONT", tmp_path / "none.ttf")
+        monkeypatch.setattr("training.scenes.subjects.CLIPART", tmp_path / "none")
+        sources.cache_clear()
+        cut_out.cache_clear()
+        assert not missing_sources()
+        for seed, example in zip(seeds, before, strict=True):
+            again = make_example(seed)
+            assert np.array_equal(np.asarray(again.picture), np.asarray(example.picture))
+            assert again.captions == example.captions
+    finally:
+        sources.cache_clear()
+        cut_out.cache_clear()

@@ -2,6 +2,7 @@
 
 Sources: Noto Color Emoji (SIL Open Font Licence 1.1; Debian's ``fonts-noto-color-emoji``), drawn
 by code point, and Open Clip Art (public domain; Debian's ``openclipart-svg``), found by file name.
+A machine that has neither takes them from the file that ``PACKED`` names (``pack``).
 """
 
 from __future__ import annotations
@@ -10,7 +11,9 @@ import colorsys
 import functools
 import importlib.util
 import io
+import os
 import random
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,10 +22,12 @@ from PIL import Image, ImageDraw, ImageFont
 
 __all__ = [
     "HUES",
+    "PACKED",
     "SUBJECTS",
     "Subject",
     "cut_out",
     "missing_sources",
+    "pack",
     "pick",
     "recoloured",
     "sources",
@@ -32,6 +37,9 @@ EMOJI_FONT = Path("/usr/share/fonts/truetype/noto/NotoColorEmoji.ttf")
 CLIPART = Path("/usr/share/openclipart/svg")
 _EMOJI_PX = 109
 """The one size that the font's bitmaps have."""
+
+PACKED = "NIJIMI_CUT_OUTS"
+"""The environment variable that names a file of ``pack``, for all processes that render."""
 
 _CLIPART_PX = 192
 _MAX_CLIPART = 8
@@ -107,6 +115,11 @@ SUBJECTS: dict[str, Subject] = {
 @functools.cache
 def sources(name: str) -> tuple[str, ...]:
     """What can be drawn of a subject: emoji, then files whose name begins with its name."""
+    if packed := os.environ.get(PACKED):
+        with zipfile.ZipFile(packed) as archive:
+            # emoji-00.png, then clipart-00.png: in the order that they were packed in.
+            entries = [each for each in archive.namelist() if each.startswith(f"{name}/")]
+        return tuple(f"{each.split('/')[1].split('-')[0]}:packed/{each}" for each in entries)
     subject = SUBJECTS[name]
     found = [f"emoji:{letter}" for letter in subject.emoji]
     files = [path for known in (name, f"{name}s") for path in _clipart_files().get(known, ())]
@@ -121,6 +134,9 @@ def sources(name: str) -> tuple[str, ...]:
 def cut_out(source: str) -> Image.Image | None:
     """RGBA, cropped to what is drawn; None for what cannot be drawn or is nearly empty."""
     kind, _, what = source.partition(":")
+    if what.startswith("packed/"):
+        with zipfile.ZipFile(os.environ[PACKED]) as archive:
+            return Image.open(io.BytesIO(archive.read(what.removeprefix("packed/")))).copy()
     image = _emoji(what) if kind == "emoji" else _clipart(Path(what))
     if image is None:
         return None
@@ -133,6 +149,24 @@ def cut_out(source: str) -> Image.Image | None:
     if kind == "clipart" and ((edge > 128).mean() > 0.5 or not _is_clear(image)):
         return None
     return image.crop(box)
+
+
+def pack(path: Path) -> int:
+    """Write all cut-outs into one file, so that the same seeds make the same examples by it.
+
+    Returns how many there are.
+    """
+    count = 0
+    with zipfile.ZipFile(path, "w") as archive:
+        for name in SUBJECTS:
+            for n, source in enumerate(sources(name)):
+                if (image := cut_out(source)) is None:
+                    continue
+                data = io.BytesIO()
+                image.save(data, "PNG")
+                archive.writestr(f"{name}/{source.partition(':')[0]}-{n:02}.png", data.getvalue())
+                count += 1
+    return count
 
 
 def recoloured(image: Image.Image, hue: str) -> Image.Image | None:
@@ -174,6 +208,8 @@ def _clipart_files() -> dict[str, list[Path]]:
 def missing_sources() -> list[str]:
     """What the full catalogue needs and this machine lacks, as packages to install."""
     missing: list[str] = []
+    if os.environ.get(PACKED):
+        return missing
     if not EMOJI_FONT.exists():
         missing.append("Debian's fonts-noto-color-emoji")
     if not CLIPART.is_dir():
