@@ -4,9 +4,10 @@ Latent consistency distillation (Luo et al., arXiv 2310.04378, algorithm 1) into
 2311.05556): guidance folded in, DDIM as the solver over 50 steps, pseudo-Huber loss. As in
 LCM-LoRA's published recipe the target is the student itself without gradient.
 
-We depart from it in one point: part of each batch teaches what live painting needs. There the
+We depart from it in two points: parts of each batch teach what live painting needs. In one the
 student sees the noised latents of a scene's rough sketch, at the noise of a strength up to 0.75,
-and must give the finished picture of the same scene.
+and must give the finished picture of the same scene. In the other only a selection is noised; what
+surrounds it is given as it is, at each step (``selections``).
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from peft import LoraConfig
 from peft.utils import get_peft_model_state_dict, set_peft_model_state_dict
 
 from .networks import SCHEDULER, fill_averaged, make_text_encoder, make_unet
+from .selections import selections
 from .workspace import Log, arguments, device_of, load_checkpoint, mixed, save_checkpoint
 
 SOLVER_STEPS = 50
@@ -50,10 +52,13 @@ def consistency_target(
     weight: torch.Tensor,
     signal: torch.Tensor,
     skip: int,
+    known: torch.Tensor,
+    learnt: torch.Tensor,
 ) -> torch.Tensor:
     """What the student says one solver step nearer to the picture, N x C x h x w.
 
-    The step is the teacher's, by DDIM, with guidance ``weight`` (algorithm 1, lines 5 to 7).
+    The step is the teacher's, by DDIM, with guidance ``weight`` (algorithm 1, lines 5 to 7). Where
+    ``learnt`` (N x 1 x h x w) is 0, the latents stay what is ``known``.
     """
     end = (start - skip).clamp(min=0)
     alpha = (signal[start] ** 0.5).view(-1, 1, 1, 1)
@@ -67,7 +72,7 @@ def consistency_target(
     x0, eps = alpha * noisy - sigma * guided, alpha * guided + sigma * noisy
     alpha_end = (signal[end] ** 0.5).view(-1, 1, 1, 1)
     sigma_end = (1 - alpha_end**2) ** 0.5
-    nearer = alpha_end * x0 + sigma_end * eps
+    nearer = torch.where(learnt > 0, alpha_end * x0 + sigma_end * eps, known)
     v_end = student(nearer, end, encoder_hidden_states=embeds).sample.float()
     c_skip, c_out = boundary(end)
     return c_skip * nearer + c_out * (alpha_end * nearer - sigma_end * v_end)
@@ -79,6 +84,8 @@ def main() -> None:
     parser.add_argument("--rank", type=int, default=32)
     parser.add_argument("--guidance", type=float, nargs=2, default=(0.5, 2.5))
     parser.add_argument("--sketches", type=float, default=0.5, help="part of each batch")
+    parser.add_argument("--inpaint", type=float, default=0.2, help="part of each batch")
+    parser.add_argument("--subject-share", type=float, default=2.0, help="beside 1 of the others")
     options = parser.parse_args()
     device = device_of(options.threads)
     torch.manual_seed(options.seed)
@@ -90,6 +97,8 @@ def main() -> None:
     sketches = data["sketches"]
     from_sketch = round(options.batch * options.sketches)
     consistent = options.batch - from_sketch
+    fills = round(options.batch * options.inpaint)
+    shares = 1 + (options.subject_share - 1) * data["has_subject"].float()
     teacher = make_unet()
     text = make_text_encoder(data["vocab_size"], data["vocab_size"] - 1)
     fill_averaged(base, teacher, text)
@@ -117,8 +126,9 @@ def main() -> None:
     saved_at = time.monotonic()
     skip = 1000 // SOLVER_STEPS
     while not log.is_over:
-        rows = torch.randint(len(latents), (options.batch,))
         # Row 2n is picture n, row 2n + 1 its mirror; so are the sketches.
+        rows = 2 * torch.multinomial(shares, options.batch, replacement=True)
+        rows += torch.randint(2, (options.batch,))
         clean = latents[rows].to(device).float() * data["scale"]
         words = tokens[rows // 2, torch.randint(tokens.shape[1], (options.batch,))].long()
         start = torch.randint(1, SOLVER_STEPS + 1, (options.batch,), device=device) * skip - 1
@@ -128,7 +138,10 @@ def main() -> None:
         origin[consistent:] = rough
         alpha = (signal[start] ** 0.5).view(-1, 1, 1, 1)
         sigma = (1 - alpha**2) ** 0.5
+        learnt = torch.ones_like(origin[:, :1])
+        learnt[:fills] = selections(data["masks"][rows[:fills]].float() / 255).to(device)
         noisy = alpha * origin + sigma * torch.randn_like(origin)
+        noisy = torch.where(learnt > 0, noisy, clean)
         with torch.no_grad(), mixed(device):
             embeds = text(words.to(device)).last_hidden_state
             target = clean.clone()
@@ -136,13 +149,14 @@ def main() -> None:
             weight = low + (high - low) * torch.rand(consistent, 1, 1, 1, device=device)
             target[:consistent] = consistency_target(
                 teacher, student, noisy[:consistent], start[:consistent], embeds[:consistent],
-                nothing, weight, signal, skip,
+                nothing, weight, signal, skip, clean[:consistent], learnt[:consistent],
             )  # fmt: skip
         with mixed(device):
             v_start = student(noisy, start, encoder_hidden_states=embeds).sample.float()
         c_skip, c_out = boundary(start)
         guess = c_skip * noisy + c_out * (alpha * noisy - sigma * v_start)
-        error = (((guess - target).square() + HUBER_C**2).sqrt() - HUBER_C).mean((1, 2, 3))
+        error = ((guess - target).square() + HUBER_C**2).sqrt() - HUBER_C
+        error = (error * learnt).mean((1, 2, 3)) / learnt.mean((1, 2, 3))
         loss = error.mean()
         for group in optimizer.param_groups:
             warm = min(1.0, (step + 1) / 30)
@@ -156,7 +170,8 @@ def main() -> None:
             step,
             step * options.batch,
             every=10,
-            consistency=error[:consistent].mean().item(),
+            consistency=error[fills:consistent].mean().item(),
+            inpaint=error[:fills].mean().item() if fills else 0.0,
             sketch=error[consistent:].mean().item(),
         )
         if time.monotonic() - saved_at > 120 or log.is_over:

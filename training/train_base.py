@@ -3,14 +3,14 @@
 v-prediction (Salimans and Ho, arXiv 2202.00512, section 4) with min-SNR weighting (Hang et al.,
 arXiv 2303.09556, equation 8 in its form for v), and 10 % of captions dropped for guidance.
 
-We depart from it in four points. Below an SNR of 1 the weight is that of an SNR of 1 (truncated
+We depart from it in five points. Below an SNR of 1 the weight is that of an SNR of 1 (truncated
 SNR, Salimans and Ho, section 4): min-SNR alone leaves almost nothing to the high noise, where it is
 decided what the picture shows, and subjects stayed unknown. The weight of a timestep is how often
 it is drawn, not a factor: no step is spent on noise that counts for nothing. Subjects count for
 more than what surrounds them, and pictures with one come more often: there are fifty, and only one
 sky. And because it is what live painting asks, in part of each batch the noised latents are those
 of the rough sketch of the scene, and the velocity to be predicted is the one that leads to the
-finished picture.
+finished picture; in another part only a selection is noised and learnt (``selections``).
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from diffusers import DDPMScheduler
 from diffusers.training_utils import EMAModel
 
 from .networks import SCHEDULER, begin_from, make_text_encoder, make_unet
+from .selections import selections
 from .tokens import same_words
 from .workspace import Log, arguments, device_of, mixed, resume, save_parts
 
@@ -49,9 +50,16 @@ def draw(chances: torch.Tensor, count: int, rough: int) -> torch.Tensor:
     return timesteps
 
 
-def mean_by(error: torch.Tensor, cover: torch.Tensor, weight: float) -> torch.Tensor:
-    """The mean of N x h x w errors, where ``cover`` (N x h x w in [0, 1]) counts ``weight``."""
+def mean_by(
+    error: torch.Tensor, cover: torch.Tensor, weight: float, learnt: torch.Tensor | None = None
+) -> torch.Tensor:
+    """The mean of N x h x w errors, where ``cover`` (N x h x w in [0, 1]) counts ``weight``.
+
+    Where ``learnt`` is 0 they count for nothing.
+    """
     counts = 1 + (weight - 1) * cover
+    if learnt is not None:
+        counts = counts * learnt
     return (error * counts).sum() / counts.sum()
 
 
@@ -59,6 +67,7 @@ def main() -> None:
     parser = arguments("Train the base model.", 45)
     parser.add_argument("--rate", type=float, default=7e-4)
     parser.add_argument("--sketches", type=float, default=0.3, help="part of each batch")
+    parser.add_argument("--inpaint", type=float, default=0.25, help="part of each batch")
     parser.add_argument("--subject-weight", type=float, default=3.0, help="beside 1 elsewhere")
     parser.add_argument("--subject-share", type=float, default=3.0, help="beside 1 of the others")
     parser.add_argument("--start", type=Path, help="an exported model to begin with")
@@ -69,6 +78,8 @@ def main() -> None:
     latents, tokens, empty = data["latents"], data["tokens"], data["empty"]
     shares = 1 + (options.subject_share - 1) * data["has_subject"].float()
     rough = round(options.batch * options.sketches)
+    # The last rows of a batch.
+    fills = options.batch - round(options.batch * options.inpaint)
     unet = make_unet().to(device, memory_format=torch.channels_last)
     text = make_text_encoder(data["vocab_size"], data["vocab_size"] - 1).to(device)
     parameters = [*unet.parameters(), *text.parameters()]
@@ -108,12 +119,15 @@ def main() -> None:
             alpha = signal[timesteps[:rough]].sqrt().view(-1, 1, 1, 1)
             # x0 = alpha * noisy - sigma * v, solved for v.
             target[:rough] = (alpha * noisy[:rough] - clean[:rough]) / (1 - alpha**2).sqrt()
+        cover = data["masks"][rows].to(device).float() / 255
+        learnt = torch.ones_like(cover)
+        learnt[fills:] = selections(cover[fills:].cpu())[:, 0].to(device)
+        noisy = torch.where(learnt[:, None] > 0, noisy, clean)
         with mixed(device):
             embeds = text(words.to(device)).last_hidden_state  # N x 77 x 192
             predicted = unet(noisy, timesteps, encoder_hidden_states=embeds).sample
         error = (predicted.float() - target).square().mean(1)  # N x h x w
-        cover = data["masks"][rows].to(device).float() / 255
-        loss = mean_by(error, cover, options.subject_weight)
+        loss = mean_by(error, cover, options.subject_weight, learnt)
         for group in optimizer.param_groups:
             warm = min(1.0, (step + 1) / 100)
             group["lr"] = options.rate * warm * min(1.0, max(0.02, (1 - log.part) / 0.3))
@@ -127,9 +141,12 @@ def main() -> None:
             step,
             step * options.batch,
             loss=loss.item(),
-            v_error=error[rough:].mean().item(),
-            subject_error=mean_by(error[rough:], cover[rough:], 1e6).item(),
+            v_error=error[rough:fills].mean().item(),
+            subject_error=mean_by(error[rough:fills], cover[rough:fills], 1e6).item(),
             sketch_error=error[:rough].mean().item() if rough else 0.0,
+            inpaint_error=mean_by(error[fills:], cover[fills:], 1.0, learnt[fills:]).item()
+            if fills < options.batch
+            else 0.0,
         )
         if time.monotonic() - saved_at > 120 or log.is_over:
             saved_at = time.monotonic()

@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import itertools
+import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from nijimi_backend.engine.asks import Making
+from nijimi_backend.engine.denoiser import Start
 from nijimi_backend.engine.engine import Engine, open_engine
 from nijimi_backend.engine.inpaint.compose import compose
 from nijimi_backend.engine.inpaint.fill import fill_selection, spread
@@ -32,7 +35,7 @@ from nijimi_backend.errors import BadInput
 from nijimi_backend.picture_files import PictureFile
 from nijimi_protocol.geometry import Bounds, Extent
 from nijimi_protocol.inpaint import InitialFill, InpaintMode, InpaintParams
-from nijimi_protocol.params import RenderMode, RenderParams
+from nijimi_protocol.params import SAMPLERS, RenderMode, RenderParams
 
 SIDE = 160
 
@@ -285,9 +288,57 @@ def test_weaker_latents_join_later() -> None:
     repaint = Repaint(original=original, strength_map=strength_map)
     latents = torch.ones(1, 4, 1, 4)
 
-    seen = [repaint.held(latents, original, step, 4)[0, 0, 0].tolist() for step in range(4)]
+    clean = torch.full_like(original, 9.0)
+
+    seen = [repaint.held(latents, original, clean, step, 4)[0, 0, 0].tolist() for step in range(4)]
     assert seen == [[1, 0, 0, 0], [1, 1, 0, 0], [1, 1, 1, 0], [1, 1, 1, 0]]
     assert repaint.finished(latents)[0, 0, 0].tolist() == [1, 1, 1, 0]
+
+
+def test_what_stays_is_clean_until_it_joins_noised() -> None:
+    strength_map = torch.tensor([1.0, 0.6, 0.3, 0.0]).view(1, 1, 1, 4)
+    original = torch.zeros(1, 4, 1, 4)
+    repaint = Repaint(original=original, strength_map=strength_map, is_clean=True)
+    latents, noised = torch.ones(1, 4, 1, 4), torch.full((1, 4, 1, 4), 7.0)
+
+    seen = [repaint.held(latents, noised, original, n, 4)[0, 0, 0].tolist() for n in range(4)]
+    assert seen == [[7, 0, 0, 0], [1, 7, 0, 0], [1, 1, 7, 0], [1, 1, 1, 0]]
+
+
+def _seen(engine: Engine, sampler: str, monkeypatch: pytest.MonkeyPatch) -> list[torch.Tensor]:
+    """The latents that the network is given where nothing is selected, by step."""
+    seen: list[torch.Tensor] = []
+    corner = (..., slice(0, 2), slice(0, 2))
+
+    predict = engine.denoiser.predict
+
+    def listen(start: Start, guidance: Any, latents: torch.Tensor, n: int, *rest: Any) -> Any:
+        seen.append(start.run.scaled(latents, n)[corner].clone())
+        return predict(start, guidance, latents, n, *rest)
+
+    monkeypatch.setattr(engine.denoiser, "predict", listen)
+    params = replace(_params(InpaintMode.FILL), sampler=sampler, num_inference_steps=3)
+    engine.render(_request(_disc(), params))
+    return seen
+
+
+@pytest.mark.parametrize("sampler", [name for name in SAMPLERS if name != "auto"])
+def test_a_model_that_was_taught_so_sees_what_stays_without_noise(
+    sampler: str, models_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(models_dir / "tiny", tmp_path / "told")
+    shutil.copytree(models_dir / "tiny", tmp_path / "untold")
+    path = tmp_path / "told" / "scheduler" / "scheduler_config.json"
+    config = {**json.loads(path.read_text()), "known_latents": "clean"}
+    path.write_text(json.dumps(config))
+    told, untold = (
+        _seen(open_engine(name, tmp_path), sampler, monkeypatch) for name in ("told", "untold")
+    )
+    assert len(told) == len(untold) >= 3
+    # One picture without noise at every step, at the scale that networks see, whatever the sampler.
+    for each in told:
+        assert torch.allclose(each, told[0], atol=1e-3)
+    assert float(told[0].std()) < 0.5 * float(untold[0].std())
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])

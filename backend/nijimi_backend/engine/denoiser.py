@@ -189,7 +189,9 @@ class Denoiser:
                 raise RenderCancelled
             if start.repaint is not None:
                 kept = run.noised(start.repaint.original, noise[n], n)
-                latents = start.repaint.held(latents, kept, n, count)
+                # Samplers differ in how large they keep latents; networks see one size.
+                clean = start.repaint.original / run.scaled(torch.ones_like(latents), n)
+                latents = start.repaint.held(latents, kept, clean, n, count)
             if start.windows:
                 output = yield from self._fused(
                     start, guidance, latents, n, condition, should_stop, on_step

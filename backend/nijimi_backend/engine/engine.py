@@ -304,10 +304,8 @@ class Engine:
             strength_map = (strength_map / 255.0)[None, None].to(original.device)
             condition = None
             if bundle.takes_masks:
-                hidden = fill_selection(before, repaint_mask, InitialFill.NEUTRAL)
-                known = self.encodings.get(
-                    (*key, "hidden"), lambda: self._vaes.encode(request, hidden)
-                )
+                grey = fill_selection(before, repaint_mask, InitialFill.NEUTRAL)
+                known = self.encodings.get((*key, "grey"), lambda: self._vaes.encode(request, grey))
                 condition = torch.cat([(strength_map > 0.5).float(), known], dim=1)
         with clock.stage("control"):
             steering, failed = self.controls.prepare(request.controls, request.extent, crop, extent)
@@ -315,11 +313,12 @@ class Engine:
             if condition is None:
                 steering = self.controls.add_inpaint(steering, key, rgb, repaint_mask)
         noise = self.denoiser.noise(request.params.seed, extent, plan.steps)[0]
+        repaint = Repaint(original=original, strength_map=strength_map, is_clean=bundle.knows_clean)
         start = Start(
             latents=plan.run.begin(original, noise),
             extent=extent,
             run=plan.run,
-            repaint=Repaint(original=original, strength_map=strength_map),
+            repaint=repaint,
             condition=condition,
         )
         made = yield from self._denoise(request, start, plan, steering, clock, should_stop, on_step)

@@ -126,17 +126,33 @@ class Repaint:
     in step k (from 0) those above 1 - (k + 1) / n are free, and after the last all above 0.
 
     ``original``: clean latents, 1 x C x h x w. ``strength_map``: 1 x 1 x h x w in [0, 1].
+    ``is_clean``: the network was trained with what stays as it is, without noise, so that its
+    first step already sees what it has to fit to; else that carries the step's noise.
     """
 
     original: torch.Tensor
     strength_map: torch.Tensor
+    is_clean: bool = False
 
     def held(
-        self, latents: torch.Tensor, noised: torch.Tensor, step: int, steps: int
+        self,
+        latents: torch.Tensor,
+        noised: torch.Tensor,
+        clean: torch.Tensor,
+        step: int,
+        steps: int,
     ) -> torch.Tensor:
-        """Latents with the original where nothing is free yet (``noised``: as this step's are)."""
+        """Latents with the original where nothing is free yet.
+
+        ``noised`` is the original with this step's noise, ``clean`` without any, both at the scale
+        of ``latents``.
+        """
         free = self.strength_map > 1.0 - (step + 1) / steps
-        return torch.where(free, latents, noised)
+        if not self.is_clean:
+            return torch.where(free, latents, noised)
+        # Without noise until now: what a step made of that counts for nothing.
+        joins = self.strength_map <= 1.0 - step / steps
+        return torch.where(free, torch.where(joins, noised, latents), clean)
 
     def finished(self, latents: torch.Tensor) -> torch.Tensor:
         """Clean latents, with the original where nothing was ever free."""

@@ -99,6 +99,12 @@ class ModelBundle:
         return int(self.unet.config["in_channels"]) == 2 * self.latent_channels + 1
 
     @property
+    def knows_clean(self) -> bool:
+        """Whether it was trained to fill a part of what is otherwise given without noise: our own
+        key of a scheduler's configuration, which others pass over."""
+        return self.scheduler_config.get("known_latents") == "clean"
+
+    @property
     def guidance_width(self) -> int:
         """Width of the guidance scale as an input of its own (LCM models); 0 where it is none."""
         config: Any = self.unet.config
