@@ -119,6 +119,7 @@ def main() -> None:
         set_peft_model_state_dict(student, saved["lora"])
         optimizer.load_state_dict(saved["optimizer"])
         step = saved["step"]
+        torch.manual_seed(options.seed + step)
     signal = DDPMScheduler(**SCHEDULER).alphas_cumprod.to(device)
     with torch.no_grad():
         nothing = text(empty.long().to(device)).last_hidden_state

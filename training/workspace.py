@@ -69,12 +69,16 @@ class Part(Protocol):
 
 
 def resume(path: Path, **parts: Part) -> int:
-    """Fill the parts from the last checkpoint; the step to go on from, 0 at the first start."""
+    """Fill the parts from the last checkpoint; the step to go on from, 0 at the first start.
+
+    What is drawn at random goes on, too: it does not begin with what was drawn before.
+    """
     saved = load_checkpoint(path)
     if saved is None:
         return 0
     for name, part in parts.items():
         part.load_state_dict(saved[name])
+    torch.manual_seed(torch.initial_seed() + saved["step"])
     return saved["step"]
 
 
