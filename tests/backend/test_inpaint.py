@@ -282,6 +282,27 @@ def test_colours_are_matched_to_what_lies_around(varying: bool) -> None:
     assert np.abs(matched[48, 48, :3].astype(int) - 120).max() <= 2
 
 
+@pytest.mark.parametrize("varying", [False, True])
+def test_what_is_painted_across_the_edge_does_not_tint_the_rest(varying: bool) -> None:
+    before = np.full((96, 96, 3), 120, np.uint8)
+    selection = np.zeros((96, 96), np.uint8)
+    selection[30:66, 30:66] = 255
+    # A little too light everywhere, and a red thing that reaches over the upper edge.
+    made = np.full((96, 96, 3), 128, np.uint8)
+    made[20:44] = (230, 40, 30)
+    region = Region(
+        crop=Bounds(0, 0, 96, 96), selection=selection, repaint=selection, alpha=selection
+    )
+    matched = compose(region, before, made, InpaintParams(poisson=varying))
+    # BGRA: the rest is as light as what lies around, and the thing is still red.
+    assert np.abs(matched[60, 48, :3].astype(int) - 120).max() <= 2
+    assert np.abs(matched[36, 48, :3].astype(int) - (30, 40, 230)).max() <= 16
+    # Something else all around: there is nothing to compare.
+    made[:] = (230, 40, 30)
+    untouched = compose(region, before, made, InpaintParams(poisson=varying))
+    assert untouched[48, 48, :3].tolist() == [30, 40, 230]
+
+
 def test_weaker_latents_join_later() -> None:
     strength_map = torch.tensor([1.0, 0.6, 0.3, 0.0]).view(1, 1, 1, 4)
     original = torch.zeros(1, 4, 1, 4)

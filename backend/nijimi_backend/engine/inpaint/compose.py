@@ -29,12 +29,18 @@ _RING_PART = 0.08
 _EDGE_PART = 0.012
 """The same where the shift varies along the edge: only what lies at it counts."""
 
-_LINEAR: Field = np.where(
-    np.arange(256) <= 10,
-    np.arange(256) / 255.0 / 12.92,
-    ((np.arange(256) / 255.0 + 0.055) / 1.055) ** 2.4,
+_CAST_LEVELS, _CONTENT_LEVELS = 32.0, 64.0
+"""Of 255: what differs by less is another light or tint, by more another thing. A red balloon that
+crosses the selection's edge says nothing of the light, and would turn all of the picture green."""
+
+_DARK = 0.01
+"""Of 1, in linear light: nearly black pixels have no ratio worth the name."""
+
+_VALUES = np.arange(256) / 255.0
+_LOG_LIGHT: Field = np.log(
+    np.where(_VALUES <= 10 / 255.0, _VALUES / 12.92, ((_VALUES + 0.055) / 1.055) ** 2.4) + _DARK
 ).astype(np.float32)
-"""sRGB to linear light (IEC 61966-2-1)."""
+"""sRGB to the logarithm of linear light (IEC 61966-2-1)."""
 
 
 def compose(region: Region, before: Pixels, made: Pixels, params: InpaintParams) -> Pixels:
@@ -73,23 +79,26 @@ def _matched(before: Pixels, made: Pixels, selection: Pixels, *, varying: bool) 
     """Shift colours and light so that new and old agree around the selection.
 
     Just outside its edge both are known, because the model repaints a little further than is
-    shown. They are compared in linear light, where an average is one of light. ``varying`` spreads
-    the differences along the edge smoothly inwards, which is the membrane of Poisson blending;
-    otherwise one shift serves for all.
+    shown. They are compared in linear light, as ratios: what is dark stays so, where a difference
+    taken from the light would leave it black. ``varying`` spreads the ratios along the edge
+    smoothly inwards, as the membrane of Poisson blending spreads differences; otherwise one serves
+    for all. Where something else was painted at the edge, nothing is compared.
     """
     part = _EDGE_PART if varying else _RING_PART
     width = max(2, round(part * max(selection.shape)))
     near = cv2.dilate(selection, np.ones((2 * width + 1, 2 * width + 1), dtype=np.uint8))
-    ring = ((selection == 0) & (np.asarray(near) > 0)).astype(np.float32)
+    around = ((selection == 0) & (np.asarray(near) > 0)).astype(np.float32)
+    apart = cv2.absdiff(before, made).max(axis=2).astype(np.float32)
+    ring = around * ((_CONTENT_LEVELS - apart) / (_CONTENT_LEVELS - _CAST_LEVELS)).clip(0.0, 1.0)
     if ring.sum() < 16:
         return made
-    light = _LINEAR[made]
-    difference = _LINEAR[before] - light  # h x w x 3
+    light = _LOG_LIGHT[made]
+    ratio = _LOG_LIGHT[before] - light  # h x w x 3, logarithms
     if varying:
-        shift = spread(difference, ring)
+        shift = spread(ratio, ring)
     else:
-        shift = (difference * ring[..., None]).sum(axis=(0, 1)) / ring.sum()
-    return _from_linear(light + shift)
+        shift = (ratio * ring[..., None]).sum(axis=(0, 1)) / ring.sum()
+    return _from_linear(np.asarray(cv2.exp(light + shift), dtype=np.float32) - _DARK)
 
 
 def _from_linear(light: Field) -> Pixels:
