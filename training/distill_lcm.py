@@ -22,6 +22,7 @@ from peft.utils import get_peft_model_state_dict, set_peft_model_state_dict
 
 from .networks import SCHEDULER, fill_averaged, make_text_encoder, make_unet
 from .selections import selections
+from .train_base import draw_rows
 from .workspace import Log, arguments, device_of, load_checkpoint, mixed, save_checkpoint
 
 SOLVER_STEPS = 50
@@ -127,9 +128,7 @@ def main() -> None:
     saved_at = time.monotonic()
     skip = 1000 // SOLVER_STEPS
     while not log.is_over:
-        # Row 2n is picture n, row 2n + 1 its mirror; so are the sketches.
-        rows = 2 * torch.multinomial(shares, options.batch, replacement=True)
-        rows += torch.randint(2, (options.batch,))
+        rows = draw_rows(shares, options.batch)
         clean = latents[rows].to(device).float() * data["scale"]
         words = tokens[rows // 2, torch.randint(tokens.shape[1], (options.batch,))].long()
         start = torch.randint(1, SOLVER_STEPS + 1, (options.batch,), device=device) * skip - 1

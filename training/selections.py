@@ -12,7 +12,7 @@ import torch
 
 __all__ = ["select", "selections"]
 
-_WHOLE_PART = 0.1
+_HALF_PART = 0.1
 """Half-planes among them: a canvas is enlarged on one side."""
 
 
@@ -21,8 +21,10 @@ def selections(cover: torch.Tensor) -> torch.Tensor:
 
     An ellipse or a box around all of what is covered, with a margin; where nothing is, anywhere.
     """
-    count, height, width = cover.shape
-    return torch.stack([select(each) for each in cover]).view(count, 1, height, width)
+    chosen = torch.ones_like(cover)
+    for row, each in zip(chosen, cover, strict=True):
+        row.copy_(select(each))
+    return chosen[:, None]  # N x 1 x h x w
 
 
 def select(cover: torch.Tensor) -> torch.Tensor:
@@ -33,7 +35,7 @@ def select(cover: torch.Tensor) -> torch.Tensor:
     found = (cover > 0.25).nonzero()
     if len(found):
         (top, left), (bottom, right) = found.amin(0).tolist(), found.amax(0).tolist()
-    elif chance[0] < _WHOLE_PART:
+    elif chance[0] < _HALF_PART:
         edge = int((0.3 + 0.4 * chance[1]) * width)
         half = columns >= edge if chance[2] < 0.5 else columns < edge
         return half.float()

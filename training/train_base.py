@@ -50,6 +50,15 @@ def draw(chances: torch.Tensor, count: int, rough: int) -> torch.Tensor:
     return timesteps
 
 
+def draw_rows(shares: torch.Tensor, count: int) -> torch.Tensor:
+    """``count`` rows of the latents, picture n as often as ``shares[n]`` says, half mirrored.
+
+    Row 2n is picture n, row 2n + 1 its mirror.
+    """
+    rows = 2 * torch.multinomial(shares, count, replacement=True)
+    return rows + torch.randint(2, (count,))
+
+
 def mean_by(
     error: torch.Tensor, cover: torch.Tensor, weight: float, learnt: torch.Tensor | None = None
 ) -> torch.Tensor:
@@ -103,9 +112,7 @@ def main() -> None:
     log = Log(options.work, "base", options.minutes)
     saved_at = time.monotonic()
     while not log.is_over:
-        # Row 2n is picture n, row 2n + 1 its mirror.
-        rows = 2 * torch.multinomial(shares, options.batch, replacement=True)
-        rows += torch.randint(2, (options.batch,))
+        rows = draw_rows(shares, options.batch)
         clean = latents[rows].to(device).float() * data["scale"]
         words = tokens[rows // 2, torch.randint(tokens.shape[1], (options.batch,))].long()
         words[torch.rand(options.batch) < CAPTION_DROP] = empty[0].long()

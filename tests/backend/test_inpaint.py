@@ -19,18 +19,15 @@ from hypothesis import strategies as st
 from nijimi_backend.engine.asks import Making
 from nijimi_backend.engine.denoiser import Start
 from nijimi_backend.engine.engine import Engine, open_engine
-from nijimi_backend.engine.inpaint.compose import compose
 from nijimi_backend.engine.inpaint.fill import fill_selection, spread
 from nijimi_backend.engine.inpaint.plan import make_plan
 from nijimi_backend.engine.inpaint.regions import (
-    Region,
     feathered,
     find_islands,
     layer_alpha,
     make_regions,
 )
 from nijimi_backend.engine.request import FrameRequest, Pixels
-from nijimi_backend.engine.sampling import Repaint
 from nijimi_backend.errors import BadInput
 from nijimi_backend.picture_files import PictureFile
 from nijimi_protocol.geometry import Bounds, Extent
@@ -264,66 +261,6 @@ def test_a_fill_replaces_the_masked_part_only(kind: InitialFill) -> None:
     assert np.array_equal(filled[mask == 0], rgb[mask == 0])
     changed = not np.array_equal(filled[mask > 0], rgb[mask > 0])
     assert changed == (kind is not InitialFill.NONE)
-
-
-@pytest.mark.parametrize("varying", [False, True])
-def test_colours_are_matched_to_what_lies_around(varying: bool) -> None:
-    before = np.full((96, 96, 3), 120, np.uint8)
-    selection = np.zeros((96, 96), np.uint8)
-    selection[30:66, 30:66] = 255
-    shift = np.array([30, -25, 10])
-    made = np.clip(before.astype(int) + shift, 0, 255).astype(np.uint8)
-    region = Region(
-        crop=Bounds(0, 0, 96, 96), selection=selection, repaint=selection, alpha=selection
-    )
-    plain = compose(region, before, made, InpaintParams(match_colours=False, poisson=False))
-    matched = compose(region, before, made, InpaintParams(poisson=varying))
-    assert abs(int(plain[48, 48, 2]) - 120) == 30
-    assert np.abs(matched[48, 48, :3].astype(int) - 120).max() <= 2
-
-
-@pytest.mark.parametrize("varying", [False, True])
-def test_what_is_painted_across_the_edge_does_not_tint_the_rest(varying: bool) -> None:
-    before = np.full((96, 96, 3), 120, np.uint8)
-    selection = np.zeros((96, 96), np.uint8)
-    selection[30:66, 30:66] = 255
-    # A little too light everywhere, and a red thing that reaches over the upper edge.
-    made = np.full((96, 96, 3), 128, np.uint8)
-    made[20:44] = (230, 40, 30)
-    region = Region(
-        crop=Bounds(0, 0, 96, 96), selection=selection, repaint=selection, alpha=selection
-    )
-    matched = compose(region, before, made, InpaintParams(poisson=varying))
-    # BGRA: the rest is as light as what lies around, and the thing is still red.
-    assert np.abs(matched[60, 48, :3].astype(int) - 120).max() <= 2
-    assert np.abs(matched[36, 48, :3].astype(int) - (30, 40, 230)).max() <= 16
-    # Something else all around: there is nothing to compare.
-    made[:] = (230, 40, 30)
-    untouched = compose(region, before, made, InpaintParams(poisson=varying))
-    assert untouched[48, 48, :3].tolist() == [30, 40, 230]
-
-
-def test_weaker_latents_join_later() -> None:
-    strength_map = torch.tensor([1.0, 0.6, 0.3, 0.0]).view(1, 1, 1, 4)
-    original = torch.zeros(1, 4, 1, 4)
-    repaint = Repaint(original=original, strength_map=strength_map)
-    latents = torch.ones(1, 4, 1, 4)
-
-    clean = torch.full_like(original, 9.0)
-
-    seen = [repaint.held(latents, original, clean, step, 4)[0, 0, 0].tolist() for step in range(4)]
-    assert seen == [[1, 0, 0, 0], [1, 1, 0, 0], [1, 1, 1, 0], [1, 1, 1, 0]]
-    assert repaint.finished(latents)[0, 0, 0].tolist() == [1, 1, 1, 0]
-
-
-def test_what_stays_is_clean_until_it_joins_noised() -> None:
-    strength_map = torch.tensor([1.0, 0.6, 0.3, 0.0]).view(1, 1, 1, 4)
-    original = torch.zeros(1, 4, 1, 4)
-    repaint = Repaint(original=original, strength_map=strength_map, is_clean=True)
-    latents, noised = torch.ones(1, 4, 1, 4), torch.full((1, 4, 1, 4), 7.0)
-
-    seen = [repaint.held(latents, noised, original, n, 4)[0, 0, 0].tolist() for n in range(4)]
-    assert seen == [[7, 0, 0, 0], [1, 7, 0, 0], [1, 1, 7, 0], [1, 1, 1, 0]]
 
 
 def _seen(engine: Engine, sampler: str, monkeypatch: pytest.MonkeyPatch) -> list[torch.Tensor]:

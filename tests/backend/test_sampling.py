@@ -9,7 +9,14 @@ import torch
 from diffusers import LCMScheduler
 from hypothesis import given
 from hypothesis import strategies as st
-from nijimi_backend.engine.sampling import Schedule, add_noise, first_step, lcm_step, lcm_timesteps
+from nijimi_backend.engine.sampling import (
+    Repaint,
+    Schedule,
+    add_noise,
+    first_step,
+    lcm_step,
+    lcm_timesteps,
+)
 
 
 def _reference(prediction_type: str = "epsilon") -> LCMScheduler:
@@ -79,3 +86,26 @@ def test_noise_is_added_as_the_reference_adds_it() -> None:
     latents, noise = torch.randn(2, 1, 4, 8, 8)
     expected = _reference().add_noise(latents, noise, torch.tensor([499]))  # pyright: ignore[reportArgumentType]
     assert torch.allclose(add_noise(latents, noise, 499, SCHEDULE), expected, atol=1e-5)
+
+
+def test_weaker_latents_join_later() -> None:
+    strength_map = torch.tensor([1.0, 0.6, 0.3, 0.0]).view(1, 1, 1, 4)
+    original = torch.zeros(1, 4, 1, 4)
+    repaint = Repaint(original=original, strength_map=strength_map)
+    latents = torch.ones(1, 4, 1, 4)
+
+    clean = torch.full_like(original, 9.0)
+
+    seen = [repaint.held(latents, original, clean, step, 4)[0, 0, 0].tolist() for step in range(4)]
+    assert seen == [[1, 0, 0, 0], [1, 1, 0, 0], [1, 1, 1, 0], [1, 1, 1, 0]]
+    assert repaint.finished(latents)[0, 0, 0].tolist() == [1, 1, 1, 0]
+
+
+def test_what_stays_is_clean_until_it_joins_noised() -> None:
+    strength_map = torch.tensor([1.0, 0.6, 0.3, 0.0]).view(1, 1, 1, 4)
+    original = torch.zeros(1, 4, 1, 4)
+    repaint = Repaint(original=original, strength_map=strength_map, is_clean=True)
+    latents, noised = torch.ones(1, 4, 1, 4), torch.full((1, 4, 1, 4), 7.0)
+
+    seen = [repaint.held(latents, noised, original, n, 4)[0, 0, 0].tolist() for n in range(4)]
+    assert seen == [[7, 0, 0, 0], [1, 7, 0, 0], [1, 1, 7, 0], [1, 1, 1, 0]]

@@ -33,6 +33,8 @@ def test_where_nothing_is_a_part_is_selected_all_the_same() -> None:
     shares = chosen.mean((1, 2, 3))
     assert float(shares.min()) > 0.02
     assert float(shares.max()) < 0.95
+    # A batch that fills nothing asks for none.
+    assert selections(torch.zeros(0, 16, 16)).shape == (0, 1, 16, 16)
     # Among them halves of the picture, which touch three of its sides.
     halves = (chosen[:, 0, 0].any(1) & chosen[:, 0, -1].any(1)).sum()
     assert 5 < int(halves) < 60

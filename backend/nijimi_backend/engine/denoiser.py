@@ -189,8 +189,10 @@ class Denoiser:
                 raise RenderCancelled
             if start.repaint is not None:
                 kept = run.noised(start.repaint.original, noise[n], n)
-                # Samplers differ in how large they keep latents; networks see one size.
-                clean = start.repaint.original / run.scaled(torch.ones_like(latents), n)
+                clean = start.repaint.original
+                if start.repaint.is_clean:
+                    # Samplers differ in how large they keep latents; networks see one size.
+                    clean = clean / run.scaled(torch.ones_like(latents), n)
                 latents = start.repaint.held(latents, kept, clean, n, count)
             if start.windows:
                 output = yield from self._fused(

@@ -145,7 +145,7 @@ class Repaint:
         """Latents with the original where nothing is free yet.
 
         ``noised`` is the original with this step's noise, ``clean`` without any, both at the scale
-        of ``latents``.
+        of ``latents``; ``clean`` counts only where the network is shown it.
         """
         free = self.strength_map > 1.0 - (step + 1) / steps
         if not self.is_clean:
