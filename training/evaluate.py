@@ -29,6 +29,7 @@ from nijimi_protocol.inpaint import InpaintMode, InpaintParams
 from nijimi_protocol.params import RenderMode, RenderParams
 from PIL import Image
 
+from .edges import canny_edges
 from .judge import CLASSES, COLOURS, Judge, Truth, as_input, load_judge, pck, read_truth, score
 from .scenes.subjects import SUBJECTS
 from .train_control import Hints
@@ -246,8 +247,7 @@ def _from_nothing(truth: Truth, row: int) -> RenderParams:
 
 def edge_f1(made: Pixels, asked: Pixels, tolerance_px: int = 2) -> float:
     """How well Canny's edges of two pictures agree within ``tolerance_px``."""
-    one, other = (cv2.Canny(cv2.cvtColor(each, cv2.COLOR_RGB2GRAY), 100, 200) for each in
-                  (made, asked))  # fmt: skip
+    one, other = canny_edges(np.stack([made, asked]))[:, 0].byte().numpy()
     kernel = np.ones((2 * tolerance_px + 1,) * 2, np.uint8)
     near_one, near_other = cv2.dilate(one, kernel), cv2.dilate(other, kernel)
     precision = float((near_other[one > 0] > 0).mean()) if one.any() else 0.0

@@ -5,11 +5,15 @@
 the base kept as it is. Hints are made by the engine's own code, so that what is trained on is what
 is drawn: skeletons from exact joints, scribbles from the rendered pictures.
 
-We depart from it in four points, each of which spares steps. Pose trains on pictures with people
-only, because the others teach it nothing but to be silent. The hint's own network does not end in
-zeros too: those of the joints are silence enough, and behind two zeros neither learns at first.
-Timesteps are drawn as T2I-Adapter does (arXiv 2302.08453, section 3.4: cubic), most where a picture
-takes its shape. What the hint is about counts more than what lies around it.
+We depart from it in five points, each of which spares steps. With ``--guided`` every other step
+leads the few-step model and not the base, and its guess is shown to the guide: the pose that was
+asked for must be found in it again (ControlNet++, Li et al., arXiv 2404.07987, which looks at one
+step of the base and therefore at little noise only; a few-step model's guess is a picture at any
+noise). So must a scribble's edges (``edges``). Pose trains on pictures with people only, because
+the others teach it nothing but to be silent. The hint's own network does not end in zeros too:
+those of the joints are silence enough, and behind two zeros neither learns at first. Timesteps are
+drawn as T2I-Adapter does (arXiv 2302.08453, section 3.4: cubic), most where a picture takes its
+shape. What the hint is about counts more than what lies around it.
 """
 
 from __future__ import annotations
@@ -29,9 +33,20 @@ from nijimi_backend.engine.request import Control
 from nijimi_backend.picture_files import PictureFile
 from nijimi_protocol.geometry import Extent
 from nijimi_protocol.pose import Joint, Person
+from peft import LoraConfig
+from peft.utils import set_peft_model_state_dict
 
-from .judge import MIRRORED
-from .networks import SCHEDULER, fill_averaged, make_text_encoder, make_unet
+from .distill_lcm import LORA_TARGETS
+from .edges import canny_edges, edge_disagreement
+from .guide import SEEN_THROUGH, Known, disagreement, load_guide
+from .judge import MIRRORED, read_truth
+from .networks import (
+    SCHEDULER,
+    fill_averaged,
+    make_autoencoder,
+    make_text_encoder,
+    make_unet,
+)
 from .train_base import mean_by
 from .workspace import Log, arguments, device_of, load_checkpoint, mixed, resume, save_parts
 
@@ -67,10 +82,13 @@ class Hints:
         """What a painter would have given for this picture."""
         if self.kind == "pose":
             return Control(kind="pose", people=people_of(self._people[picture], mirrored=mirrored))
-        canvas = PictureFile(values=np.asarray(self._pictures[picture])).canvas
-        if mirrored:
-            canvas = np.ascontiguousarray(canvas[:, ::-1])
+        canvas = PictureFile(values=self.picture(picture, mirrored=mirrored)).canvas
         return Control(kind=self.kind, pixels=canvas, process=True)
+
+    def picture(self, picture: int, *, mirrored: bool = False) -> Pixels:
+        """RGB, 256 x 256 x 3, as it was rendered."""
+        values = np.asarray(self._pictures[picture])
+        return np.ascontiguousarray(values[:, ::-1]) if mirrored else values
 
     def batch(self, rows: Sequence[int], px: int = SIZE.width) -> torch.Tensor:
         """N x 3 x px x px in [0, 1]."""
@@ -108,6 +126,53 @@ def load_base(folder: Path, vocab_size: int) -> tuple[Any, Any]:
     return unet.requires_grad_(False).eval(), text.requires_grad_(False).eval()
 
 
+def few_step_base(folder: Path, unet: Any) -> Any:
+    """A copy of the base with the LCM-LoRA in its weights, not to be trained."""
+    saved = load_checkpoint(folder / "lcm.pt")
+    if saved is None:
+        raise SystemExit("Distil it first (python -m training.distill_lcm), or pass --guided 0.")
+    made = make_unet()
+    made.load_state_dict(unet.state_dict())
+    rank = next(value.shape[0] for key, value in saved["lora"].items() if "lora_A" in key)
+    made.add_adapter(LoraConfig(r=rank, lora_alpha=rank, target_modules=LORA_TARGETS))
+    set_peft_model_state_dict(made, saved["lora"])
+    return made.requires_grad_(False).eval()
+
+
+class Wishes:
+    """What a few-step model's guess should show: what the guide looks for, and edges."""
+
+    def __init__(self, folder: Path, hints: Hints, scale: float, device: torch.device) -> None:
+        self._guide, self._truth = load_guide(folder, device), read_truth(folder, "train")
+        self._hints, self._scale = hints, scale
+        self._decoder = make_autoencoder()
+        if (saved := load_checkpoint(folder / "autoencoder.pt")) is None:
+            raise SystemExit("Train the autoencoder first: python -m training.train_autoencoder")
+        self._decoder.load_state_dict(saved["model"])
+        self._decoder.to(device, memory_format=torch.channels_last).requires_grad_(False).eval()
+
+    def guided(self, guess: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
+        """How far N x 4 x h x w latents are from subject, colour and joints: N values."""
+        return disagreement(
+            self._guide, guess, Known(self._truth, rows, guess.device), noise=SEEN_THROUGH
+        )
+
+    def edges(self, guess: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
+        """How far every second one's edges are from the picture's: N / 2 values.
+
+        Of full-size latents only; decoding all would cost a third of a step.
+        """
+        guess, rows = guess[::2], rows[::2]
+        asked = canny_edges(
+            np.stack(
+                [self._hints.picture(row // 2, mirrored=row % 2 == 1) for row in rows.tolist()]
+            )
+        )
+        with mixed(guess.device):
+            images = self._decoder.decode(guess / self._scale).sample.float()
+        return edge_disagreement(images, asked.to(guess.device))
+
+
 def make_controlnet(unet: Any) -> ControlNetModel:
     """The encoder's copy, with a small network for the hint."""
     network = ControlNetModel.from_unet(unet, conditioning_embedding_out_channels=(16, 32, 48, 64))
@@ -125,6 +190,8 @@ def main() -> None:
     parser.add_argument("--kind", choices=KINDS, required=True)
     parser.add_argument("--rate", type=float, default=6e-4)
     parser.add_argument("--subject-weight", type=float, default=3.0, help="beside 1 elsewhere")
+    parser.add_argument("--guided", type=float, default=0.05, help="the guide's weight; 0: none")
+    parser.add_argument("--edges", type=float, default=0.15, help="their weight, of scribbles")
     options = parser.parse_args()
     device = device_of(options.threads)
     torch.manual_seed(options.seed)
@@ -132,6 +199,11 @@ def main() -> None:
     latents, tokens = data["latents"], data["tokens"]
     unet, text = load_base(options.work, data["vocab_size"])
     network = make_controlnet(unet)
+    hints = Hints(options.kind, options.work, count=len(latents) // 2)
+    few, wishes = unet, None
+    if options.guided:
+        few = few_step_base(options.work, unet).to(device, memory_format=torch.channels_last)
+        wishes = Wishes(options.work, hints, data["scale"], device)
     for module in (unet, network):
         module.to(device, memory_format=torch.channels_last)
     text.to(device)
@@ -141,10 +213,11 @@ def main() -> None:
     path = options.work / f"control_{options.kind}.pt"
     parts: dict[str, Any] = {"network": network, "optimizer": optimizer}
     step = resume(path, **parts)
-    hints = Hints(options.kind, options.work, count=len(latents) // 2)
     scheduler = DDPMScheduler(**SCHEDULER)
+    signal = scheduler.alphas_cumprod.to(device)
     log = Log(options.work, f"control_{options.kind}", options.minutes)
     saved_at = time.monotonic()
+    unlike, edges = torch.zeros(1), torch.zeros(1)
     while not log.is_over:
         rows = hints.rows[torch.randint(len(hints.rows), (options.batch,))]
         clean = latents[rows].to(device).float() * data["scale"]
@@ -161,13 +234,22 @@ def main() -> None:
                 noisy, timesteps, encoder_hidden_states=embeds, controlnet_cond=hint,
                 return_dict=False,
             )  # fmt: skip
-            predicted = unet(
+            led = few if step % 2 else unet
+            predicted = led(
                 noisy, timesteps, encoder_hidden_states=embeds,
                 down_block_additional_residuals=down, mid_block_additional_residual=middle,
             ).sample  # fmt: skip
         error = (predicted.float() - target).square().mean(1)  # N x h x w
         cover = data["masks"][rows].to(device).float() / 255
         loss = mean_by(error, cover, options.subject_weight)
+        if wishes is not None and step % 2:
+            alpha = signal[timesteps].sqrt().view(-1, 1, 1, 1)
+            guess = alpha * noisy - (1 - alpha**2).sqrt() * predicted.float()
+            unlike = wishes.guided(guess, rows)
+            loss = loss + options.guided * unlike.mean()
+            if options.kind == "scribble" and options.edges:
+                edges = wishes.edges(guess, rows)
+                loss = loss + options.edges * edges.mean()
         for group in optimizer.param_groups:
             warm = min(1.0, (step + 1) / 100)
             group["lr"] = options.rate * warm * min(1.0, max(0.05, (1 - log.part) / 0.3))
@@ -179,6 +261,7 @@ def main() -> None:
         log.add(
             step, step * options.batch, loss=loss.item(),
             v_error=error.mean().item(), subject_error=mean_by(error, cover, 1e6).item(),
+            unlike=unlike.mean().item(), edges=edges.mean().item(),
         )  # fmt: skip
         if time.monotonic() - saved_at > 120 or log.is_over:
             saved_at = time.monotonic()
