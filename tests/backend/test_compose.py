@@ -45,3 +45,19 @@ def test_what_is_painted_across_the_edge_does_not_tint_the_rest(varying: bool) -
     made[:] = (230, 40, 30)
     untouched = compose(region, before, made, InpaintParams(poisson=varying))
     assert untouched[48, 48, :3].tolist() == [30, 40, 230]
+
+
+def test_a_thing_keeps_its_colour_where_its_surroundings_differ() -> None:
+    """Grass here and a dress there are no cast: the edge fits both, the inside is as it was."""
+    before = np.full((96, 96, 3), (90, 140, 70), np.uint8)
+    before[:, 48:] = (155, 110, 170)
+    made = np.full((96, 96, 3), 125, np.uint8)
+    selection = np.zeros((96, 96), np.uint8)
+    selection[24:72, 24:72] = 255
+    region = Region(
+        crop=Bounds(0, 0, 96, 96), selection=selection, repaint=selection, alpha=selection
+    )
+    matched = compose(region, before, made, InpaintParams(poisson=True))[..., 2::-1].astype(int)
+    assert np.abs(matched[48, 36:60] - 125).max() <= 8
+    assert np.abs(matched[48, 24] - before[48, 23]).max() <= 14
+    assert np.abs(matched[48, 71] - before[48, 72]).max() <= 14

@@ -33,6 +33,12 @@ _CAST_LEVELS, _CONTENT_LEVELS = 32.0, 64.0
 """Of 255: what differs by less is another light or tint, by more another thing. A red balloon that
 crosses the selection's edge says nothing of the light, and would turn all of the picture green."""
 
+_SCATTER = 0.15
+"""Of ratios' logarithms along the edge: so much spread halves what is believed of their mean."""
+
+_FADE_PART = 0.05
+"""Of the longer side: so far in, a third is left of what differs along the edge."""
+
 _DARK = 0.01
 """Of 1, in linear light: nearly black pixels have no ratio worth the name."""
 
@@ -80,9 +86,13 @@ def _matched(before: Pixels, made: Pixels, selection: Pixels, *, varying: bool) 
 
     Just outside its edge both are known, because the model repaints a little further than is
     shown. They are compared in linear light, as ratios: what is dark stays so, where a difference
-    taken from the light would leave it black. ``varying`` spreads the ratios along the edge
-    smoothly inwards, as the membrane of Poisson blending spreads differences; otherwise one serves
-    for all. Where something else was painted at the edge, nothing is compared.
+    taken from the light would leave it black. Where something else was painted at the edge,
+    nothing is compared.
+
+    What most of the edge agrees about is the model's cast, and is taken from all that was painted.
+    ``varying``: the rest is spread along the edge smoothly, as the membrane of Poisson blending
+    spreads differences, but fades inwards: at the edge it hides the seam, and further in it would
+    dye a white thing with the grass that it stands in.
     """
     part = _EDGE_PART if varying else _RING_PART
     width = max(2, round(part * max(selection.shape)))
@@ -90,14 +100,20 @@ def _matched(before: Pixels, made: Pixels, selection: Pixels, *, varying: bool) 
     around = ((selection == 0) & (np.asarray(near) > 0)).astype(np.float32)
     apart = cv2.absdiff(before, made).max(axis=2).astype(np.float32)
     ring = around * ((_CONTENT_LEVELS - apart) / (_CONTENT_LEVELS - _CAST_LEVELS)).clip(0.0, 1.0)
-    if ring.sum() < 16:
+    total = float(ring.sum())
+    if total < 16:
         return made
     light = _LOG_LIGHT[made]
     ratio = _LOG_LIGHT[before] - light  # h x w x 3, logarithms
+    weight = ring[..., None] / total
+    mean = (ratio * weight).sum(axis=(0, 1))
+    variance = (np.square(ratio - mean) * weight).sum(axis=(0, 1))
+    trust = 1.0 / (1.0 + variance / _SCATTER**2)
+    shift = np.asarray(mean * trust, dtype=np.float32)
     if varying:
-        shift = spread(ratio, ring)
-    else:
-        shift = (ratio * ring[..., None]).sum(axis=(0, 1)) / ring.sum()
+        depth = cv2.distanceTransform((selection > 0).astype(np.uint8), cv2.DIST_L2, 5)
+        fading = np.exp(-np.asarray(depth) / (_FADE_PART * max(selection.shape)))[..., None]
+        shift = shift + spread(ratio - shift, ring) * fading
     return _from_linear(np.asarray(cv2.exp(light + shift), dtype=np.float32) - _DARK)
 
 
