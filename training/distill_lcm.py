@@ -117,6 +117,7 @@ def main() -> None:
     parser.add_argument("--sketches", type=float, default=0.35, help="part of each batch")
     parser.add_argument("--inpaint", type=float, default=0.25, help="part of each batch")
     parser.add_argument("--subject-share", type=float, default=2.0, help="beside 1 of the others")
+    parser.add_argument("--subject-weight", type=float, default=3.0, help="beside 1 elsewhere")
     parser.add_argument("--guided", type=float, default=0.05, help="the guide's weight; 0: none")
     options = parser.parse_args()
     device = device_of(options.threads)
@@ -132,7 +133,7 @@ def main() -> None:
     from_sketch = round(options.batch * options.sketches)
     consistent = options.batch - from_sketch
     fills = round(options.batch * options.inpaint)
-    shares = 1 + (options.subject_share - 1) * data["has_subject"].float()
+    shares = 1 + (options.subject_share - 1) * data["worth"]
     teacher = make_unet()
     text = make_text_encoder(data["vocab_size"], data["vocab_size"] - 1)
     fill_averaged(base, teacher, text)
@@ -193,7 +194,9 @@ def main() -> None:
         c_skip, c_out = boundary(start)
         guess = c_skip * noisy + c_out * (alpha * noisy - sigma * v_start)
         error = ((guess - target).square() + HUBER_C**2).sqrt() - HUBER_C
-        error = (error * learnt).mean((1, 2, 3)) / learnt.mean((1, 2, 3))
+        cover = data["masks"][rows, None].to(device).float() / 255  # N x 1 x h x w
+        counts = learnt * (1 + (options.subject_weight - 1) * cover)
+        error = (error * counts).mean((1, 2, 3)) / counts.mean((1, 2, 3))
         loss = error.mean()
         unlike = torch.zeros(1)
         if guide is not None and truth is not None:

@@ -49,6 +49,14 @@ def masks_of(path: Path, side: int, count: int | None = None) -> torch.Tensor:
     return torch.stack([masks, masks.flip(-1)], 1).flatten(0, 1).round().to(torch.uint8)
 
 
+def worth_of(subject: str) -> float:
+    """How much more often a picture is drawn to learn from, beside 0 of landscapes and people.
+
+    Houses are small, and in a tenth of the pictures only: left alone, none were painted.
+    """
+    return 3.0 if subject == "house" else float(subject in SUBJECTS)
+
+
 def main() -> None:
     parser = arguments("Encode each picture, each sketch and their mirrors once.", 0)
     parser.add_argument("--px", type=int, default=256, help="side of the pictures to encode")
@@ -82,7 +90,7 @@ def main() -> None:
             "latents": latents,
             "sketches": sketches,
             "masks": masks_of(options.work / "train_mask.npy", latents.shape[-1], options.count),
-            "has_subject": torch.tensor([t["subject"] in SUBJECTS for t in truths]),  # N
+            "worth": torch.tensor([worth_of(t["subject"]) for t in truths]),  # N
             "scale": scale,
             "tokens": rows.view(len(truths), -1, rows.shape[-1]),  # N x 4 x 77
             "empty": empty,

@@ -85,7 +85,7 @@ def main() -> None:
     torch.manual_seed(options.seed)
     data = torch.load(options.work / "latents.pt", weights_only=True)
     latents, tokens, empty = data["latents"], data["tokens"], data["empty"]
-    shares = 1 + (options.subject_share - 1) * data["has_subject"].float()
+    shares = 1 + (options.subject_share - 1) * data["worth"]
     rough = round(options.batch * options.sketches)
     # The last rows of a batch.
     fills = options.batch - round(options.batch * options.inpaint)

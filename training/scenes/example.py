@@ -29,8 +29,9 @@ _PAPER = {"white": (250, 250, 248), "grey": (196, 198, 202), "light blue": (182,
 
 @dataclass(frozen=True, kw_only=True)
 class Example:
-    """``picture`` and ``sketch``: RGB, 256 x 256. ``mask``: 255 where subject or people are.
+    """``picture`` and ``sketch``: RGB, 256 x 256.
 
+    ``mask``: 255 where a subject, a house or people are.
     ``subject`` and ``colour`` are what a judge must find, or empty. ``people``: true skeletons.
     """
 
@@ -193,11 +194,23 @@ def _landscape(seed: int, rng: random.Random, captions: int) -> Example:
     return Example(
         picture=picture,
         sketch=draw_sketch(scene),
-        mask=Image.new("L", (SIZE_PX, SIZE_PX)),
+        mask=_house_mask(scene),
         captions=texts,
         subject="house" if colour else "",
         colour=colour,
     )
+
+
+def _house_mask(scene: Scene) -> Image.Image:
+    """Walls and roof of its house, where it has one."""
+    mask = Image.new("L", (SIZE_PX, SIZE_PX))
+    for item in scene.items:
+        if item.kind.endswith("house"):
+            x, y, s = (value * SIZE_PX for value in (item.x, item.y, item.size))
+            outline = [(-0.5, 0), (-0.5, -0.5), (-0.575, -0.5), (0, -1), (0.575, -0.5), (0.5, -0.5),
+                       (0.5, 0)]  # fmt: skip
+            ImageDraw.Draw(mask).polygon([(x + s * dx, y + s * dy) for dx, dy in outline], fill=255)
+    return mask
 
 
 def _paper(colour: tuple[int, int, int], rng: random.Random) -> Image.Image:
