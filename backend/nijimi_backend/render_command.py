@@ -21,6 +21,7 @@ from .errors import BadInput
 from .models.library import Library, open_library
 from .picture_files import PictureFile, read_info, read_mask, read_picture, write_picture
 from .picture_text import picture_text
+from .session.memory import keep_freed_memory
 from .terminal import progress_bar
 
 __all__ = ["add_arguments", "run"]
@@ -98,6 +99,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Render and write the PNG, whole or not at all."""
+    keep_freed_memory()
     extent = _parse_size(args.size) if args.size else None
     if args.prompt is None and args.like is None:
         raise BadInput("There is no prompt.", "Give one with --prompt, or a picture with --like.")

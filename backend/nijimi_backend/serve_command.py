@@ -42,6 +42,7 @@ from .server import (
     write_token_file,
 )
 from .session.jobs import EngineLike, EngineOpener
+from .session.memory import keep_freed_memory
 from .session.worker import Worker
 
 __all__ = ["add_arguments", "run"]
@@ -152,6 +153,7 @@ def run(args: argparse.Namespace, engine: EngineOpener | None = None) -> int:
             ) from error
     if hasattr(os, "nice"):
         os.nice(_NICENESS)
+    keep_freed_memory()
 
     # Two: this one is looked at by the server's thread, the other by the engine's.
     shown = open_library(args.models_dir, args.models_from)

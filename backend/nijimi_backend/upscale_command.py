@@ -18,6 +18,7 @@ from .errors import BadInput
 from .models.library import open_library
 from .picture_files import PictureFile, read_picture, write_picture
 from .picture_text import picture_text
+from .session.memory import keep_freed_memory
 from .terminal import progress_bar
 
 __all__ = ["add_arguments", "run"]
@@ -49,6 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Enlarge, repaint and write the PNG, whole or not at all."""
+    keep_freed_memory()
     canvas = read_picture(args.image).canvas
     extent = Extent(canvas.shape[1], canvas.shape[0])
     params = RenderParams(

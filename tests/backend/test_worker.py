@@ -9,7 +9,7 @@ import time
 import weakref
 
 import pytest
-from nijimi_backend.session import refusals
+from nijimi_backend.session import refusals, worker
 from nijimi_backend.session.refusals import RETRY_S, Refusals
 from nijimi_protocol.geometry import Extent
 from nijimi_protocol.messages import (
@@ -114,4 +114,20 @@ def test_a_client_that_left_mid_frame_is_held_by_nothing() -> None:
         until(lambda: left() is None)
     finally:
         gc.enable()
+    bench.worker.stop()
+
+
+def test_memory_goes_back_once_when_nobody_paints_any_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[float] = []
+    monkeypatch.setattr(worker, "give_memory_back", lambda: given.append(time.monotonic()))
+    monkeypatch.setattr(worker, "MEMORY_REST_S", 0.2)
+    bench = Bench()
+    for made in (1, 2):
+        bench.want("good")
+        until(lambda made=made: len(bench.finished) == made)
+        finished_s = time.monotonic()
+        until(lambda made=made: len(given) == made)
+        assert given[-1] - finished_s > 0.1
+        time.sleep(0.5)
+        assert len(given) == made
     bench.worker.stop()

@@ -31,6 +31,9 @@ __all__ = ["Worker"]
 
 log = logging.getLogger(__name__)
 
+MEMORY_REST_S = 5.0
+"""Pause after which what the frames have used and left goes back to the system."""
+
 
 class Worker:
     """Renders for all clients in turn."""
@@ -50,6 +53,7 @@ class Worker:
         self._changed = threading.Condition()
         self._stopping = False
         self._changes = 0
+        self._keeps_memory = False
         self._serving = Serving(self._changed, self._next_of, lambda: self._stopping, on_lost)
         self._status = Status(state="starting", device="", model="", text="Starting.")
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
@@ -147,6 +151,7 @@ class Worker:
             job = self._wait_for_job()
             if job is None:
                 continue
+            self._keeps_memory = True
             self._serve(job)
             has_left = job.client not in self._clients
             # Nothing of it is held while the next one is waited for.
@@ -187,8 +192,12 @@ class Worker:
                 return self._job(client, work, now)
             waits = [client.pace.wake_in_s(now) for client in self._clients]
             timed = [wait for wait in waits if wait is not None]
-            self._changed.wait(min(timed) if timed else None)
-            return None
+            rest_s = MEMORY_REST_S if self._keeps_memory else None
+            is_woken = self._changed.wait(min(timed) if timed else rest_s)
+        if not is_woken and not timed:
+            give_memory_back()
+            self._keeps_memory = False
+        return None
 
     def _job(self, client: RenderClient, work: Work, now_s: float) -> Job:
         """Of the client's state as it is now; the lock is held."""
