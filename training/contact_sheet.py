@@ -24,6 +24,7 @@ from PIL import Image, ImageDraw
 
 from .build_data import HELD_OUT_SEED
 from .evaluate import has_control
+from .export import EMBEDDED
 from .scenes import make_example
 from .scenes.example import Example
 from .train_control import SIZE, people_of
@@ -144,9 +145,7 @@ def hint_of(control: Control) -> Image.Image:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Print a contact sheet of a model.")
-    parser.add_argument(
-        "--model", type=Path, default=Path("backend/nijimi_backend/embedded/nijimi-mini")
-    )
+    parser.add_argument("--model", type=Path, default=EMBEDDED)
     parser.add_argument("-o", "--output", type=Path, default=Path("contact_sheet.png"))
     parser.add_argument("--rows", type=int, default=6, help="rows of sketches")
     parser.add_argument("--width", type=int, default=256 * COLUMNS, help="of the sheet, in px")

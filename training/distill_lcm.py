@@ -152,8 +152,9 @@ def main() -> None:
     step = 0
     if saved := load_checkpoint(path):
         set_peft_model_state_dict(student, saved["lora"])
-        optimizer.load_state_dict(saved["optimizer"])
         step = saved["step"]
+        if step:
+            optimizer.load_state_dict(saved["optimizer"])
         torch.manual_seed(options.seed + step)
     signal = DDPMScheduler(**SCHEDULER).alphas_cumprod.to(device)
     with torch.no_grad():

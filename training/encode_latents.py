@@ -60,7 +60,7 @@ def worth_of(subject: str) -> float:
 def main() -> None:
     parser = arguments("Encode each picture, each sketch and their mirrors once.", 0)
     parser.add_argument("--px", type=int, default=256, help="side of the pictures to encode")
-    parser.add_argument("--words", type=Path, help="a tokenizer to keep, else one is learnt")
+    parser.add_argument("--like", type=Path, help="an exported model: its words and its scale")
     parser.add_argument("--scale", type=float, help="else found from the latents")
     parser.add_argument("--count", type=int, help="of the pictures, else all")
     options = parser.parse_args()
@@ -74,12 +74,16 @@ def main() -> None:
         encode_file(model, options.work / name, options.px, options.count, device)
         for name in ("train.npy", "train_sketch.npy")
     )
-    scale = options.scale or 1.0 / latents.float().std().item()
+    scale = options.scale
+    if options.like and not scale:
+        config = json.loads((options.like / "vae" / "config.json").read_text())
+        scale = config["scaling_factor"]
+    scale = scale or 1.0 / latents.float().std().item()
     truths: list[dict[str, Any]] = json.loads((options.work / "train.json").read_text())
     truths = truths[: options.count]
     flat = [text for truth in truths for text in truth["captions"]]
-    if options.words:
-        shutil.copytree(options.words, options.work / "tokenizer", dirs_exist_ok=True)
+    if options.like:
+        shutil.copytree(options.like / "tokenizer", options.work / "tokenizer", dirs_exist_ok=True)
         tokenizer = load_tokenizer(options.work / "tokenizer")
     else:
         tokenizer = make_tokenizer(flat, options.work / "tokenizer")

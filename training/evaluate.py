@@ -30,6 +30,7 @@ from nijimi_protocol.params import RenderMode, RenderParams
 from PIL import Image
 
 from .edges import canny_edges
+from .export import EMBEDDED
 from .judge import CLASSES, COLOURS, Judge, Truth, as_input, load_judge, pck, read_truth, score
 from .scenes.subjects import SUBJECTS
 from .train_control import Hints
@@ -257,9 +258,7 @@ def edge_f1(made: Pixels, asked: Pixels, tolerance_px: int = 2) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Measure an exported model.")
-    parser.add_argument(
-        "--model", type=Path, default=Path("backend/nijimi_backend/embedded/nijimi-mini")
-    )
+    parser.add_argument("--model", type=Path, default=EMBEDDED)
     parser.add_argument("--work", type=Path, default=Path(".work/training"))
     parser.add_argument("--count", type=int, default=150)
     parser.add_argument("--json", type=Path)

@@ -13,14 +13,13 @@ from .networks import SCHEDULER, fill_averaged, make_autoencoder, make_text_enco
 from .train_control import KINDS, make_controlnet
 from .workspace import arguments, load_checkpoint
 
+EMBEDDED = Path("backend/nijimi_backend/embedded/nijimi-mini")
 CARD = Path(__file__).with_name("MODEL_CARD.md")
 
 
 def main() -> None:
     parser = arguments("Write the trained networks as the embedded model, fp16.", 0)
-    parser.add_argument(
-        "--output", type=Path, default=Path("backend/nijimi_backend/embedded/nijimi-mini")
-    )
+    parser.add_argument("--output", type=Path, default=EMBEDDED)
     parser.add_argument(
         "--random", action="store_true", help="untrained weights where a checkpoint is missing"
     )

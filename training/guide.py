@@ -19,12 +19,12 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from .judge import CLASSES, COLOURS, MIRRORED, Truth, pck, read_truth
+from .judge import CLASSES, COLOURS, MIRRORED, Truth, moved, pck, read_truth
 from .networks import LATENT_CHANNELS
 from .scenes.people import JOINTS
 from .workspace import Log, arguments, device_of, load_checkpoint, mixed, resume, save_parts
 
-__all__ = ["SEEN_THROUGH", "Guide", "Known", "disagreement", "load_guide", "moved"]
+__all__ = ["SEEN_THROUGH", "Guide", "Known", "disagreement", "load_guide"]
 
 MAX_NOISE = 0.6
 """Beside latents of a deviation of 1: what a guess has in small faults is not to be believed."""
@@ -104,21 +104,6 @@ class Known:
         self.joints = torch.where(mirrored[:, None, None], turned, joints).to(device)
 
 
-def moved(latents: torch.Tensor, known: Known, reach: int = MOVED_CELLS) -> torch.Tensor:
-    """Each picture moved by up to ``reach`` cells, its border repeated; its joints go along.
-
-    People are few among the pictures: without it they are learnt by heart (joints of pictures laid
-    aside: 69 %).
-    """
-    side = latents.shape[-1]
-    wide = functional.pad(latents, (reach,) * 4, mode="replicate")
-    places = torch.randint(2 * reach + 1, (len(latents), 2)).tolist()
-    made = [each[:, y : y + side, x : x + side] for each, (x, y) in zip(wide, places, strict=True)]
-    offsets = (reach - torch.tensor(places, device=latents.device)) / side  # N x 2, x and y
-    known.joints = known.joints + offsets[:, None]
-    return torch.stack(made)
-
-
 def disagreement(
     guide: Guide, latents: torch.Tensor, known: Known, *, noise: float = 0.0, joints: bool = True
 ) -> torch.Tensor:
@@ -189,7 +174,8 @@ def main() -> None:
         rows = torch.randint(count, (options.batch,))
         clean = latents[rows].to(device).float() * data["scale"]
         known = Known(truth, rows, device)
-        loss = disagreement(guide, moved(clean, known), known, noise=MAX_NOISE).mean()
+        clean, known.joints = moved(clean, known.joints, MOVED_CELLS)
+        loss = disagreement(guide, clean, known, noise=MAX_NOISE).mean()
         for group in optimizer.param_groups:
             group["lr"] = options.rate * max(0.02, 1.0 - log.part)
         optimizer.zero_grad(set_to_none=True)

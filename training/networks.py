@@ -5,18 +5,17 @@ CLIPTextModel, UNet2DConditionModel and AutoencoderTiny (TAESD's shape), only sm
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
-import torch
 from diffusers import AutoencoderTiny, UNet2DConditionModel
-from safetensors.torch import load_file
+from diffusers.training_utils import EMAModel
 from transformers import CLIPTextConfig, CLIPTextModel
 
 __all__ = [
     "LATENT_CHANNELS",
     "SCHEDULER",
-    "begin_from",
+    "averaged",
     "fill_averaged",
     "make_autoencoder",
     "make_text_encoder",
@@ -69,21 +68,17 @@ def make_text_encoder(vocab_size: int, eos_token_id: int) -> CLIPTextModel:
     return CLIPTextModel(config)
 
 
+def averaged(parameters: Sequence[Any]) -> EMAModel:
+    """What keeps the weights' average over the steps, which is what is exported."""
+    return EMAModel(parameters, decay=0.998, use_ema_warmup=True, inv_gamma=1.0, power=0.75)
+
+
 def fill_averaged(base: dict[str, Any], unet: Any, text_encoder: Any) -> None:
     """Fill both with the averaged weights of a checkpoint of ``train_base``."""
     values = base["ema"]["shadow_params"]
     parameters = [*unet.parameters(), *text_encoder.parameters()]
     for parameter, value in zip(parameters, values, strict=True):
         parameter.data.copy_(value)
-
-
-def begin_from(folder: Path, network: torch.nn.Module) -> None:
-    """Fill a network with an exported part, such as ``nijimi-mini/unet``, as fp32.
-
-    So training goes on from the committed model where its checkpoints are lost.
-    """
-    (weights,) = folder.glob("*.safetensors")
-    network.load_state_dict({key: value.float() for key, value in load_file(weights).items()})
 
 
 def make_unet() -> UNet2DConditionModel:

@@ -10,10 +10,9 @@ import torch
 from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, trainers
 from transformers import CLIPTokenizer
 
-__all__ = ["MAX_TOKENS", "load_tokenizer", "make_tokenizer", "same_words", "token_rows"]
+__all__ = ["MAX_TOKENS", "load_tokenizer", "make_tokenizer", "token_rows"]
 
 MAX_TOKENS = 77
-WORD_FILES = ("vocab.json", "merges.txt")
 START, END = "<|startoftext|>", "<|endoftext|>"
 
 _WORDS = r"""'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"""  # CLIP's own word pattern
@@ -70,11 +69,6 @@ def make_tokenizer(captions: Sequence[str], folder: Path, vocab_size: int = 1600
 
 def load_tokenizer(folder: Path) -> CLIPTokenizer:
     return CLIPTokenizer.from_pretrained(folder, local_files_only=True)
-
-
-def same_words(one: Path, other: Path) -> bool:
-    """Whether two tokenizers give the same tokens, so that a text encoder fits both."""
-    return all((one / n).read_bytes() == (other / n).read_bytes() for n in WORD_FILES)
 
 
 def token_rows(tokenizer: CLIPTokenizer, captions: Sequence[str]) -> torch.Tensor:

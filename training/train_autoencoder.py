@@ -6,14 +6,13 @@
 from __future__ import annotations
 
 import math
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch.nn import functional
 
-from .networks import begin_from, make_autoencoder
+from .networks import make_autoencoder
 from .workspace import Log, arguments, device_of, mixed, resume, save_parts
 
 
@@ -29,7 +28,6 @@ def main() -> None:
     parser.add_argument("--crop", type=int, default=128)
     parser.add_argument("--rate", type=float, default=1e-3)
     parser.add_argument("--steps", type=int, default=4000, help="length of the learning-rate decay")
-    parser.add_argument("--start", type=Path, help="an exported model to begin with")
     parser.add_argument("--decoder-only", action="store_true", help="the encoder stays as it is")
     options = parser.parse_args()
     device = device_of(options.threads)
@@ -46,8 +44,6 @@ def main() -> None:
     path = options.work / "autoencoder.pt"
     parts: dict[str, Any] = {"model": model, "optimizer": optimizer}
     step = resume(path, **parts)
-    if not step and options.start:
-        begin_from(options.start / "vae", model)
     log = Log(options.work, "autoencoder", options.minutes)
     crop = options.crop
     while not log.is_over:

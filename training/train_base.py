@@ -16,16 +16,13 @@ finished picture; in another part only a selection is noised and learnt (``selec
 from __future__ import annotations
 
 import time
-from pathlib import Path
 from typing import Any
 
 import torch
 from diffusers import DDPMScheduler
-from diffusers.training_utils import EMAModel
 
-from .networks import SCHEDULER, begin_from, make_text_encoder, make_unet
+from .networks import SCHEDULER, averaged, make_text_encoder, make_unet
 from .selections import selections
-from .tokens import same_words
 from .workspace import Log, arguments, device_of, mixed, resume, save_parts
 
 SNR_FLOOR, SNR_GAMMA = 1.0, 5.0
@@ -79,7 +76,6 @@ def main() -> None:
     parser.add_argument("--inpaint", type=float, default=0.25, help="part of each batch")
     parser.add_argument("--subject-weight", type=float, default=3.0, help="beside 1 elsewhere")
     parser.add_argument("--subject-share", type=float, default=3.0, help="beside 1 of the others")
-    parser.add_argument("--start", type=Path, help="an exported model to begin with")
     options = parser.parse_args()
     device = device_of(options.threads)
     torch.manual_seed(options.seed)
@@ -95,20 +91,13 @@ def main() -> None:
     optimizer = torch.optim.AdamW(
         parameters, lr=options.rate, weight_decay=1e-2, betas=(0.9, 0.98), fused=True
     )
-    ema = EMAModel(parameters, decay=0.998, use_ema_warmup=True, inv_gamma=1.0, power=0.75)
+    ema = averaged(parameters)
     scheduler = DDPMScheduler(**SCHEDULER)
     signal = scheduler.alphas_cumprod.to(device)
     chances = chances_of(scheduler.alphas_cumprod)
     path = options.work / "base.pt"
     parts: dict[str, Any] = {"unet": unet, "text": text, "optimizer": optimizer, "ema": ema}
     step = resume(path, **parts)
-    if not step and options.start:
-        begin_from(options.start / "unet", unet)
-        if same_words(options.start / "tokenizer", options.work / "tokenizer"):
-            begin_from(options.start / "text_encoder", text)
-        parts["ema"] = ema = EMAModel(
-            parameters, decay=0.998, use_ema_warmup=True, inv_gamma=1.0, power=0.75
-        )
     log = Log(options.work, "base", options.minutes)
     saved_at = time.monotonic()
     while not log.is_over:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import torch
+from nijimi_backend.session.memory import keep_freed_memory
 
 __all__ = [
     "Log",
@@ -34,7 +35,8 @@ def arguments(description: str, minutes: float) -> argparse.ArgumentParser:
 
 
 def device_of(threads: int) -> torch.device:
-    """CUDA where there is one, else the CPU."""
+    """CUDA where there is one, else the CPU, whose memory is kept from step to step."""
+    keep_freed_memory()
     torch.set_num_threads(threads)
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
@@ -71,13 +73,16 @@ class Part(Protocol):
 def resume(path: Path, **parts: Part) -> int:
     """Fill the parts from the last checkpoint; the step to go on from, 0 at the first start.
 
+    What a reopened model does not hold, its optimizer, stays as it is.
+
     What is drawn at random goes on, too: it does not begin with what was drawn before.
     """
     saved = load_checkpoint(path)
     if saved is None:
         return 0
     for name, part in parts.items():
-        part.load_state_dict(saved[name])
+        if name in saved or saved["step"]:
+            part.load_state_dict(saved[name])
     torch.manual_seed(torch.initial_seed() + saved["step"])
     return saved["step"]
 

@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import torch
 
-from training.guide import Guide, Known, disagreement, moved
+from training.guide import Guide, Known, disagreement
 from training.judge import CLASSES, MIRRORED
 from training.scenes.people import JOINTS
 
@@ -67,15 +67,3 @@ def test_latents_that_follow_the_guide_come_to_show_what_was_asked() -> None:
     assert disagreement(guide, latents, known).item() < 0.1 * before
     assert guide(latents)["subject"].argmax(1).item() == asked
     assert all(parameter.grad is None for parameter in guide.parameters())
-
-
-def test_a_moved_picture_takes_its_joints_along() -> None:
-    torch.manual_seed(0)
-    known = Known(truth_of(0, 0, has_joints=True), torch.tensor([0, 0, 0]), CPU)
-    before = known.joints.clone()
-    latents = torch.zeros(3, 4, 32, 32)
-    latents[:, :, 16, 16] = 1
-    places = moved(latents, known, reach=5)[:, 0].flatten(1).argmax(1)
-    offsets = torch.stack([places % 32 - 16, places // 32 - 16], -1) / 32  # N x 2, x and y
-    assert offsets.abs().max() > 0
-    assert torch.allclose(known.joints - before, offsets[:, None].expand(-1, JOINTS, -1))

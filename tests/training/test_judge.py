@@ -11,7 +11,7 @@ import torch
 
 from training import build_data, judge
 from training.evaluate import BARS, coarse, frechet, psnr, table
-from training.judge import CLASSES, COLOURS, Judge, as_input, pck, read_truth, score
+from training.judge import CLASSES, COLOURS, Judge, as_input, moved, pck, read_truth, score
 from training.scenes.people import JOINTS
 
 
@@ -96,3 +96,15 @@ def test_an_interrupted_build_goes_on_and_ends_the_same(tmp_path: Path) -> None:
     assert json.loads((cut / "train.json").read_text()) == json.loads(
         (whole / "train.json").read_text()
     )
+
+
+def test_a_moved_picture_takes_its_joints_along() -> None:
+    torch.manual_seed(0)
+    images = torch.zeros(3, 4, 32, 32)
+    images[:, :, 16, 16] = 1
+    before = torch.linspace(0.1, 0.9, 2 * JOINTS).view(1, JOINTS, 2).expand(3, -1, -1)
+    made, joints = moved(images, before, reach=5)
+    places = made[:, 0].flatten(1).argmax(1)
+    offsets = torch.stack([places % 32 - 16, places // 32 - 16], -1) / 32  # N x 2, x and y
+    assert offsets.abs().max() > 0
+    assert torch.allclose(joints - before, offsets[:, None].expand(-1, JOINTS, -1))
