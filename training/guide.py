@@ -22,6 +22,7 @@ from torch.nn import functional
 from .judge import CLASSES, COLOURS, MIRRORED, Truth, moved, pck, read_truth
 from .networks import LATENT_CHANNELS
 from .scenes.people import JOINTS
+from .train_base import draw_rows
 from .workspace import Log, arguments, device_of, load_checkpoint, mixed, resume, save_parts
 
 __all__ = ["SEEN_THROUGH", "Guide", "Known", "disagreement", "load_guide"]
@@ -32,6 +33,8 @@ SEEN_THROUGH = 0.3
 """The noise that few-step guesses are shown to it with."""
 JOINT_WEIGHT = 20.0
 MOVED_CELLS = 5
+PEOPLE_SHARE = 3.0
+"""How often they are drawn, beside 1 of the others: joints take longest to be learnt."""
 
 
 class Guide(nn.Module):
@@ -163,6 +166,7 @@ def main() -> None:
     latents, truth = data["latents"], read_truth(options.work, "train")
     count = len(latents) - 2 * options.held_back
     aside = torch.arange(count, len(latents), 2)
+    shares = 1 + (PEOPLE_SHARE - 1) * truth.has_joints[: count // 2].float()
     guide = Guide().to(device, memory_format=torch.channels_last)
     optimizer = torch.optim.AdamW(guide.parameters(), lr=options.rate, weight_decay=5e-2)
     path = options.work / "guide.pt"
@@ -171,7 +175,7 @@ def main() -> None:
     log = Log(options.work, "guide", options.minutes)
     while not log.is_over:
         guide.train()
-        rows = torch.randint(count, (options.batch,))
+        rows = draw_rows(shares, options.batch)
         clean = latents[rows].to(device).float() * data["scale"]
         known = Known(truth, rows, device)
         clean, known.joints = moved(clean, known.joints, MOVED_CELLS)

@@ -8,11 +8,12 @@ is drawn: skeletons from exact joints, scribbles from the rendered pictures.
 We depart from it in five points, each of which spares steps. With ``--guided`` it leads the
 few-step model and not the base, and its guess is shown to the guide: the pose that was asked for
 must be found in it again (ControlNet++, Li et al., arXiv 2404.07987, which looks at one step of
-the base and therefore at little noise only; a few-step model's guess is a picture at any noise). So must a scribble's edges (``edges``). Pose trains on pictures with people only, because
-the others teach it nothing but to be silent. The hint's own network does not end in zeros too:
-those of the joints are silence enough, and behind two zeros neither learns at first. Timesteps are
-drawn as T2I-Adapter does (arXiv 2302.08453, section 3.4: cubic), most where a picture takes its
-shape. What the hint is about counts more than what lies around it.
+the base and therefore at little noise only; a few-step model's guess is a picture at any noise).
+So must a scribble's edges (``edges``). Pose trains on pictures with people only, because the others
+teach it nothing but to be silent. The hint's own network does not end in zeros too: those of the
+joints are silence enough, and behind two zeros neither learns at first. Timesteps are drawn as
+T2I-Adapter does (arXiv 2302.08453, section 3.4: cubic), most where a picture takes its shape. What
+the hint is about counts more than what lies around it.
 """
 
 from __future__ import annotations
