@@ -16,6 +16,7 @@ from ..errors import ModelCorrupt, OutOfMemory
 from .bundle import ModelBundle
 from .catalog import FLOW_FAMILIES, ModelInfo
 from .device import Device, is_out_of_memory
+from .enlarging import fold_enlarging
 from .folders import FlowFolder, Folder
 from .headers import first_line
 from .placement import Placement
@@ -143,6 +144,8 @@ def _settle(bundle: ModelBundle) -> None:
         network.eval()
         if part in ("unet", "vae"):
             network.to(memory_format=torch.channels_last)
+            if not device.is_cuda:
+                fold_enlarging(network)
     if bundle.info.family == "sdxl" and device.dtype == torch.float16:
         # SDXL's own autoencoder overflows in fp16 (its model card says so).
         vae: Any = bundle.vae

@@ -22,6 +22,7 @@ from ..errors import ModelCorrupt, NijimiError
 from .bundle import Autoencoder
 from .catalog import ModelInfo
 from .device import Device
+from .enlarging import fold_enlarging
 from .headers import WeightsHeader, read_header
 from .library import Library
 from .recognise import FileKind
@@ -69,7 +70,7 @@ def load_tiny_vae(path: Path, device: Device) -> AutoencoderTiny | None:
     network.eval()
     network.to(device.torch_device, device.dtype)
     network.to(memory_format=torch.channels_last)
-    return network
+    return network if device.is_cuda else fold_enlarging(network)
 
 
 def can_encode(vae: Autoencoder) -> bool:

@@ -17,6 +17,7 @@ from safetensors import SafetensorError
 from ..errors import ModelCorrupt, ModelMissing, NijimiError, OutOfMemory
 from .bundle import ModelBundle
 from .device import is_out_of_memory
+from .enlarging import fold_enlarging
 from .headers import first_line, read_header
 from .library import Library, own_folder
 from .recognise import VAE, FileKind
@@ -97,4 +98,6 @@ def _settled(vae: AutoencoderKL, bundle: ModelBundle) -> AutoencoderKL:
     network.to(bundle.device.torch_device, bundle.vae.dtype)
     bundle.placement.tile(network)
     network.to(memory_format=torch.channels_last)
+    if not bundle.device.is_cuda:
+        fold_enlarging(network)
     return vae

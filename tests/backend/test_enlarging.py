@@ -1,0 +1,123 @@
+"""Enlarging folded into the convolution after it: the same numbers, names and adapters."""
+
+# diffusers types its networks' constructors too narrowly.
+# pyright: reportArgumentType=false
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import pytest
+import torch
+from diffusers import AutoencoderKL, AutoencoderTiny, UNet2DConditionModel
+from nijimi_backend.models.enlarging import EnlargingConv2d, fold_enlarging, forget_folded
+from torch import nn
+from torch.nn import functional
+
+
+def folded_in(network: nn.Module) -> list[EnlargingConv2d]:
+    return [module for module in network.modules() if isinstance(module, EnlargingConv2d)]
+
+
+def unet() -> Any:
+    torch.manual_seed(0)
+    return UNet2DConditionModel(
+        block_out_channels=(32, 64), layers_per_block=1, cross_attention_dim=16,
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"), attention_head_dim=8,
+        norm_num_groups=8,
+    ).eval()  # fmt: skip
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format])
+@pytest.mark.parametrize("size", [(1, 1), (3, 5), (8, 8)])
+def test_one_convolution_gives_what_two_steps_give(
+    size: tuple[int, int], layout: torch.memory_format, bias: bool
+) -> None:
+    torch.manual_seed(0)
+    conv = nn.Conv2d(6, 10, 3, padding=1, bias=bias).to(memory_format=layout)  # pyright: ignore[reportCallIssue]
+    x = torch.randn(2, 6, *size).contiguous(memory_format=layout)
+    with torch.inference_mode():
+        asked = conv(functional.interpolate(x, scale_factor=2.0, mode="nearest"))
+        got = EnlargingConv2d(conv)(x)
+    assert got.shape == asked.shape
+    assert torch.allclose(got, asked, atol=1e-5)
+
+
+def test_what_is_traced_gives_the_same() -> None:
+    torch.manual_seed(0)
+    conv = EnlargingConv2d(nn.Conv2d(4, 6, 3, padding=1)).eval()
+    x = torch.randn(1, 4, 5, 7)
+    with torch.no_grad():
+        traced: Any = torch.jit.freeze(torch.jit.trace(conv, x, check_trace=False).eval())
+        other = torch.randn(1, 4, 5, 7)
+        assert torch.allclose(traced(other), conv(other), atol=1e-6)
+
+
+def test_a_unet_keeps_its_pictures_and_the_names_of_its_weights() -> None:
+    plain = unet()
+    folded: Any = fold_enlarging(copy.deepcopy(plain))
+    assert len(folded_in(folded)) == 1
+    assert list(folded.state_dict()) == list(plain.state_dict())
+    latents, words = torch.randn(1, 4, 16, 16), torch.randn(1, 7, 16)
+    with torch.inference_mode():
+        one, other = (net(latents, 500, words).sample for net in (plain, folded))
+    assert torch.allclose(one, other, atol=1e-5)
+
+
+def test_sides_that_cannot_be_halved_are_enlarged_to_their_own_size() -> None:
+    plain = unet()
+    folded: Any = fold_enlarging(copy.deepcopy(plain))
+    latents, words = torch.randn(1, 4, 15, 13), torch.randn(1, 7, 16)
+    with torch.inference_mode():
+        one, other = (net(latents, 500, words).sample for net in (plain, folded))
+    assert torch.allclose(one, other, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["full", "tiny"])
+def test_decoders_give_the_same_pictures(kind: str) -> None:
+    torch.manual_seed(0)
+    plain: Any = (
+        AutoencoderTiny()
+        if kind == "tiny"
+        else AutoencoderKL(
+            block_out_channels=(16, 32, 32), norm_num_groups=8,
+            down_block_types=("DownEncoderBlock2D",) * 3, up_block_types=("UpDecoderBlock2D",) * 3,
+        )
+    )  # fmt: skip
+    plain.eval()
+    folded: Any = fold_enlarging(copy.deepcopy(plain))
+    assert len(folded_in(folded)) == (3 if kind == "tiny" else 2)
+    assert list(folded.state_dict()) == list(plain.state_dict())
+    latents = torch.randn(1, 4, 8, 8)
+    with torch.inference_mode():
+        one, other = (net.decode(latents).sample for net in (plain, folded))
+    assert torch.allclose(one, other, atol=1e-4)
+
+
+def test_weights_that_are_written_in_place_count_once_it_is_told() -> None:
+    torch.manual_seed(0)
+    network = fold_enlarging(
+        nn.Sequential(nn.Upsample(scale_factor=2.0), nn.Conv2d(3, 3, 3, padding=1))
+    )
+    (conv,) = folded_in(network)
+    x = torch.randn(1, 3, 4, 4)
+    with torch.inference_mode():
+        before = network(x)
+        # As adapters are laid on: past torch's own count of changes.
+        conv.weight.data.mul_(2.0)
+        conv.bias.data.mul_(2.0)  # pyright: ignore[reportOptionalMemberAccess]
+        forget_folded(network)
+        assert torch.allclose(network(x), 2 * before, atol=1e-5)
+
+
+def test_in_half_precision_and_for_gradients_it_goes_step_by_step() -> None:
+    conv = EnlargingConv2d(nn.Conv2d(3, 3, 3, padding=1))
+    x = torch.randn(1, 3, 4, 4, requires_grad=True)
+    conv(x).sum().backward()
+    assert x.grad is not None
+    half = copy.deepcopy(conv).to(torch.bfloat16)
+    with torch.inference_mode():
+        assert half(x.detach().to(torch.bfloat16)).shape == (1, 3, 8, 8)
+    assert half._folded is None  # pyright: ignore[reportPrivateUsage]
