@@ -78,10 +78,15 @@ def table(reports: Reports) -> str:
 
 
 def _growth(args: argparse.Namespace) -> Reports:
-    from . import growth
+    from . import growth, growth_backend
 
-    alone, inside = growth.backend_growth(), growth.krita_growth()
-    print(growth.growth_table(alone, inside))
+    alone: Reports = []
+    for row in growth_backend.backend_growth():
+        alone.append(row)
+        print(growth_backend.backend_table(alone[-1:]), flush=True)
+    print(growth_backend.backend_table(alone))
+    inside = growth.krita_growth()
+    print(growth.krita_table(inside))
     return [{"backend": alone, "krita": inside}]
 
 
@@ -231,7 +236,9 @@ def _parser() -> argparse.ArgumentParser:
     stages = add("stages", _stages, "a dab's way to its picture, by stage, beside today's design")
     stages.add_argument("--sides", nargs="+", type=int, default=(512, 1024, 2048, 4096))
     stages.add_argument("--dabs", type=int, default=30)
-    add("growth", _growth, "what a small stroke costs on canvases from 512 to 4096 px")
+    add(
+        "growth", _growth, "what a stroke costs as canvas, stroke, clients, LoRAs and controls grow"
+    )
     inpaint = add("inpaint", _inpaint, "seams and costs of a repainted selection, beside diffusers")
     inpaint.add_argument("--model", default="", help="default: the embedded one")
     inpaint.add_argument("--sd15", action="store_true", help="SD1.5's shapes, random weights, too")

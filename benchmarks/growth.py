@@ -1,53 +1,20 @@
-"""Canvas sizes enter; what a small stroke costs on each leaves. Nothing but the stroke may matter.
+"""Canvas sizes enter; what a small stroke costs on each in real Krita leaves.
 
-Two parts: the backend alone (a client on a socket paints 64 x 64 px and waits for the frame), and
-real Krita (strokes of a 20 px brush by a real pointer), with what our turns take of its thread.
+Strokes of a 20 px brush by a real pointer, and what our turns take of Krita's thread. Nothing but
+the stroke may matter. What the backend takes of it alone: ``growth_backend``.
 """
 
 from __future__ import annotations
 
-import statistics
-import time
 from typing import Any
 
 from nijimi_installer.desktop.krita_process import KritaProcess
-from nijimi_protocol.geometry import Bounds, Extent
-from nijimi_protocol.params import RenderParams
-
-from tests.support.backend_process import BackendProcess
-from tests.support.live_client import LiveClient
 
 from .painting import NIJIMI_STEPS, begin_painting, krita_with_docker, paint_row
 
-__all__ = ["SIDES", "backend_growth", "growth_table", "krita_growth"]
+__all__ = ["SIDES", "krita_growth", "krita_table"]
 
 SIDES = (512, 1024, 2048, 4096)
-_BLOCK_PX = 512
-
-
-def backend_growth(strokes: int = 15) -> list[dict[str, Any]]:
-    """Update to frame, less the networks, for a small stroke on a painted canvas of each size."""
-    found: list[dict[str, Any]] = []
-    with BackendProcess("--device", "cpu") as backend:
-        for side in SIDES:
-            with LiveClient(backend.port, backend.token) as client:
-                client.wait_for_state("ready")
-                client.open_canvas(Extent(side, side))
-                client.set(RenderParams(num_inference_steps=1, refine=False, strength=0.3))
-                for y in range(0, side, _BLOCK_PX):
-                    for x in range(0, side, _BLOCK_PX):
-                        client.paint(Bounds(x, y, _BLOCK_PX, _BLOCK_PX), 200)
-                client.wait_for_frame(client.session.revision)
-                spent: list[float] = []
-                for n in range(strokes + 2):
-                    started = time.perf_counter()
-                    client.paint(Bounds(40 + n, 60, 64, 64), 5 * n)
-                    frame = client.wait_for_frame(client.session.revision)
-                    spent.append((time.perf_counter() - started) * 1000 - frame.model_ms)
-                found.append(
-                    {"side_px": side, "overhead_ms_p50": round(statistics.median(spent[2:]), 1)}
-                )
-    return found
 
 
 def krita_growth() -> list[dict[str, Any]]:
@@ -69,12 +36,11 @@ def _strokes(krita: KritaProcess, side: int) -> dict[str, Any]:
     return {key: report[key] for key in kept}
 
 
-def growth_table(backend: list[dict[str, Any]], krita: list[dict[str, Any]]) -> str:
-    lines = ["canvas     backend, ms   stroke to frame p50   not the model's p50   our turns p99"]
-    for one, two in zip(backend, krita, strict=True):
+def krita_table(rows: list[dict[str, Any]]) -> str:
+    lines = ["canvas     stroke to frame p50   not the model's p50   our turns p99"]
+    for row in rows:
         lines.append(
-            f"{one['side_px']:5} px {one['overhead_ms_p50']:12.1f}"
-            f"{two['stroke_to_frame_ms']['p50']:20.0f}{two['overhead_ms']['p50']:22.1f}"
-            f"{two['ui_stall_ms']['p99']:16.1f}"
+            f"{row['side_px']:5} px {row['stroke_to_frame_ms']['p50']:16.0f} ms"
+            f"{row['overhead_ms']['p50']:19.1f} ms{row['ui_stall_ms']['p99']:13.1f} ms"
         )
     return "\n".join(lines)

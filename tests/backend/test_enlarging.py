@@ -121,3 +121,10 @@ def test_in_half_precision_and_for_gradients_it_goes_step_by_step() -> None:
     with torch.inference_mode():
         assert half(x.detach().to(torch.bfloat16)).shape == (1, 3, 8, 8)
     assert half._folded is None  # pyright: ignore[reportPrivateUsage]
+
+
+def test_weights_that_were_read_while_a_picture_was_made_fold_as_well() -> None:
+    """A VAE is read in inference mode when a picture asks for it, and such tensors know less."""
+    with torch.inference_mode():
+        conv = EnlargingConv2d(nn.Conv2d(3, 3, 3, padding=1, bias=False))
+        assert conv(torch.ones(1, 3, 2, 2)).shape == (1, 3, 4, 4)

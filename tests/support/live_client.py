@@ -11,6 +11,7 @@ from nijimi_protocol.messages import (
     ErrorReport,
     Frame,
     Message,
+    SetControls,
     SetParams,
     Status,
 )
@@ -88,17 +89,20 @@ class LiveClient:
             if event.state.is_over:
                 return event, made
 
-    def open_canvas(self, extent: Extent) -> None:
-        self.socket.send(self.session.set_plane(CANVAS, extent, PixelFormat.BGRA8))
+    def open_canvas(self, extent: Extent, plane: str = CANVAS) -> None:
+        self.socket.send(self.session.set_plane(plane, extent, PixelFormat.BGRA8))
 
-    def paint(self, area: Bounds, value: int) -> None:
+    def paint(self, area: Bounds, value: int, plane: str = CANVAS) -> None:
         pixels = bytes([value, value // 2, 255 - value, 255]) * area.extent.pixels
         tile = pack_tile(area, PixelFormat.BGRA8, pixels, Encoding.RAW)
-        for data in self.session.update_tiles(CANVAS, [tile]):
+        for data in self.session.update_tiles(plane, [tile]):
             self.socket.send(data)
 
     def set(self, params: RenderParams) -> None:
         self.socket.send(self.session.set_params(SetParams(revision=0, params=params)))
+
+    def send_controls(self, message: SetControls) -> None:
+        self.socket.send(self.session.set_controls(message))
 
     def close(self) -> None:
         self.socket.close()

@@ -20,7 +20,7 @@ from torch.nn import functional
 
 __all__ = ["EnlargingConv2d", "fold_enlarging", "forget_folded"]
 
-_Key = tuple[int, int, torch.dtype]
+_Key = tuple[int, torch.dtype]
 
 
 class EnlargingConv2d(nn.Conv2d):
@@ -64,13 +64,13 @@ class EnlargingConv2d(nn.Conv2d):
         return whole.permute(0, 3, 1, 2)  # N x O x 2h x 2w, channels last in memory
 
     def forget(self) -> None:
-        """The weights are others now."""
+        """The weights are others now: written in place, which nothing tells of by itself."""
         self._folded = None
 
     def _weights(self) -> tuple[torch.Tensor, torch.Tensor | None]:
         """4O x C x 2 x 2, and the bias four times."""
         weight, bias = self.weight, self.bias
-        key = (weight.data_ptr(), weight._version, weight.dtype)
+        key = (weight.data_ptr(), weight.dtype)
         if self._folded is None or self._folded[0] != key:
             # What is made in inference mode cannot be traced.
             with torch.inference_mode(False), torch.no_grad():
