@@ -4,16 +4,16 @@ Latent consistency distillation (Luo et al., arXiv 2310.04378, algorithm 1) into
 2311.05556): guidance folded in, DDIM as the solver, pseudo-Huber loss. As in LCM-LoRA's published
 recipe the target is the student itself without gradient.
 
-We depart from it in five points. The solver takes 20 steps, not 50: what is learnt near the
-picture has fewer of them to come up to pure noise, with which pictures from words begin; a quarter
-of what is distilled begins there. With ``--guided`` the guide must find in a guess what was asked
-for (reward guided distillation, Li et al., arXiv 2403.11027). Every second picture of the part that
-is distilled was begun by the student itself, by its first step from noise, and is taken further:
-what is noised is never its own mistake otherwise, and a later step learns to keep what it is given.
-And parts of each batch teach what live painting needs. In one the student sees the noised latents
-of a scene's rough sketch, at the noise of a strength up to 0.75, and must give the finished picture
-of the same scene. In the other only a selection is noised; what surrounds it is given as it is, at
-each step (``selections``).
+We depart from it in six points. Only the noisier half of the way is distilled so: at little noise
+the targets of a guided teacher carry its faults, and four steps' pictures lay under pebbles. There
+the picture is told instead: the student sees the noised latents of a scene, or of its rough sketch,
+which is what live painting asks, and must give the finished picture. The solver takes 20 steps, not
+50: what is learnt at the middle has fewer of them to come up to pure noise, with which pictures
+from words begin, and so do many of the examples. With ``--guided`` the guide must find in a noisy
+step's guess what was asked for (reward guided distillation, Li et al., arXiv 2403.11027). Every
+second example is noised no further than the step before, and taken on by the student itself: what
+is noised is never its own mistake otherwise. And of some only a selection is noised; what surrounds
+it is given as it is, at each step (``selections``).
 """
 
 from __future__ import annotations
@@ -34,7 +34,9 @@ from .train_base import draw_rows
 from .workspace import Log, arguments, device_of, load_checkpoint, mixed, save_checkpoint
 
 SOLVER_STEPS = 20
-FROM_NOISE = 0.25
+FROM_NOISE = 0.4
+LAST = 999
+GUIDED_FROM = 699
 SKIP = 1000 // SOLVER_STEPS
 SIGMA_DATA = 0.5
 TIMESTEP_SCALING = 10.0
@@ -89,30 +91,33 @@ def consistency_target(
     return c_skip * nearer + c_out * (alpha_end * nearer - sigma_end * v_end)
 
 
-def drawn_starts(count: int) -> torch.Tensor:
-    """N timesteps of the solver's, ``FROM_NOISE`` of them the last one, which has no signal."""
-    starts = torch.randint(1, SOLVER_STEPS + 1, (count,)) * SKIP - 1
-    return torch.where(torch.rand(count) < FROM_NOISE, torch.tensor(999), starts)
+def drawn_starts(count: int, told: int) -> torch.Tensor:
+    """N timesteps of the solver's: noisy ones, ``FROM_NOISE`` of them the last, which has no
+    signal; the last ``told`` of them, whose picture is known, leave a step of four before."""
+    noisy = torch.randint(SOLVER_STEPS // 2, SOLVER_STEPS + 1, (count,)) * SKIP - 1
+    starts = torch.where(torch.rand(count) < FROM_NOISE, torch.tensor(LAST), noisy)
+    starts[count - told :] = torch.randint(1, SOLVER_STEPS * 3 // 4 + 1, (told,)) * SKIP - 1
+    return starts
 
 
 def begun(
     student: Any,
-    noise: torch.Tensor,
+    first: torch.Tensor,
+    at: torch.Tensor,
     later: torch.Tensor,
     embeds: torch.Tensor,
     signal: torch.Tensor,
     known: torch.Tensor,
     learnt: torch.Tensor,
 ) -> torch.Tensor:
-    """Latents at the timesteps ``later`` as DDIM's first step leaves them, N x C x h x w.
+    """Latents at the timesteps ``later`` as a step of DDIM from ``at`` leaves them, N x C x h x w.
 
     Without gradient: who took that step is not to blame for it.
     """
-    last = torch.full_like(later, len(signal) - 1)
-    first = torch.where(learnt > 0, noise, known)
+    first = torch.where(learnt > 0, first, known)
     with torch.no_grad():
-        v = student(first, last, encoder_hidden_states=embeds).sample.float()
-    alpha = (signal[last] ** 0.5).view(-1, 1, 1, 1)
+        v = student(first, at, encoder_hidden_states=embeds).sample.float()
+    alpha = (signal[at] ** 0.5).view(-1, 1, 1, 1)
     sigma = (1 - alpha**2) ** 0.5
     guess, eps = alpha * first - sigma * v, alpha * v + sigma * first
     alpha = (signal[later] ** 0.5).view(-1, 1, 1, 1)
@@ -124,7 +129,7 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=1e-3)
     parser.add_argument("--rank", type=int, default=32)
     parser.add_argument("--guidance", type=float, nargs=2, default=(0.5, 2.5))
-    parser.add_argument("--sketches", type=float, default=0.35, help="part of each batch")
+    parser.add_argument("--told", type=float, default=0.5, help="part of each batch")
     parser.add_argument("--inpaint", type=float, default=0.25, help="part of each batch")
     parser.add_argument("--subject-share", type=float, default=2.0, help="beside 1 of the others")
     parser.add_argument("--subject-weight", type=float, default=3.0, help="beside 1 elsewhere")
@@ -140,8 +145,8 @@ def main() -> None:
     guide = load_guide(options.work, device) if options.guided else None
     truth = read_truth(options.work, "train") if guide else None
     sketches = data["sketches"]
-    from_sketch = round(options.batch * options.sketches)
-    consistent = options.batch - from_sketch
+    told = round(options.batch * options.told)
+    consistent, rough_to = options.batch - told, options.batch - told // 2
     fills = round(options.batch * options.inpaint)
     shares = 1 + (options.subject_share - 1) * data["worth"]
     teacher = make_unet()
@@ -175,23 +180,28 @@ def main() -> None:
         rows = draw_rows(shares, options.batch)
         clean = latents[rows].to(device).float() * data["scale"]
         words = tokens[rows // 2, torch.randint(tokens.shape[1], (options.batch,))].long()
-        start = drawn_starts(options.batch).to(device)
-        start[consistent:] = start[consistent:] * 3 // 4
+        start = drawn_starts(options.batch, told).to(device)
         origin = clean.clone()
-        rough = sketches[rows[consistent:]].to(device).float() * data["scale"]
-        origin[consistent:] = rough
+        rough = sketches[rows[consistent:rough_to]].to(device).float() * data["scale"]
+        origin[consistent:rough_to] = rough
         alpha = (signal[start] ** 0.5).view(-1, 1, 1, 1)
         sigma = (1 - alpha**2) ** 0.5
         learnt = torch.ones_like(origin[:, :1])
         learnt[:fills] = selections(data["masks"][rows[:fills]].float() / 255).to(device)
         noise = torch.randn_like(origin)
         noisy = torch.where(learnt > 0, alpha * origin + sigma * noise, clean)
+        # Every second one as the student's own step before leaves it.
+        own = slice(0, options.batch, 2)
+        before = torch.full_like(start, LAST)
+        before[consistent:] = start[consistent:] + len(signal) // 4
+        alpha_before = (signal[before] ** 0.5).view(-1, 1, 1, 1)
+        first = alpha_before * origin + (1 - alpha_before**2) ** 0.5 * noise
         with torch.no_grad(), mixed(device):
             embeds = text(words.to(device)).last_hidden_state
-            own = slice(0, consistent, 2)
             noisy[own] = begun(
-                student, noise[own], start[own], embeds[own], signal, clean[own], learnt[own]
-            )
+                student, first[own], before[own], start[own], embeds[own], signal, clean[own],
+                learnt[own],
+            )  # fmt: skip
             target = clean.clone()
             low, high = options.guidance
             weight = low + (high - low) * torch.rand(consistent, 1, 1, 1, device=device)
@@ -210,9 +220,12 @@ def main() -> None:
         loss = error.mean()
         unlike = torch.zeros(1)
         if guide is not None and truth is not None:
-            known = Known(truth, rows, device)
-            # Words do not say where the joints are.
-            unlike = disagreement(guide, guess, known, noise=SEEN_THROUGH, joints=False)
+            known = Known(truth, rows[:consistent], device)
+            # Words do not say where the joints are. Later steps please it by what the eye takes
+            # for noise.
+            seen = guess[:consistent]
+            unlike = disagreement(guide, seen, known, noise=SEEN_THROUGH, joints=False)
+            unlike = unlike * (start[:consistent] >= GUIDED_FROM)
             loss = loss + options.guided * unlike.mean()
         for group in optimizer.param_groups:
             warm = min(1.0, (step + 1) / 30)
@@ -228,7 +241,8 @@ def main() -> None:
             every=10,
             consistency=error[fills:consistent].mean().item(),
             inpaint=error[:fills].mean().item() if fills else 0.0,
-            sketch=error[consistent:].mean().item(),
+            sketch=error[consistent:rough_to].mean().item(),
+            told=error[rough_to:].mean().item(),
             unlike=unlike.mean().item(),
         )
         if time.monotonic() - saved_at > 120 or log.is_over:

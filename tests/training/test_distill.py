@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from diffusers import DDIMScheduler, DDPMScheduler
 
-from training.distill_lcm import begun, boundary, consistency_target
+from training.distill_lcm import LAST, begun, boundary, consistency_target, drawn_starts
 from training.networks import SCHEDULER
 
 SIGNAL = DDPMScheduler(**SCHEDULER).alphas_cumprod
@@ -38,7 +38,8 @@ def test_the_first_step_leaves_what_the_programs_sampler_leaves() -> None:
     picture, noise = torch.randn(1, 4, 8, 8), torch.randn(1, 4, 8, 8)
     model, words = knowing(picture), torch.zeros(1, 7, 192)
     everywhere = torch.ones(1, 1, 8, 8)
-    made = begun(model, noise, torch.tensor([749]), words, SIGNAL, picture, everywhere)
+    last, later = torch.tensor([999]), torch.tensor([749])
+    made = begun(model, noise, last, later, words, SIGNAL, picture, everywhere)
     sampler = DDIMScheduler(
         **SCHEDULER, clip_sample=False, set_alpha_to_one=True, timestep_spacing="trailing"
     )
@@ -53,8 +54,9 @@ def test_what_surrounds_a_selection_stays_as_it_is() -> None:
     known, noise = torch.randn(2, 1, 4, 8, 8)
     learnt = torch.zeros(1, 1, 8, 8)
     learnt[..., :4] = 1
-    words, later = torch.zeros(1, 7, 192), torch.tensor([499])
-    made = begun(knowing(torch.zeros(1, 4, 8, 8)), noise, later, words, SIGNAL, known, learnt)
+    words, at, later = torch.zeros(1, 7, 192), torch.tensor([999]), torch.tensor([499])
+    nothing = knowing(torch.zeros(1, 4, 8, 8))
+    made = begun(nothing, noise, at, later, words, SIGNAL, known, learnt)
     assert torch.equal(made[..., 4:], known[..., 4:])
     assert not torch.allclose(made[..., :4], known[..., :4], atol=0.1)
 
@@ -71,3 +73,13 @@ def test_a_student_that_knows_the_picture_is_its_own_target() -> None:
         torch.ones(1, 1, 1, 1), SIGNAL, 20, picture, torch.ones(1, 1, 8, 8),
     )  # fmt: skip
     assert torch.allclose(target, picture, atol=1e-3)
+
+
+def test_what_is_distilled_begins_in_much_noise_and_what_is_told_leaves_a_step_before() -> None:
+    torch.manual_seed(0)
+    starts = drawn_starts(4000, 1000)
+    noisy, told = starts[:3000], starts[3000:]
+    assert noisy.min() >= 499
+    assert 0.4 < (noisy == LAST).float().mean() < 0.5
+    assert told.min() >= 0
+    assert told.max() + 250 <= LAST
