@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 from diffusers import AutoencoderKL, AutoencoderTiny, UNet2DConditionModel
-from nijimi_backend.models.enlarging import EnlargingConv2d, fold_enlarging, forget_folded
+from nijimi_backend.models.enlarging import EnlargingConv2d, fold_enlarging
 from torch import nn
 from torch.nn import functional
 
@@ -50,7 +50,8 @@ def test_what_is_traced_gives_the_same() -> None:
     conv = EnlargingConv2d(nn.Conv2d(4, 6, 3, padding=1)).eval()
     x = torch.randn(1, 4, 5, 7)
     with torch.no_grad():
-        traced: Any = torch.jit.freeze(torch.jit.trace(conv, x, check_trace=False).eval())
+        traced: Any = torch.jit.trace(conv, x, check_trace=False)
+        traced = torch.jit.freeze(traced.eval())
         other = torch.randn(1, 4, 5, 7)
         assert torch.allclose(traced(other), conv(other), atol=1e-6)
 
@@ -94,22 +95,6 @@ def test_decoders_give_the_same_pictures(kind: str) -> None:
     with torch.inference_mode():
         one, other = (net.decode(latents).sample for net in (plain, folded))
     assert torch.allclose(one, other, atol=1e-4)
-
-
-def test_weights_that_are_written_in_place_count_once_it_is_told() -> None:
-    torch.manual_seed(0)
-    network = fold_enlarging(
-        nn.Sequential(nn.Upsample(scale_factor=2.0), nn.Conv2d(3, 3, 3, padding=1))
-    )
-    (conv,) = folded_in(network)
-    x = torch.randn(1, 3, 4, 4)
-    with torch.inference_mode():
-        before = network(x)
-        # As adapters are laid on: past torch's own count of changes.
-        conv.weight.data.mul_(2.0)
-        conv.bias.data.mul_(2.0)  # pyright: ignore[reportOptionalMemberAccess]
-        forget_folded(network)
-        assert torch.allclose(network(x), 2 * before, atol=1e-5)
 
 
 def test_in_half_precision_and_for_gradients_it_goes_step_by_step() -> None:

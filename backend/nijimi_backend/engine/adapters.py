@@ -14,7 +14,6 @@ import torch
 
 from ..errors import ModelMissing, NijimiError
 from ..models.bundle import ModelBundle
-from ..models.enlarging import forget_folded
 from ..models.library import Library
 from ..models.lora_files import Lora, adapted_networks, changed_weight, read_lora
 from ..models.recognise import FileKind
@@ -97,10 +96,8 @@ class AdapterRack:
         try:
             for key in touched:
                 self._write(name, key, own.get(key), laid)
-            forget_folded(network)
         except (RuntimeError, MemoryError):
             self._restore(name, own)
-            forget_folded(network)
             raise
         self._laid[name] = laid
 

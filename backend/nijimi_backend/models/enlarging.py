@@ -18,7 +18,7 @@ from diffusers.models.upsampling import Upsample2D
 from torch import nn
 from torch.nn import functional
 
-__all__ = ["EnlargingConv2d", "fold_enlarging", "forget_folded"]
+__all__ = ["EnlargingConv2d", "fold_enlarging"]
 
 _Key = tuple[int, torch.dtype]
 
@@ -26,7 +26,7 @@ _Key = tuple[int, torch.dtype]
 class EnlargingConv2d(nn.Conv2d):
     """N x C x h x w, repeated to 2h x 2w and convolved by ``conv``, whose parameters it shares.
 
-    Folded in float32 on the CPU; elsewhere step by step, where it was never measured.
+    Its weights must not be written in place afterwards. Folded in float32 on the CPU; elsewhere step by step, where it was never measured.
     """
 
     def __init__(self, conv: nn.Conv2d) -> None:
@@ -62,10 +62,6 @@ class EnlargingConv2d(nn.Conv2d):
                 for j, part in enumerate(row):
                     whole[:, i::2, j::2] = part
         return whole.permute(0, 3, 1, 2)  # N x O x 2h x 2w, channels last in memory
-
-    def forget(self) -> None:
-        """The weights are others now: written in place, which nothing tells of by itself."""
-        self._folded = None
 
     def _weights(self) -> tuple[torch.Tensor, torch.Tensor | None]:
         """4O x C x 2 x 2, and the bias four times."""
@@ -110,13 +106,6 @@ def fold_enlarging(network: nn.Module) -> nn.Module:
         if isinstance(module, nn.Sequential):
             _fold_sequence(module)
     return network
-
-
-def forget_folded(network: nn.Module) -> None:
-    """After weights were written in place, which nothing else tells of."""
-    for module in network.modules():
-        if isinstance(module, EnlargingConv2d):
-            module.forget()
 
 
 def _fold_sequence(sequence: nn.Sequential) -> None:

@@ -144,7 +144,8 @@ def _settle(bundle: ModelBundle) -> None:
         network.eval()
         if part in ("unet", "vae"):
             network.to(memory_format=torch.channels_last)
-            if not device.is_cuda:
+            if part == "vae" and not device.is_cuda:
+                # Not of UNets: a twenty-fifth of a step, for other roundings of every picture.
                 fold_enlarging(network)
     if bundle.info.family == "sdxl" and device.dtype == torch.float16:
         # SDXL's own autoencoder overflows in fp16 (its model card says so).
