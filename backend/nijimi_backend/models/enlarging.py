@@ -26,7 +26,8 @@ _Key = tuple[int, torch.dtype]
 class EnlargingConv2d(nn.Conv2d):
     """N x C x h x w, repeated to 2h x 2w and convolved by ``conv``, whose parameters it shares.
 
-    Its weights must not be written in place afterwards. Folded in float32 on the CPU; elsewhere step by step, where it was never measured.
+    Its weights must not be written in place afterwards. Folded in float32 on the CPU; elsewhere it
+    goes step by step, as it was never measured there.
     """
 
     def __init__(self, conv: nn.Conv2d) -> None:

@@ -70,7 +70,9 @@ def load_tiny_vae(path: Path, device: Device) -> AutoencoderTiny | None:
     network.eval()
     network.to(device.torch_device, device.dtype)
     network.to(memory_format=torch.channels_last)
-    return network if device.is_cuda else fold_enlarging(network)
+    if not device.is_cuda:
+        fold_enlarging(network)
+    return network
 
 
 def can_encode(vae: Autoencoder) -> bool:
