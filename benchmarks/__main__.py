@@ -119,7 +119,7 @@ def _engine(args: argparse.Namespace) -> Reports:
     rows: Reports = []
     for row in engine.measure_engine(
         tuple(args.models), tuple(args.steps), args.rounds, control=args.control,
-        full_vae=args.full_vae, compiles=args.compile,
+        full_vae=args.full_vae, compiles=args.compile, apart=args.apart,
     ):  # fmt: skip
         rows.append(row)
         print(engine.engine_table([row]), flush=True)
@@ -252,6 +252,7 @@ def _parser() -> argparse.ArgumentParser:
     engine.add_argument("--control", action="store_true", help="with a scribble ControlNet")
     engine.add_argument("--full-vae", action="store_true", help="not TAESD's shape")
     engine.add_argument("--compile", action="store_true", help="diffusers with torch.compile, too")
+    engine.add_argument("--apart", action="store_true", help="and in a process of its own")
     together = add("together", _together, "clients that paint at once, alone and in company")
     together.add_argument("--model", choices=SHAPES, default="sd15")
     together.add_argument("--clients", type=int, default=8)

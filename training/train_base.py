@@ -22,6 +22,7 @@ import torch
 from diffusers import DDPMScheduler
 
 from .networks import SCHEDULER, averaged, make_text_encoder, make_unet
+from .orthogonal import MuonWithAdamW
 from .selections import selections
 from .workspace import Log, arguments, device_of, mixed, resume, save_parts
 
@@ -88,9 +89,8 @@ def main() -> None:
     unet = make_unet().to(device, memory_format=torch.channels_last)
     text = make_text_encoder(data["vocab_size"], data["vocab_size"] - 1).to(device)
     parameters = [*unet.parameters(), *text.parameters()]
-    optimizer = torch.optim.AdamW(
-        parameters, lr=options.rate, weight_decay=1e-2, betas=(0.9, 0.98), fused=True
-    )
+    named = [*unet.named_parameters(), *text.named_parameters()]
+    optimizer = MuonWithAdamW(named, options.rate)
     ema = averaged(parameters)
     scheduler = DDPMScheduler(**SCHEDULER)
     signal = scheduler.alphas_cumprod.to(device)

@@ -19,6 +19,7 @@ from .control.regional import Regional
 from .control.residuals import Extras, Steering
 from .flow.family import FlowFamily
 from .frozen import Pack, frozen
+from .packed import turns_weights
 from .prompt.encode import Conditioning
 from .samplers import Run
 from .sampling import Repaint, guidance_embedding, guided
@@ -155,13 +156,17 @@ class Denoiser:
         """The UNet's weights are others now; not ``is_plain``: adapters lie on them. ``in_place``:
         and nothing of its modules is.
 
-        Packed copies hold the old ones. While adapters are on none are made: packing takes longer
-        than many frames, and a slider moves on every one. On a graphics card there are no copies.
+        Packed copies hold the old ones. While adapters are on none are made, but of large networks
+        on a CPU: packing takes longer than many frames, and a slider moves on every one. On a
+        graphics card there are no copies.
         """
         if in_place and self._bundle.device.is_cuda:
             return
         self._unets.clear()
-        self._packs = is_plain
+        device = self._bundle.device
+        self._packs = is_plain or (
+            not device.is_cuda and turns_weights(device.torch_device, device.dtype)
+        )
 
     def steps(
         self,

@@ -19,7 +19,7 @@ import torch
 
 from ..models.device import MAX_FROZEN_PARAMETERS
 
-__all__ = ["WORTH_CALLS", "Pack", "can_freeze", "frozen", "warm_up_steps", "warms_up"]
+__all__ = ["WORTH_CALLS", "Pack", "can_freeze", "frozen", "is_large", "warm_up_steps", "warms_up"]
 
 log = logging.getLogger(__name__)
 
@@ -69,10 +69,10 @@ def can_freeze(network: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> bo
     """Whether it is worth trying: small, on the CPU, in float32."""
     first = inputs[0]
     plain = first.device.type == "cpu" and first.dtype == torch.float32
-    return plain and not _is_large(network)
+    return plain and not is_large(network)
 
 
-def _is_large(network: Any) -> bool:
+def is_large(network: Any) -> bool:
     """Whether holding its weights twice would cost too much."""
     return sum(p.numel() for p in network.parameters()) > MAX_FROZEN_PARAMETERS
 
@@ -81,7 +81,7 @@ def warms_up(network: Any, *, on_gpu: bool) -> bool:
     """Whether its first call costs more than the later ones: on a GPU kernels are chosen then, on a
     CPU a small network is packed. A large one there is not: SD1.5's first frame took 27.8 s on a
     slow machine and the second one 29.3, so that a frame unseen would only be waited for."""
-    return on_gpu or not _is_large(network)
+    return on_gpu or not is_large(network)
 
 
 def warm_up_steps(network: Any, pack: Pack, *, on_gpu: bool) -> int:

@@ -17,8 +17,9 @@ from typing import Any
 
 import torch
 
-from .frozen import WORTH_CALLS, can_freeze, frozen
+from .frozen import WORTH_CALLS, can_freeze, frozen, is_large
 from .openvino_net import has_openvino, openvino_function
+from .packed import LargePack, turns_weights
 from .recorded import Recorder
 
 __all__ = [
@@ -216,17 +217,22 @@ class Quickener:
 
 
 class QuickPack:
-    """How networks are packed where frames follow each other: recorded on a graphics card, made
-    quicker in pauses on a CPU, by OpenVINO where that is installed."""
+    """How networks are packed where frames follow each other: recorded on a graphics card; on a CPU
+    small ones are made quicker in pauses, by OpenVINO where that is installed, and large ones'
+    weights are turned once."""
 
     def __init__(self) -> None:
         self._quickener = Quickener(openvino_function if has_openvino() else None)
         self._recorder = Recorder()
+        self._large = LargePack()
 
     def __call__(
         self, network: torch.nn.Module, inputs: tuple[torch.Tensor, ...]
     ) -> Callable[..., Any]:
-        by = self._recorder if inputs[0].is_cuda else self._quickener
+        first = inputs[0]
+        if turns_weights(first.device, first.dtype) and is_large(network):
+            return self._large.pack(network)
+        by = self._recorder if first.is_cuda else self._quickener
         return by.pack(network, inputs)
 
     def wait_for_pauses(self) -> None:
