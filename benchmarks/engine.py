@@ -114,7 +114,13 @@ def _row(
         "roof_tflops": {"matmul": roof.matmul / 1e12, "convolution": roof.convolution / 1e12},
         "ms": medians,
         "first_ms": {name: 1000 * seconds for name, seconds in first.items()},
-        "times_ours": {name: value / medians["ours"] for name, value in medians.items()},
+        # Round by round: a shared machine is twice as slow a minute later.
+        "times_ours": {
+            name: statistics.median(
+                other / ours for other, ours in zip(times, taken["ours"], strict=True)
+            )
+            for name, times in taken.items()
+        },
         # A stream batch gives a picture of the canvas as it was so many calls ago.
         "own_frame_ms": {
             name: value * (steps if name == "stream batch" else 1)

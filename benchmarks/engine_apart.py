@@ -18,7 +18,7 @@ import torch
 from nijimi_backend.models.device import choose_device
 from nijimi_backend.models.library import Library
 
-from .engine_shapes import full_autoencoder, shaped
+from .engine_shapes import full_autoencoder, in_one_type, shaped
 from .engine_ways import Way, diffusers_way
 
 __all__ = ["ways_apart"]
@@ -62,8 +62,8 @@ def _serve(
 ) -> None:
     device = replace(choose_device("auto"), dtype=dtype)
     with tempfile.TemporaryDirectory() as folder:
-        bundle = shaped(name, device, Path(folder))
-        if full_vae:
+        bundle = in_one_type(shaped(name, device, Path(folder)))
+        if full_vae and name != "nijimi-mini":
             bundle = replace(bundle, vae=full_autoencoder(device))
         way = diffusers_way(bundle, Library([Path(folder)]), steps, False, plain=False)
         try:
