@@ -12,6 +12,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import replace
 from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import torch
@@ -31,7 +32,7 @@ def ways_apart(
     """One way a number type, by its title; the processes end with the context."""
     context = multiprocessing.get_context("spawn")
     ways: dict[str, Way] = {}
-    running: list[tuple[multiprocessing.process.BaseProcess, Connection]] = []
+    running: list[tuple[BaseProcess, Connection]] = []
     try:
         for title, dtype in types.items():
             ours, theirs = context.Pipe()
@@ -60,12 +61,15 @@ def _asking(connection: Connection) -> Way:
 def _serve(
     connection: Connection, name: str, steps: int, full_vae: bool, dtype: torch.dtype
 ) -> None:
+    # Nothing is loaded before it is asked for: others may do more where memory is plenty.
+    first = connection.recv()
     device = replace(choose_device("auto"), dtype=dtype)
     with tempfile.TemporaryDirectory() as folder:
         bundle = in_one_type(shaped(name, device, Path(folder)))
         if full_vae and name != "nijimi-mini":
             bundle = replace(bundle, vae=full_autoencoder(device))
         way = diffusers_way(bundle, Library([Path(folder)]), steps, False, plain=False)
+        connection.send(way(first))
         try:
             while True:
                 connection.send(way(connection.recv()))

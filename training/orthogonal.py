@@ -18,11 +18,12 @@ __all__ = ["MuonWithAdamW"]
 TABLES = ("embeddings.token_embedding", "embeddings.position_embedding")
 
 
-def as_matrix(tensor: torch.Tensor) -> torch.Tensor:
-    """A view, out x (all else): of a convolution place by place, as channels last has it."""
-    if tensor.dim() == 4:
-        return tensor.permute(0, 2, 3, 1).flatten(1)  # out x (h w in)
-    return tensor
+def as_matrix(tensor: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
+    """Out x (all else), in the order in which ``like`` lies, so that ``like`` itself is not copied:
+    of a convolution in channels last place by place."""
+    if like.dim() == 4 and not like.is_contiguous():
+        tensor = tensor.permute(0, 2, 3, 1)
+    return tensor.flatten(1)  # out x (in h w), or out x (h w in)
 
 
 class MuonWithAdamW:
@@ -37,7 +38,7 @@ class MuonWithAdamW:
         rest: list[torch.Tensor] = []
         for name, weight in named:
             if weight.dim() in (2, 4) and not name.startswith(TABLES):
-                matrix = as_matrix(weight.data)
+                matrix = as_matrix(weight.data, weight)
                 assert matrix.untyped_storage().data_ptr() == weight.untyped_storage().data_ptr()
                 self._turned.append((weight, torch.nn.Parameter(matrix)))
             else:
@@ -61,7 +62,7 @@ class MuonWithAdamW:
 
     def step(self) -> None:
         for weight, matrix in self._turned:
-            matrix.grad = None if weight.grad is None else as_matrix(weight.grad)
+            matrix.grad = None if weight.grad is None else as_matrix(weight.grad, weight)
         self._muon.step()
         self._adam.step()
 

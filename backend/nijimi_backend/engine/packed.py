@@ -1,5 +1,4 @@
-"""A large network in bfloat16 enters; a function of it that keeps its weights as oneDNN wants them
-leaves.
+"""A large network in bfloat16 enters; a function of it with weights as oneDNN reads them leaves.
 
 torch hands oneDNN each convolution's weights as they are, and oneDNN turns them round at every
 call: 100 ms of the 1,007 that SD1.5's UNet takes at 512 px on two cores with AMX; what multiplies
@@ -54,7 +53,7 @@ class PackedWeights:
         """Within, the layers compute by them."""
         try:
             for layer, forward in self._forwards.items():
-                layer.forward = forward
+                layer.__dict__["forward"] = forward
             yield
         finally:
             for layer in self._forwards:
@@ -85,6 +84,7 @@ class LargePack:
             with known.used():
                 return network(*inputs), known
         if not layers or not self._may_take(size_bytes):
+            log.info("%d MB of weights stay as they are: memory is short", size_bytes >> 20)
             return network(*inputs), None
         shapes: dict[Layer, torch.Size] = {}
         hooks = [layer.register_forward_pre_hook(partial(_note, shapes)) for layer in layers]
