@@ -62,16 +62,16 @@ def _serve(
     connection: Connection, name: str, steps: int, full_vae: bool, dtype: torch.dtype
 ) -> None:
     # Nothing is loaded before it is asked for: others may do more where memory is plenty.
-    first = connection.recv()
+    number = connection.recv()
     device = replace(choose_device("auto"), dtype=dtype)
     with tempfile.TemporaryDirectory() as folder:
         bundle = in_one_type(shaped(name, device, Path(folder)))
         if full_vae and name != "nijimi-mini":
             bundle = replace(bundle, vae=full_autoencoder(device))
         way = diffusers_way(bundle, Library([Path(folder)]), steps, False, plain=False)
-        connection.send(way(first))
         try:
             while True:
-                connection.send(way(connection.recv()))
+                connection.send(way(number))
+                number = connection.recv()
         except EOFError:
             return

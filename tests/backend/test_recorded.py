@@ -156,7 +156,9 @@ def on_a_card(models_dir: Path) -> tuple[Denoiser, Any]:
     """A denoiser that believes that it works on a card; only its rules are asked."""
     library = open_library(models_dir)
     bundle = load_model(library.find_model("tiny-full"), choose_device("cpu"))
-    device: Any = SimpleNamespace(is_cuda=True)
+    device: Any = SimpleNamespace(
+        is_cuda=True, torch_device=torch.device("cuda"), dtype=torch.float16
+    )
     bundle = replace(bundle, device=device)
     return Denoiser(bundle), bundle
 

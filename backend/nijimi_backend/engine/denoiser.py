@@ -164,9 +164,7 @@ class Denoiser:
             return
         self._unets.clear()
         device = self._bundle.device
-        self._packs = is_plain or (
-            not device.is_cuda and turns_weights(device.torch_device, device.dtype)
-        )
+        self._packs = is_plain or turns_weights(device.torch_device, device.dtype)
 
     def steps(
         self,
