@@ -165,7 +165,7 @@ def run(args: argparse.Namespace, engine: EngineOpener | None = None) -> int:
         from .engine.quickened import QuickPack
 
         budget = None if gib is None else round(gib * 2**30)
-        pack = QuickPack()
+        pack = QuickPack(may_hold_twice=budget is None)
         opened = open_real(name, args.models_dir, args.device, progress, used, budget, pack)
         pack.wait_for_pauses()
         return opened

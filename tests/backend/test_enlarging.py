@@ -9,24 +9,14 @@ from typing import Any
 
 import pytest
 import torch
-from diffusers import AutoencoderKL, AutoencoderTiny, UNet2DConditionModel
-from nijimi_backend.models.enlarging import EnlargingConv2d, fold_enlarging
+from diffusers import AutoencoderKL, AutoencoderTiny
+from nijimi_backend.models.enlarging import EnlargingConv2d, lay_out
 from torch import nn
 from torch.nn import functional
 
 
 def folded_in(network: nn.Module) -> list[EnlargingConv2d]:
     return [module for module in network.modules() if isinstance(module, EnlargingConv2d)]
-
-
-def unet() -> Any:
-    torch.manual_seed(0)
-    return UNet2DConditionModel(
-        block_out_channels=(32, 64), layers_per_block=1, cross_attention_dim=16,
-        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
-        up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"), attention_head_dim=8,
-        norm_num_groups=8,
-    ).eval()  # fmt: skip
 
 
 @pytest.mark.parametrize("bias", [True, False])
@@ -56,26 +46,6 @@ def test_what_is_traced_gives_the_same() -> None:
         assert torch.allclose(traced(other), conv(other), atol=1e-6)
 
 
-def test_a_unet_keeps_its_pictures_and_the_names_of_its_weights() -> None:
-    plain = unet()
-    folded: Any = fold_enlarging(copy.deepcopy(plain))
-    assert len(folded_in(folded)) == 1
-    assert list(folded.state_dict()) == list(plain.state_dict())
-    latents, words = torch.randn(1, 4, 16, 16), torch.randn(1, 7, 16)
-    with torch.inference_mode():
-        one, other = (net(latents, 500, words).sample for net in (plain, folded))
-    assert torch.allclose(one, other, atol=1e-5)
-
-
-def test_sides_that_cannot_be_halved_are_enlarged_to_their_own_size() -> None:
-    plain = unet()
-    folded: Any = fold_enlarging(copy.deepcopy(plain))
-    latents, words = torch.randn(1, 4, 15, 13), torch.randn(1, 7, 16)
-    with torch.inference_mode():
-        one, other = (net(latents, 500, words).sample for net in (plain, folded))
-    assert torch.allclose(one, other, atol=1e-5)
-
-
 @pytest.mark.parametrize("kind", ["full", "tiny"])
 def test_decoders_give_the_same_pictures(kind: str) -> None:
     torch.manual_seed(0)
@@ -88,13 +58,22 @@ def test_decoders_give_the_same_pictures(kind: str) -> None:
         )
     )  # fmt: skip
     plain.eval()
-    folded: Any = fold_enlarging(copy.deepcopy(plain))
+    folded: Any = copy.deepcopy(plain)
+    lay_out(folded, on_gpu=False)
     assert len(folded_in(folded)) == (3 if kind == "tiny" else 2)
     assert list(folded.state_dict()) == list(plain.state_dict())
     latents = torch.randn(1, 4, 8, 8)
     with torch.inference_mode():
         one, other = (net.decode(latents).sample for net in (plain, folded))
     assert torch.allclose(one, other, atol=1e-4)
+
+
+def test_on_a_card_an_autoencoder_is_only_turned() -> None:
+    network = AutoencoderTiny()
+    lay_out(network, on_gpu=True)
+    assert not folded_in(network)
+    wide = [module for module in network.modules() if isinstance(module, nn.Conv2d)]
+    assert all(each.weight.is_contiguous(memory_format=torch.channels_last) for each in wide)
 
 
 def test_in_half_precision_and_for_gradients_it_goes_step_by_step() -> None:

@@ -120,6 +120,30 @@ def test_without_room_the_network_serves(network: Small) -> None:
     assert asked == [sum(each.weight.nbytes for each in weights)]
 
 
+@torch.inference_mode()
+def test_a_network_without_such_layers_is_told_nothing_about(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level("INFO")
+    norm = nn.GroupNorm(2, 4)
+    x = torch.randn(1, 4, 8, 8)
+    function = settled(LargePack(plain), norm, x)
+    assert torch.equal(function(x), norm(x))
+    assert not function.is_packed
+    assert not caplog.records
+
+
+@pytest.mark.parametrize("may_hold_twice", [True, False])
+def test_weights_are_held_once_where_memory_is_bounded(
+    network: Small, monkeypatch: pytest.MonkeyPatch, may_hold_twice: bool
+) -> None:
+    monkeypatch.setattr(quickened_module, "turns_weights", lambda _device, _dtype: True)
+    monkeypatch.setattr(quickened_module, "is_large", lambda _network: True)
+    packed = QuickPack(may_hold_twice)(network, (torch.randn(1, 4, 16, 16),))
+    assert isinstance(packed, PackedFunction) == may_hold_twice
+    assert (packed is network) != may_hold_twice
+
+
 def test_only_bfloat16_on_a_cpu_is_turned() -> None:
     assert not turns_weights(torch.device("cuda"), torch.bfloat16)
     assert not turns_weights(torch.device("cpu"), torch.float32)

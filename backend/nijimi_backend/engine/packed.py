@@ -83,7 +83,9 @@ class LargePack:
         if known is not None:
             with known.used():
                 return network(*inputs), known
-        if not layers or not self._may_take(size_bytes):
+        if not layers:
+            return network(*inputs), None
+        if not self._may_take(size_bytes):
             log.info("%d MB of weights stay as they are: memory is short", size_bytes >> 20)
             return network(*inputs), None
         shapes: dict[Layer, torch.Size] = {}

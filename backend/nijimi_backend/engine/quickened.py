@@ -219,19 +219,23 @@ class Quickener:
 class QuickPack:
     """How networks are packed where frames follow each other: recorded on a graphics card; on a CPU
     small ones are made quicker in pauses, by OpenVINO where that is installed, and large ones'
-    weights are turned once."""
+    weights are turned once.
 
-    def __init__(self) -> None:
+    ``may_hold_twice``: not where a painter bounds the memory that networks take; large networks
+    stay as they are then.
+    """
+
+    def __init__(self, may_hold_twice: bool = True) -> None:
         self._quickener = Quickener(openvino_function if has_openvino() else None)
         self._recorder = Recorder()
-        self._large = LargePack()
+        self._large = LargePack() if may_hold_twice else None
 
     def __call__(
         self, network: torch.nn.Module, inputs: tuple[torch.Tensor, ...]
     ) -> Callable[..., Any]:
         first = inputs[0]
         if turns_weights(first.device, first.dtype) and is_large(network):
-            return self._large.pack(network)
+            return network if self._large is None else self._large.pack(network)
         by = self._recorder if first.is_cuda else self._quickener
         return by.pack(network, inputs)
 

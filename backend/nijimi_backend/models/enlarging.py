@@ -1,9 +1,10 @@
-"""A network enters; the same one leaves, in which enlarging and the convolution after it are one.
+"""An autoencoder enters; the same one leaves, laid out as it runs quickest.
 
-A UNet and a decoder enlarge by repeating each cell twice in both directions and convolve the result
-by 3 x 3. Weights that meet the same cell can be summed before: each of the four places that a cell
-becomes is a convolution of the small picture by 2 x 2. That is 16 products for 36, and nothing is
-enlarged before; the result is the same but for rounding (2e-6 of values near 1, in float32).
+On a CPU enlarging and the convolution after it become one. A decoder enlarges by repeating each
+cell twice in both directions and convolves the result by 3 x 3. Weights that meet the same cell can
+be summed before: each of the four places that a cell becomes is a convolution of the small picture
+by 2 x 2. That is 16 products for 36, and nothing is enlarged before; the result is the same but for
+rounding (2e-6 of values near 1, in float32).
 
 Two AMD cores, float32: SD1.5's 1280 channels from 16 to 32 cells 143 ms for 238, 640 from 32 to 64
 120 for 225; the full autoencoder's 512 channels from 64 to 128 301 for 608.
@@ -18,7 +19,7 @@ from diffusers.models.upsampling import Upsample2D
 from torch import nn
 from torch.nn import functional
 
-__all__ = ["EnlargingConv2d", "fold_enlarging"]
+__all__ = ["EnlargingConv2d", "lay_out"]
 
 _Key = tuple[int, torch.dtype]
 
@@ -91,14 +92,23 @@ class _Enlarging(nn.Module):
     def forward(
         self, hidden_states: torch.Tensor, output_size: Any = None, *_: Any, **__: Any
     ) -> torch.Tensor:
-        if output_size is None:
-            return self.conv(hidden_states)
-        # Sides that are not twice as long: asked for where a picture's side was odd.
-        large = functional.interpolate(hidden_states, size=output_size, mode="nearest")
-        return functional.conv2d(large, self.conv.weight, self.conv.bias, padding=1)
+        assert output_size is None, "only UNets ask for sides that are not twice as long"
+        return self.conv(hidden_states)
 
 
-def fold_enlarging(network: nn.Module) -> nn.Module:
+def lay_out(autoencoder: nn.Module, *, on_gpu: bool) -> None:
+    """Channels last, and on a CPU enlarging folded.
+
+    Not for UNets: folding saves them a twenty-fifth of a step, for other roundings of every
+    picture.
+    """
+    network: Any = autoencoder
+    network.to(memory_format=torch.channels_last)
+    if not on_gpu:
+        _fold_enlarging(network)
+
+
+def _fold_enlarging(network: nn.Module) -> None:
     """Every place of ``network`` that enlarges twofold and convolves after it."""
     for module in list(network.modules()):
         for name, child in list(module.named_children()):
@@ -106,7 +116,6 @@ def fold_enlarging(network: nn.Module) -> nn.Module:
                 setattr(module, name, _Enlarging(child))
         if isinstance(module, nn.Sequential):
             _fold_sequence(module)
-    return network
 
 
 def _fold_sequence(sequence: nn.Sequential) -> None:

@@ -16,7 +16,7 @@ from ..errors import ModelCorrupt, OutOfMemory
 from .bundle import ModelBundle
 from .catalog import FLOW_FAMILIES, ModelInfo
 from .device import Device, is_out_of_memory
-from .enlarging import fold_enlarging
+from .enlarging import lay_out
 from .folders import FlowFolder, Folder
 from .headers import first_line
 from .placement import Placement
@@ -142,11 +142,10 @@ def _settle(bundle: ModelBundle) -> None:
             own_memory(network)
         network.requires_grad_(False)
         network.eval()
-        if part in ("unet", "vae"):
+        if part == "unet":
             network.to(memory_format=torch.channels_last)
-            if part == "vae" and not device.is_cuda:
-                # Not of UNets: a twenty-fifth of a step, for other roundings of every picture.
-                fold_enlarging(network)
+        elif part == "vae":
+            lay_out(network, on_gpu=device.is_cuda)
     if bundle.info.family == "sdxl" and device.dtype == torch.float16:
         # SDXL's own autoencoder overflows in fp16 (its model card says so).
         vae: Any = bundle.vae

@@ -22,7 +22,7 @@ from ..errors import ModelCorrupt, NijimiError
 from .bundle import Autoencoder
 from .catalog import ModelInfo
 from .device import Device
-from .enlarging import fold_enlarging
+from .enlarging import lay_out
 from .headers import WeightsHeader, read_header
 from .library import Library
 from .recognise import FileKind
@@ -69,9 +69,7 @@ def load_tiny_vae(path: Path, device: Device) -> AutoencoderTiny | None:
     network.requires_grad_(False)
     network.eval()
     network.to(device.torch_device, device.dtype)
-    network.to(memory_format=torch.channels_last)
-    if not device.is_cuda:
-        fold_enlarging(network)
+    lay_out(network, on_gpu=device.is_cuda)
     return network
 
 

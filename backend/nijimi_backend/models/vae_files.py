@@ -10,14 +10,13 @@ import logging
 from collections.abc import Hashable
 from typing import Any
 
-import torch
 from diffusers import AutoencoderKL
 from safetensors import SafetensorError
 
 from ..errors import ModelCorrupt, ModelMissing, NijimiError, OutOfMemory
 from .bundle import ModelBundle
 from .device import is_out_of_memory
-from .enlarging import fold_enlarging
+from .enlarging import lay_out
 from .headers import first_line, read_header
 from .library import Library, own_folder
 from .recognise import VAE, FileKind
@@ -97,7 +96,5 @@ def _settled(vae: AutoencoderKL, bundle: ModelBundle) -> AutoencoderKL:
     network.eval()
     network.to(bundle.device.torch_device, bundle.vae.dtype)
     bundle.placement.tile(network)
-    network.to(memory_format=torch.channels_last)
-    if not bundle.device.is_cuda:
-        fold_enlarging(network)
+    lay_out(network, on_gpu=bundle.device.is_cuda)
     return vae
