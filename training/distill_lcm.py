@@ -4,7 +4,7 @@ Latent consistency distillation (Luo et al., arXiv 2310.04378, algorithm 1) into
 2311.05556): guidance folded in, DDIM as the solver, pseudo-Huber loss. As in LCM-LoRA's published
 recipe the target is the student itself without gradient.
 
-We depart from it in six points. Only the noisier half of the way is distilled so: at little noise
+We depart from it in seven points. Only the noisier half of the way is distilled so: at little noise
 the targets of a guided teacher carry its faults, and four steps' pictures lay under pebbles. There
 the picture is told instead: the student sees the noised latents of a scene, or of its rough sketch,
 which is what live painting asks, and must give the finished picture. The solver takes 20 steps, not
@@ -12,8 +12,9 @@ which is what live painting asks, and must give the finished picture. The solver
 from words begin, and so do many of the examples. With ``--guided`` the guide must find in a noisy
 step's guess what was asked for (reward guided distillation, Li et al., arXiv 2403.11027). Every
 second example is noised no further than the step before, and taken on by the student itself: what
-is noised is never its own mistake otherwise. And of some only a selection is noised; what surrounds
-it is given as it is, at each step (``selections``).
+is noised is never its own mistake otherwise. Of some only a selection is noised; what surrounds it
+is given as it is, at each step (``selections``). And with ``--adversarial`` every guess should pass
+for a real picture of its words (``discriminator``).
 """
 
 from __future__ import annotations
@@ -26,11 +27,18 @@ from diffusers import DDPMScheduler
 from peft import LoraConfig
 from peft.utils import get_peft_model_state_dict, set_peft_model_state_dict
 
+from .discriminator import Critic, joined
 from .guide import SEEN_THROUGH, Known, disagreement, load_guide
 from .judge import read_truth
-from .networks import SCHEDULER, fill_averaged, make_text_encoder, make_unet
+from .networks import (
+    SCHEDULER,
+    fill_averaged,
+    make_text_encoder,
+    make_unet,
+    with_learnable_attention,
+)
 from .selections import selections
-from .train_base import draw_rows
+from .train_base import draw_rows, draw_words
 from .workspace import Log, arguments, device_of, load_checkpoint, mixed, save_checkpoint
 
 SOLVER_STEPS = 20
@@ -134,16 +142,21 @@ def main() -> None:
     parser.add_argument("--subject-share", type=float, default=2.0, help="beside 1 of the others")
     parser.add_argument("--subject-weight", type=float, default=3.0, help="beside 1 elsewhere")
     parser.add_argument("--guided", type=float, default=0.05, help="the guide's weight; 0: none")
+    parser.add_argument("--adversarial", type=float, default=0.5, help="beside 1 of the rest")
+    parser.add_argument("--critic-rate", type=float, default=5e-4)
     options = parser.parse_args()
     device = device_of(options.threads)
     torch.manual_seed(options.seed)
     data = torch.load(options.work / "latents.pt", weights_only=True)
-    latents, tokens, empty = data["latents"], data["tokens"], data["empty"]
+    latents, empty = data["latents"], data["empty"]
     base = load_checkpoint(options.work / "base.pt")
     if base is None:
         raise SystemExit("Train the base model first.")
     guide = load_guide(options.work, device) if options.guided else None
     truth = read_truth(options.work, "train") if guide else None
+    critic = None
+    if options.adversarial:
+        critic = Critic(load_guide(options.work, device), options.critic_rate, device)
     sketches = data["sketches"]
     told = round(options.batch * options.told)
     consistent, rough_to = options.batch - told, options.batch - told // 2
@@ -156,7 +169,7 @@ def main() -> None:
     student.load_state_dict(teacher.state_dict())
     teacher.to(device, memory_format=torch.channels_last).requires_grad_(False).eval()
     text.to(device).requires_grad_(False).eval()
-    student.requires_grad_(False)
+    with_learnable_attention(student, device).requires_grad_(False)
     student.add_adapter(
         LoraConfig(r=options.rank, lora_alpha=options.rank, target_modules=LORA_TARGETS)
     )
@@ -170,6 +183,8 @@ def main() -> None:
         step = saved["step"]
         if step:
             optimizer.load_state_dict(saved["optimizer"])
+        if critic is not None and "critic" in saved:
+            critic.load_state_dict(saved["critic"])
         torch.manual_seed(options.seed + step)
     signal = DDPMScheduler(**SCHEDULER).alphas_cumprod.to(device)
     with torch.no_grad():
@@ -179,7 +194,7 @@ def main() -> None:
     while not log.is_over:
         rows = draw_rows(shares, options.batch)
         clean = latents[rows].to(device).float() * data["scale"]
-        words = tokens[rows // 2, torch.randint(tokens.shape[1], (options.batch,))].long()
+        words = draw_words(data, rows, slice(0, fills))
         start = drawn_starts(options.batch, told).to(device)
         origin = clean.clone()
         rough = sketches[rows[consistent:rough_to]].to(device).float() * data["scale"]
@@ -197,7 +212,8 @@ def main() -> None:
         alpha_before = (signal[before] ** 0.5).view(-1, 1, 1, 1)
         first = alpha_before * origin + (1 - alpha_before**2) ** 0.5 * noise
         with torch.no_grad(), mixed(device):
-            embeds = text(words.to(device)).last_hidden_state
+            told_words = text(words.to(device))
+            embeds = told_words.last_hidden_state
             noisy[own] = begun(
                 student, first[own], before[own], start[own], embeds[own], signal, clean[own],
                 learnt[own],
@@ -231,7 +247,15 @@ def main() -> None:
             warm = min(1.0, (step + 1) / 30)
             group["lr"] = options.rate * warm * min(1.0, max(0.05, (1 - log.part) / 0.4))
         optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        passes = 0.0
+        if critic is not None:
+            whole = told_words.pooler_output.float()
+            shown = torch.where(learnt > 0, guess, clean)
+            wish = critic.wish(shown, whole)
+            guess.backward(joined(loss, wish, guess, options.adversarial))
+            passes = critic.learn(clean, shown.detach(), whole)
+        else:
+            loss.backward()
         torch.nn.utils.clip_grad_norm_(parameters, 1.0)
         optimizer.step()
         step += 1
@@ -244,11 +268,15 @@ def main() -> None:
             sketch=error[consistent:rough_to].mean().item(),
             told=error[rough_to:].mean().item(),
             unlike=unlike.mean().item(),
+            critic=passes,
         )
         if time.monotonic() - saved_at > 120 or log.is_over:
             saved_at = time.monotonic()
             lora = get_peft_model_state_dict(student)
-            save_checkpoint(path, {"lora": lora, "optimizer": optimizer.state_dict(), "step": step})
+            state = {"lora": lora, "optimizer": optimizer.state_dict(), "step": step}
+            if critic is not None:
+                state["critic"] = critic.state_dict()
+            save_checkpoint(path, state)
 
 
 if __name__ == "__main__":

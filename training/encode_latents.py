@@ -57,6 +57,16 @@ def worth_of(subject: str) -> float:
     return 3.0 if subject == "house" else float(subject in SUBJECTS)
 
 
+def name_of(truth: dict[str, Any]) -> str:
+    """What a painter asks for who fills a selection, such as "a red fish"; "" where it is a scene.
+
+    Of people little more than that there is one would be left.
+    """
+    if truth["subject"] not in (*SUBJECTS, "house"):
+        return ""
+    return " ".join(filter(None, ("a", truth["colour"], truth["subject"])))
+
+
 def main() -> None:
     parser = arguments("Encode each picture, each sketch and their mirrors once.", 0)
     parser.add_argument("--px", type=int, default=256, help="side of the pictures to encode")
@@ -89,6 +99,7 @@ def main() -> None:
         tokenizer = make_tokenizer(flat, options.work / "tokenizer")
     rows = token_rows(tokenizer, flat).to(torch.int16)  # 4N x 77
     empty = token_rows(tokenizer, [""]).to(torch.int16)
+    names = token_rows(tokenizer, [name_of(truth) for truth in truths]).to(torch.int16)  # N x 77
     torch.save(
         {
             "latents": latents,
@@ -97,6 +108,7 @@ def main() -> None:
             "worth": torch.tensor([worth_of(t["subject"]) for t in truths]),  # N
             "scale": scale,
             "tokens": rows.view(len(truths), -1, rows.shape[-1]),  # N x 4 x 77
+            "names": names,
             "empty": empty,
             "vocab_size": len(tokenizer),
         },

@@ -21,7 +21,13 @@ from typing import Any
 import torch
 from diffusers import DDPMScheduler
 
-from .networks import SCHEDULER, averaged, make_text_encoder, make_unet
+from .networks import (
+    SCHEDULER,
+    averaged,
+    make_text_encoder,
+    make_unet,
+    with_learnable_attention,
+)
 from .orthogonal import MuonWithAdamW
 from .selections import selections
 from .workspace import Log, arguments, device_of, mixed, resume, save_parts
@@ -46,6 +52,17 @@ def draw(chances: torch.Tensor, count: int, rough: int) -> torch.Tensor:
         noisy_enough = torch.where(torch.arange(len(chances)) < SKETCH_FROM, 0.0, chances)
         timesteps[:rough] = torch.multinomial(noisy_enough, rough, replacement=True)
     return timesteps
+
+
+def draw_words(data: dict[str, Any], rows: torch.Tensor, fills: slice) -> torch.Tensor:
+    """One caption of each row's picture, N x 77; of every second one in ``fills`` the subject's
+    name alone, where there is one: who fills a selection does not tell the scene again."""
+    tokens, names, empty = data["tokens"], data["names"], data["empty"]
+    words = tokens[rows // 2, torch.randint(tokens.shape[1], (len(rows),))].long()
+    named = names[rows[fills] // 2].long()
+    is_chosen = (torch.rand(len(named)) < 0.5) & (named != empty.long()).any(1)
+    words[fills] = torch.where(is_chosen[:, None], named, words[fills])
+    return words
 
 
 def draw_rows(shares: torch.Tensor, count: int) -> torch.Tensor:
@@ -81,13 +98,15 @@ def main() -> None:
     device = device_of(options.threads)
     torch.manual_seed(options.seed)
     data = torch.load(options.work / "latents.pt", weights_only=True)
-    latents, tokens, empty = data["latents"], data["tokens"], data["empty"]
+    latents, empty = data["latents"], data["empty"]
     shares = 1 + (options.subject_share - 1) * data["worth"]
     rough = round(options.batch * options.sketches)
     # The last rows of a batch.
     fills = options.batch - round(options.batch * options.inpaint)
     unet = make_unet().to(device, memory_format=torch.channels_last)
     text = make_text_encoder(data["vocab_size"], data["vocab_size"] - 1).to(device)
+    for network in (unet, text):
+        with_learnable_attention(network, device)
     parameters = [*unet.parameters(), *text.parameters()]
     named = [*unet.named_parameters(), *text.named_parameters()]
     optimizer = MuonWithAdamW(named, options.rate)
@@ -103,7 +122,7 @@ def main() -> None:
     while not log.is_over:
         rows = draw_rows(shares, options.batch)
         clean = latents[rows].to(device).float() * data["scale"]
-        words = tokens[rows // 2, torch.randint(tokens.shape[1], (options.batch,))].long()
+        words = draw_words(data, rows, slice(fills, None))
         words[torch.rand(options.batch) < CAPTION_DROP] = empty[0].long()
         noise = torch.randn_like(clean)
         timesteps = draw(chances, options.batch, rough).to(device)

@@ -46,6 +46,7 @@ from .networks import (
     make_autoencoder,
     make_text_encoder,
     make_unet,
+    with_learnable_attention,
 )
 from .train_base import mean_by
 from .workspace import Log, arguments, device_of, load_checkpoint, mixed, resume, save_parts
@@ -208,6 +209,7 @@ def main() -> None:
         led = few_step_base(options.work, unet)
         wishes = Wishes(options.work, hints, data["scale"], device)
     for module in (led, network):
+        with_learnable_attention(module, device)
         module.to(device, memory_format=torch.channels_last)
     text.to(device)
     network.train().requires_grad_(True)

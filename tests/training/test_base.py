@@ -9,9 +9,9 @@ import pytest
 import torch
 from diffusers import DDPMScheduler
 
-from training.encode_latents import masks_of
+from training.encode_latents import masks_of, name_of
 from training.networks import SCHEDULER
-from training.train_base import SKETCH_FROM, chances_of, draw, mean_by
+from training.train_base import SKETCH_FROM, chances_of, draw, draw_words, mean_by
 
 
 def test_timesteps_are_drawn_as_often_as_they_count() -> None:
@@ -55,3 +55,29 @@ def test_masks_lie_beside_the_latents_of_picture_and_mirror(tmp_path: Path) -> N
     assert bool((found[2, :, :8] == 255).all())
     assert not found[2, :, 8:].any()
     assert torch.equal(found[3], found[2].flip(-1))
+
+
+def test_selections_are_often_filled_by_a_name_alone() -> None:
+    empty = torch.zeros(1, 77, dtype=torch.int16)
+    # Pictures 0 to 9 have a name, the others are scenes.
+    names = empty.repeat(20, 1)
+    names[:10, 1] = 7
+    tokens = torch.full((20, 4, 77), 5, dtype=torch.int16)
+    data = {"tokens": tokens, "names": names, "empty": empty}
+    torch.manual_seed(0)
+    rows = torch.randint(40, (2000,))
+    words = draw_words(data, rows, slice(1000, None))
+    is_named = (words[:, 1] == 7) & (words[:, 2] == 0)
+    assert bool((words[~is_named] == 5).all())
+    assert not is_named[:1000].any()
+    assert not is_named[rows // 2 >= 10].any()
+    with_name = rows[1000:] // 2 < 10
+    assert float(is_named[1000:][with_name].float().mean()) == pytest.approx(0.5, abs=0.08)
+
+
+def test_a_name_is_what_a_painter_would_type() -> None:
+    assert name_of({"subject": "fish", "colour": "red"}) == "a red fish"
+    assert name_of({"subject": "bear", "colour": ""}) == "a bear"
+    assert name_of({"subject": "house", "colour": "brown"}) == "a brown house"
+    assert name_of({"subject": "person", "colour": ""}) == ""
+    assert name_of({"subject": "", "colour": ""}) == ""
