@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -125,6 +126,23 @@ def test_transparent_pixels_lie_on_white() -> None:
     assert opaque[0, 0].tolist() == [10, 20, 30]
     assert opaque[0, 1].tolist() == [127, 127, 127]
     assert opaque[1, 1].tolist() == [255, 255, 255]
+
+
+@pytest.mark.parametrize("height", [1, 64, 200])
+def test_every_row_of_a_canvas_is_laid_on_white(height: int) -> None:
+    canvas = np.random.default_rng(1).integers(0, 256, (height, 7, 4), dtype=np.uint8)
+    alpha = canvas[..., 3:].astype(np.float64) / 255
+    asked = alpha * canvas[..., :3] + (1 - alpha) * 255
+    assert np.abs(lay_over_white(canvas) - asked).max() <= 0.5 + 1e-9
+
+
+def test_laying_a_large_canvas_on_white_takes_little_beside_it() -> None:
+    canvas = np.zeros((2048, 1024, 4), dtype=np.uint8)
+    tracemalloc.start()
+    laid = lay_over_white(canvas)
+    most_bytes = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert most_bytes < 1.5 * laid.nbytes
 
 
 @pytest.mark.parametrize("name", ["tiny-full", "tiny-lora"])

@@ -29,15 +29,21 @@ __all__ = [
     "seeded_noise",
 ]
 
+_STRIP_ROWS = 64
+"""Sums of a whole canvas take six times as much as it does: 400 MiB at 4096 px."""
+
 
 def lay_over_white(canvas: Pixels) -> Pixels:
     """BGRA with straight alpha becomes opaque BGR(A) on white, H x W x 3 or 4: paper is white."""
-    alpha = canvas[..., 3:]
     if cv2.extractChannel(canvas, 3).min() == 255:
         return canvas
-    weight = alpha.astype(np.uint16)
-    mixed = canvas[..., :3] * weight + 255 * (255 - weight) + 127
-    return (mixed // 255).astype(np.uint8)
+    laid = np.empty((*canvas.shape[:2], 3), dtype=np.uint8)
+    for top in range(0, len(canvas), _STRIP_ROWS):
+        strip = canvas[top : top + _STRIP_ROWS]
+        weight = strip[..., 3:].astype(np.uint16)
+        mixed = strip[..., :3] * weight + (255 * (255 - weight) + 127)
+        laid[top : top + _STRIP_ROWS] = mixed // 255
+    return laid
 
 
 def resize_canvas(canvas: Pixels, extent: Extent) -> Pixels:
