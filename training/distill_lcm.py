@@ -1,20 +1,19 @@
 """The base model enters; an LCM-LoRA for few steps leaves: ``python -m training.distill_lcm``.
 
-Latent consistency distillation (Luo et al., arXiv 2310.04378, algorithm 1) into a LoRA (arXiv
-2311.05556): guidance folded in, DDIM as the solver, pseudo-Huber loss. As in LCM-LoRA's published
-recipe the target is the student itself without gradient.
+Two things are taught, into a LoRA (arXiv 2311.05556). From pure noise, where pictures from words
+begin, one step must say what all four would end with: latent consistency (Luo et al., arXiv
+2310.04378, definition 1) over the steps that are taken, with pseudo-Huber loss. At all other noise
+the student says at once what the base says with guidance (Meng et al., arXiv 2210.03142, section
+3.1), no more: four such steps paint better than a student that jumps to the end from everywhere
+(``README``, try 11).
 
-We depart from it in seven points. Only the noisier half of the way is distilled so: at little noise
-the targets of a guided teacher carry its faults, and four steps' pictures lay under pebbles. There
-the picture is told instead: the student sees the noised latents of a scene, or of its rough sketch,
-which is what live painting asks, and must give the finished picture. The solver takes 20 steps, not
-50: what is learnt at the middle has fewer of them to come up to pure noise, with which pictures
-from words begin, and so do many of the examples. With ``--guided`` the guide must find in a noisy
-step's guess what was asked for (reward guided distillation, Li et al., arXiv 2403.11027). Every
-second example is noised no further than the step before, and taken on by the student itself: what
-is noised is never its own mistake otherwise. Of some only a selection is noised; what surrounds it
-is given as it is, at each step (``selections``). And with ``--adversarial`` every guess should pass
-for a real picture of its words (``discriminator``).
+We depart from the papers in four points. Guidance is stronger where noise is: there it is decided
+what the picture shows, and later it harms the layout of a sketch. With ``--guided`` the guide must
+find in the first step's guess what was asked for (reward guided distillation, Li et al., arXiv
+2403.11027). Half of the rest begins at rough sketches, which is what live painting asks, and every
+second example is noised no further than the step before and taken on by the student itself: what is
+noised is never its own mistake otherwise. And of every fourth only a selection is noised; what
+surrounds it is given as it is, at each step (``selections``).
 """
 
 from __future__ import annotations
@@ -27,7 +26,6 @@ from diffusers import DDPMScheduler
 from peft import LoraConfig
 from peft.utils import get_peft_model_state_dict, set_peft_model_state_dict
 
-from .discriminator import Critic, joined
 from .guide import SEEN_THROUGH, Known, disagreement, load_guide
 from .judge import read_truth
 from .networks import (
@@ -42,12 +40,11 @@ from .train_base import draw_rows, draw_words
 from .workspace import Log, arguments, device_of, load_checkpoint, mixed, save_checkpoint
 
 SOLVER_STEPS = 20
-FROM_NOISE = 0.4
 LAST = 999
-GUIDED_FROM = 699
+STRONG, GENTLE, STRONG_FROM = 3.5, 2.2, 700
+"""Guidance, and the timestep from which on it is the stronger one."""
 SKIP = 1000 // SOLVER_STEPS
-SIGMA_DATA = 0.5
-TIMESTEP_SCALING = 10.0
+LATER_STEPS = (749, 499, 249)
 HUBER_C = 0.001
 LORA_TARGETS = [
     "to_q", "to_k", "to_v", "to_out.0", "proj_in", "proj_out", "ff.net.0.proj", "ff.net.2",
@@ -56,55 +53,59 @@ LORA_TARGETS = [
 ]  # fmt: skip
 
 
-def boundary(timesteps: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """c_skip and c_out of the consistency function, N x 1 x 1 x 1 (arXiv 2310.04378, eq. 9)."""
-    scaled = timesteps.float().view(-1, 1, 1, 1) * TIMESTEP_SCALING
-    spread = scaled.square() + SIGMA_DATA**2
-    return SIGMA_DATA**2 / spread, scaled / spread.sqrt()
+def guidance_at(timesteps: torch.Tensor) -> torch.Tensor:
+    """How strong it is at each, N x 1 x 1 x 1."""
+    strong = torch.where(timesteps >= STRONG_FROM, STRONG, GENTLE)
+    return strong.view(-1, 1, 1, 1)
 
 
-def consistency_target(
+def guided(
     teacher: Any,
-    student: Any,
     noisy: torch.Tensor,
-    start: torch.Tensor,
+    timesteps: torch.Tensor,
     embeds: torch.Tensor,
     nothing: torch.Tensor,
-    weight: torch.Tensor,
     signal: torch.Tensor,
-    skip: int,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The picture and the noise that the teacher sees with guidance, N x C x h x w each."""
+    both = torch.cat([nothing.expand_as(embeds), embeds])
+    v = teacher(
+        noisy.repeat(2, 1, 1, 1), timesteps.repeat(2), encoder_hidden_states=both
+    ).sample.float()
+    blank, given = v.chunk(2)
+    v = blank + guidance_at(timesteps) * (given - blank)
+    alpha = (signal[timesteps] ** 0.5).view(-1, 1, 1, 1)
+    sigma = (1 - alpha**2) ** 0.5
+    return alpha * noisy - sigma * v, alpha * v + sigma * noisy
+
+
+def finished(
+    student: Any,
+    seen: tuple[torch.Tensor, torch.Tensor],
+    embeds: torch.Tensor,
+    signal: torch.Tensor,
     known: torch.Tensor,
     learnt: torch.Tensor,
 ) -> torch.Tensor:
-    """What the student says one solver step nearer to the picture, N x C x h x w.
+    """The picture that the student comes to by the other three of four steps, N x C x h x w.
 
-    The step is the teacher's, by DDIM, with guidance ``weight`` (algorithm 1, lines 5 to 7). Where
-    ``learnt`` (N x 1 x h x w) is 0, the latents stay what is ``known``.
+    ``seen``: picture and noise after the first one. Where ``learnt`` (N x 1 x h x w) is 0, the
+    latents stay what is ``known``.
     """
-    end = (start - skip).clamp(min=0)
-    alpha = (signal[start] ** 0.5).view(-1, 1, 1, 1)
-    sigma = (1 - alpha**2) ** 0.5
-    both = torch.cat([embeds, nothing.expand_as(embeds)])
-    v = teacher(
-        noisy.repeat(2, 1, 1, 1), start.repeat(2), encoder_hidden_states=both
-    ).sample.float()
-    given, blank = v.chunk(2)
-    guided = given + weight * (given - blank)
-    x0, eps = alpha * noisy - sigma * guided, alpha * guided + sigma * noisy
-    alpha_end = (signal[end] ** 0.5).view(-1, 1, 1, 1)
-    sigma_end = (1 - alpha_end**2) ** 0.5
-    nearer = torch.where(learnt > 0, alpha_end * x0 + sigma_end * eps, known)
-    v_end = student(nearer, end, encoder_hidden_states=embeds).sample.float()
-    c_skip, c_out = boundary(end)
-    return c_skip * nearer + c_out * (alpha_end * nearer - sigma_end * v_end)
+    x0, eps = seen
+    for timestep in LATER_STEPS:
+        alpha, sigma = signal[timestep] ** 0.5, (1 - signal[timestep]) ** 0.5
+        noisy = torch.where(learnt > 0, alpha * x0 + sigma * eps, known)
+        timesteps = torch.full((len(noisy),), timestep, device=noisy.device)
+        v = student(noisy, timesteps, encoder_hidden_states=embeds).sample.float()
+        x0, eps = alpha * noisy - sigma * v, alpha * v + sigma * noisy
+    return torch.where(learnt > 0, x0, known)
 
 
-def drawn_starts(count: int, told: int) -> torch.Tensor:
-    """N timesteps of the solver's: noisy ones, ``FROM_NOISE`` of them the last, which has no
-    signal; the last ``told`` of them, whose picture is known, leave a step of four before."""
-    noisy = torch.randint(SOLVER_STEPS // 2, SOLVER_STEPS + 1, (count,)) * SKIP - 1
-    starts = torch.where(torch.rand(count) < FROM_NOISE, torch.tensor(LAST), noisy)
-    starts[count - told :] = torch.randint(1, SOLVER_STEPS * 3 // 4 + 1, (told,)) * SKIP - 1
+def drawn_starts(first: int, count: int) -> torch.Tensor:
+    """N timesteps: the last, which has no signal, ``first`` times, then any of the solver's."""
+    starts = torch.randint(1, SOLVER_STEPS, (count,)) * SKIP - 1
+    starts[:first] = LAST
     return starts
 
 
@@ -136,14 +137,10 @@ def main() -> None:
     parser = arguments("Distil the base model for 1 to 8 steps.", 15)
     parser.add_argument("--rate", type=float, default=1e-3)
     parser.add_argument("--rank", type=int, default=32)
-    parser.add_argument("--guidance", type=float, nargs=2, default=(0.5, 2.5))
-    parser.add_argument("--told", type=float, default=0.5, help="part of each batch")
-    parser.add_argument("--inpaint", type=float, default=0.25, help="part of each batch")
+    parser.add_argument("--first", type=float, default=0.4, help="part of each batch")
     parser.add_argument("--subject-share", type=float, default=2.0, help="beside 1 of the others")
     parser.add_argument("--subject-weight", type=float, default=3.0, help="beside 1 elsewhere")
     parser.add_argument("--guided", type=float, default=0.05, help="the guide's weight; 0: none")
-    parser.add_argument("--adversarial", type=float, default=0.5, help="beside 1 of the rest")
-    parser.add_argument("--critic-rate", type=float, default=5e-4)
     options = parser.parse_args()
     device = device_of(options.threads)
     torch.manual_seed(options.seed)
@@ -154,13 +151,12 @@ def main() -> None:
         raise SystemExit("Train the base model first.")
     guide = load_guide(options.work, device) if options.guided else None
     truth = read_truth(options.work, "train") if guide else None
-    critic = None
-    if options.adversarial:
-        critic = Critic(load_guide(options.work, device), options.critic_rate, device)
     sketches = data["sketches"]
-    told = round(options.batch * options.told)
-    consistent, rough_to = options.batch - told, options.batch - told // 2
-    fills = round(options.batch * options.inpaint)
+    first = round(options.batch * options.first)
+    # Of what follows the first step, half are noised sketches.
+    rough_to = (first + options.batch) // 2
+    # All kinds have some of each.
+    fills, own = slice(0, None, 4), slice(1, None, 2)
     shares = 1 + (options.subject_share - 1) * data["worth"]
     teacher = make_unet()
     text = make_text_encoder(data["vocab_size"], data["vocab_size"] - 1)
@@ -183,8 +179,6 @@ def main() -> None:
         step = saved["step"]
         if step:
             optimizer.load_state_dict(saved["optimizer"])
-        if critic is not None and "critic" in saved:
-            critic.load_state_dict(saved["critic"])
         torch.manual_seed(options.seed + step)
     signal = DDPMScheduler(**SCHEDULER).alphas_cumprod.to(device)
     with torch.no_grad():
@@ -194,41 +188,36 @@ def main() -> None:
     while not log.is_over:
         rows = draw_rows(shares, options.batch)
         clean = latents[rows].to(device).float() * data["scale"]
-        words = draw_words(data, rows, slice(0, fills))
-        start = drawn_starts(options.batch, told).to(device)
+        words = draw_words(data, rows, fills)
+        start = drawn_starts(first, options.batch).to(device)
         origin = clean.clone()
-        rough = sketches[rows[consistent:rough_to]].to(device).float() * data["scale"]
-        origin[consistent:rough_to] = rough
+        rough = sketches[rows[first:rough_to]].to(device).float() * data["scale"]
+        origin[first:rough_to] = rough
         alpha = (signal[start] ** 0.5).view(-1, 1, 1, 1)
         sigma = (1 - alpha**2) ** 0.5
         learnt = torch.ones_like(origin[:, :1])
-        learnt[:fills] = selections(data["masks"][rows[:fills]].float() / 255).to(device)
+        learnt[fills] = selections(data["masks"][rows[fills]].float() / 255).to(device)
         noise = torch.randn_like(origin)
         noisy = torch.where(learnt > 0, alpha * origin + sigma * noise, clean)
-        # Every second one as the student's own step before leaves it.
-        own = slice(0, options.batch, 2)
-        before = torch.full_like(start, LAST)
-        before[consistent:] = start[consistent:] + len(signal) // 4
+        # A step of four before; before the first there is none.
+        before = (start + len(signal) // 4).clamp(max=LAST)
         alpha_before = (signal[before] ** 0.5).view(-1, 1, 1, 1)
-        first = alpha_before * origin + (1 - alpha_before**2) ** 0.5 * noise
+        earlier = alpha_before * origin + (1 - alpha_before**2) ** 0.5 * noise
         with torch.no_grad(), mixed(device):
-            told_words = text(words.to(device))
-            embeds = told_words.last_hidden_state
+            embeds = text(words.to(device)).last_hidden_state
             noisy[own] = begun(
-                student, first[own], before[own], start[own], embeds[own], signal, clean[own],
+                student, earlier[own], before[own], start[own], embeds[own], signal, clean[own],
                 learnt[own],
             )  # fmt: skip
-            target = clean.clone()
-            low, high = options.guidance
-            weight = low + (high - low) * torch.rand(consistent, 1, 1, 1, device=device)
-            target[:consistent] = consistency_target(
-                teacher, student, noisy[:consistent], start[:consistent], embeds[:consistent],
-                nothing, weight, signal, SKIP, clean[:consistent], learnt[:consistent],
+            seen = guided(teacher, noisy, start, embeds, nothing, signal)
+            target = seen[0].clone()
+            target[:first] = finished(
+                student, (seen[0][:first], seen[1][:first]), embeds[:first], signal,
+                clean[:first], learnt[:first],
             )  # fmt: skip
         with mixed(device):
             v_start = student(noisy, start, encoder_hidden_states=embeds).sample.float()
-        c_skip, c_out = boundary(start)
-        guess = c_skip * noisy + c_out * (alpha * noisy - sigma * v_start)
+        guess = alpha * noisy - sigma * v_start
         error = ((guess - target).square() + HUBER_C**2).sqrt() - HUBER_C
         cover = data["masks"][rows, None].to(device).float() / 255  # N x 1 x h x w
         counts = learnt * (1 + (options.subject_weight - 1) * cover)
@@ -236,26 +225,16 @@ def main() -> None:
         loss = error.mean()
         unlike = torch.zeros(1)
         if guide is not None and truth is not None:
-            known = Known(truth, rows[:consistent], device)
+            known = Known(truth, rows[:first], device)
             # Words do not say where the joints are. Later steps please it by what the eye takes
             # for noise.
-            seen = guess[:consistent]
-            unlike = disagreement(guide, seen, known, noise=SEEN_THROUGH, joints=False)
-            unlike = unlike * (start[:consistent] >= GUIDED_FROM)
+            unlike = disagreement(guide, guess[:first], known, noise=SEEN_THROUGH, joints=False)
             loss = loss + options.guided * unlike.mean()
         for group in optimizer.param_groups:
             warm = min(1.0, (step + 1) / 30)
             group["lr"] = options.rate * warm * min(1.0, max(0.05, (1 - log.part) / 0.4))
         optimizer.zero_grad(set_to_none=True)
-        passes = 0.0
-        if critic is not None:
-            whole = told_words.pooler_output.float()
-            shown = torch.where(learnt > 0, guess, clean)
-            wish = critic.wish(shown, whole)
-            guess.backward(joined(loss, wish, guess, options.adversarial))
-            passes = critic.learn(clean, shown.detach(), whole)
-        else:
-            loss.backward()
+        loss.backward()
         torch.nn.utils.clip_grad_norm_(parameters, 1.0)
         optimizer.step()
         step += 1
@@ -263,20 +242,15 @@ def main() -> None:
             step,
             step * options.batch,
             every=10,
-            consistency=error[fills:consistent].mean().item(),
-            inpaint=error[:fills].mean().item() if fills else 0.0,
-            sketch=error[consistent:rough_to].mean().item(),
-            told=error[rough_to:].mean().item(),
+            first=error[:first].mean().item(),
+            sketch=error[first:rough_to].mean().item(),
+            later=error[rough_to:].mean().item(),
             unlike=unlike.mean().item(),
-            critic=passes,
         )
         if time.monotonic() - saved_at > 120 or log.is_over:
             saved_at = time.monotonic()
             lora = get_peft_model_state_dict(student)
-            state = {"lora": lora, "optimizer": optimizer.state_dict(), "step": step}
-            if critic is not None:
-                state["critic"] = critic.state_dict()
-            save_checkpoint(path, state)
+            save_checkpoint(path, {"lora": lora, "optimizer": optimizer.state_dict(), "step": step})
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Distilling: the consistency function's boundary, its targets and the student's own first step."""
+"""Distilling: what the guided base and the student's own steps see, and where examples begin."""
 
 from __future__ import annotations
 
@@ -8,7 +8,16 @@ from typing import Any
 import torch
 from diffusers import DDIMScheduler, DDPMScheduler
 
-from training.distill_lcm import LAST, begun, boundary, consistency_target, drawn_starts
+from training.distill_lcm import (
+    GENTLE,
+    LAST,
+    LATER_STEPS,
+    STRONG,
+    begun,
+    drawn_starts,
+    finished,
+    guided,
+)
 from training.networks import SCHEDULER
 
 SIGNAL = DDPMScheduler(**SCHEDULER).alphas_cumprod
@@ -23,14 +32,6 @@ def knowing(picture: torch.Tensor) -> Any:
         return SimpleNamespace(sample=(alpha * noisy - picture) / sigma)
 
     return model
-
-
-def test_nearly_clean_latents_are_kept_and_noise_is_not() -> None:
-    skip, out = boundary(torch.tensor([0, 19, 999]))
-    assert skip[0].item() == 1.0
-    assert out[0].item() == 0.0
-    assert skip[2].item() < 1e-6
-    assert out[2].item() > 0.999
 
 
 def test_the_first_step_leaves_what_the_programs_sampler_leaves() -> None:
@@ -61,25 +62,45 @@ def test_what_surrounds_a_selection_stays_as_it_is() -> None:
     assert not torch.allclose(made[..., :4], known[..., :4], atol=0.1)
 
 
-def test_a_student_that_knows_the_picture_is_its_own_target() -> None:
+def test_a_student_that_knows_the_picture_ends_with_it() -> None:
     torch.manual_seed(0)
-    picture, noisy = torch.randn(2, 1, 4, 8, 8)
-    model = knowing(picture)
-    target = consistency_target(
-        lambda both, timesteps, encoder_hidden_states: SimpleNamespace(
-            sample=torch.cat([model(both[:1], timesteps[:1], None).sample] * 2)
-        ),
-        model, noisy, torch.tensor([599]), torch.zeros(1, 7, 192), torch.zeros(1, 7, 192),
-        torch.ones(1, 1, 1, 1), SIGNAL, 20, picture, torch.ones(1, 1, 8, 8),
-    )  # fmt: skip
-    assert torch.allclose(target, picture, atol=1e-3)
+    picture, other, noise, known = torch.randn(4, 1, 4, 8, 8)
+    learnt = torch.ones(1, 1, 8, 8)
+    learnt[..., :2] = 0
+    made = finished(knowing(picture), (other, noise), torch.zeros(1, 7, 192), SIGNAL, known, learnt)
+    assert torch.allclose(made[..., 2:], picture[..., 2:], atol=1e-4)
+    assert torch.equal(made[..., :2], known[..., :2])
 
 
-def test_what_is_distilled_begins_in_much_noise_and_what_is_told_leaves_a_step_before() -> None:
+def test_its_other_steps_are_those_that_the_programs_sampler_takes() -> None:
+    sampler = DDIMScheduler(**SCHEDULER, timestep_spacing="trailing")
+    sampler.set_timesteps(4)
+    assert sampler.timesteps is not None
+    assert tuple(sampler.timesteps.tolist()) == (LAST, *LATER_STEPS)
+
+
+def test_guidance_goes_beyond_the_words_and_more_so_in_noise() -> None:
+    blank, given = torch.zeros(2, 4, 8, 8), torch.ones(2, 4, 8, 8)
     torch.manual_seed(0)
-    starts = drawn_starts(4000, 1000)
-    noisy, told = starts[:3000], starts[3000:]
-    assert noisy.min() >= 499
-    assert 0.4 < (noisy == LAST).float().mean() < 0.5
-    assert told.min() >= 0
-    assert told.max() + 250 <= LAST
+    noisy, timesteps = torch.randn(2, 4, 8, 8), torch.tensor([899, 299])
+
+    def teacher(both: torch.Tensor, steps: torch.Tensor, encoder_hidden_states: Any) -> Any:
+        # Without words it sees black, with them white.
+        is_told = encoder_hidden_states[:, 0, 0] > 0
+        picture = torch.where(is_told[:, None, None, None], given.repeat(2, 1, 1, 1), 0.0)
+        return knowing(picture)(both, steps, None)
+
+    embeds, nothing = torch.ones(2, 7, 192), torch.zeros(1, 7, 192)
+    picture, noise = guided(teacher, noisy, timesteps, embeds, nothing, SIGNAL)
+    assert torch.allclose(picture[0], blank[0] + STRONG, atol=1e-3)
+    assert torch.allclose(picture[1], blank[1] + GENTLE, atol=1e-3)
+    alpha = (SIGNAL[timesteps] ** 0.5).view(-1, 1, 1, 1)
+    again = alpha * picture + (1 - alpha**2) ** 0.5 * noise
+    assert torch.allclose(again, noisy, atol=1e-4)
+
+
+def test_some_begin_in_pure_noise_and_the_others_anywhere_before() -> None:
+    torch.manual_seed(0)
+    starts = drawn_starts(1000, 4000)
+    assert bool((starts[:1000] == LAST).all())
+    assert set(starts[1000:].tolist()) == {50 * n - 1 for n in range(1, 20)}
