@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from nijimi_protocol.errors import RejectedChange
-from nijimi_protocol.messages import Frame, Message, SetParams
+from nijimi_protocol.messages import ErrorReport, Frame, Message, SetParams
 from nijimi_protocol.params import RenderMode, RenderParams
 from nijimi_protocol.upscale import UpscaleParams
 
@@ -86,6 +86,8 @@ class Flow(QtCore.QObject):
         self._document: Any = None
         self._document_id = ""
         self._first_revision_of_document = 0
+        self._complained_of = 0
+        """The revision that the backend could not render last."""
         self._accepted: RenderParams | None = None
         room.overlay.on_paint = self._painted
         room.paired_steps.listeners += [self._chosen.relink, controls.relink]
@@ -295,6 +297,7 @@ class Flow(QtCore.QObject):
     def _send_everything(self) -> None:
         """A fresh session knows nothing of us."""
         self._accepted = None
+        self._complained_of = 0
         self._area.was_selected = False
         self._sender.begin_session()
         self._live_state.forget_all()
@@ -349,6 +352,9 @@ class Flow(QtCore.QObject):
         if isinstance(event, Frame):
             self._show(event)
         else:
+            if isinstance(event, ErrorReport) and (session := self._connection.session):
+                # A model that cannot be loaded is told of without a revision.
+                self._complained_of = event.revision or session.revision
             note_event(self._live_state, event, has_document=self._document is not None)
 
     def _show(self, frame: Frame) -> None:
@@ -375,7 +381,9 @@ class Flow(QtCore.QObject):
         self.metrics.frame(frame.revision, now, frame.model_ms, frame.timings_ms)
         is_pen_down = self._room.watcher.is_pen_down
         self.metrics.turn("show", (now - started) * 1000, is_pen_down=is_pen_down)
-        self._live_state.forget("backend")
+        if frame.revision >= self._complained_of:
+            # An earlier one was on its way when the backend complained.
+            self._live_state.forget("backend")
         self._live_state.update(
             frame_ms=round(sum(frame.timings_ms.values()) - frame.timings_ms.get("queue", 0.0)),
             fps=round(self.metrics.fps(now), 1),

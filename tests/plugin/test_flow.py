@@ -192,6 +192,25 @@ def test_what_the_backend_complained_of_is_forgotten_with_its_next_frame(world: 
     assert world.state.problem == ""
 
 
+@pytest.mark.parametrize("has_revision", [True, False])
+def test_a_frame_that_was_on_its_way_hides_no_complaint(world: World, has_revision: bool) -> None:
+    server, session = world.link.server, world.link.session
+    assert server is not None
+    assert session is not None
+    before = session.revision
+    world.settings.set("prompt", "a boat")
+    assert session.revision > before
+    told = ErrorReport(
+        code="no_model", sentence="It is gone.", action="Put it back.",
+        revision=session.revision if has_revision else 0,
+    )  # fmt: skip
+    world.link.received.emit(session.receive(server.send(told)))
+    world.frame(before)
+    assert world.state.line() == "It is gone. Put it back."
+    world.frame()
+    assert world.state.problem == ""
+
+
 def test_a_document_whose_colours_mean_nothing_says_so(world: World) -> None:
     world.canvas.colour_problem = ("It is CMYK without a profile.", "Give it one.")
     before = world.canvas.grabs
