@@ -53,6 +53,15 @@ LORA_TARGETS = [
 ]  # fmt: skip
 
 
+def told_by(
+    v: torch.Tensor, noisy: torch.Tensor, timesteps: torch.Tensor, signal: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The picture and the noise that ``noisy`` is made of, by its velocity, N x C x h x w each."""
+    alpha = (signal[timesteps] ** 0.5).view(-1, 1, 1, 1)
+    sigma = (1 - alpha**2) ** 0.5
+    return alpha * noisy - sigma * v, alpha * v + sigma * noisy
+
+
 def guidance_at(timesteps: torch.Tensor) -> torch.Tensor:
     """How strong it is at each, N x 1 x 1 x 1."""
     strong = torch.where(timesteps >= STRONG_FROM, STRONG, GENTLE)
@@ -73,10 +82,7 @@ def guided(
         noisy.repeat(2, 1, 1, 1), timesteps.repeat(2), encoder_hidden_states=both
     ).sample.float()
     blank, given = v.chunk(2)
-    v = blank + guidance_at(timesteps) * (given - blank)
-    alpha = (signal[timesteps] ** 0.5).view(-1, 1, 1, 1)
-    sigma = (1 - alpha**2) ** 0.5
-    return alpha * noisy - sigma * v, alpha * v + sigma * noisy
+    return told_by(blank + guidance_at(timesteps) * (given - blank), noisy, timesteps, signal)
 
 
 def finished(
@@ -98,7 +104,7 @@ def finished(
         noisy = torch.where(learnt > 0, alpha * x0 + sigma * eps, known)
         timesteps = torch.full((len(noisy),), timestep, device=noisy.device)
         v = student(noisy, timesteps, encoder_hidden_states=embeds).sample.float()
-        x0, eps = alpha * noisy - sigma * v, alpha * v + sigma * noisy
+        x0, eps = told_by(v, noisy, timesteps, signal)
     return torch.where(learnt > 0, x0, known)
 
 
@@ -126,9 +132,7 @@ def begun(
     first = torch.where(learnt > 0, first, known)
     with torch.no_grad():
         v = student(first, at, encoder_hidden_states=embeds).sample.float()
-    alpha = (signal[at] ** 0.5).view(-1, 1, 1, 1)
-    sigma = (1 - alpha**2) ** 0.5
-    guess, eps = alpha * first - sigma * v, alpha * v + sigma * first
+    guess, eps = told_by(v, first, at, signal)
     alpha = (signal[later] ** 0.5).view(-1, 1, 1, 1)
     return torch.where(learnt > 0, alpha * guess + (1 - alpha**2) ** 0.5 * eps, known)
 
@@ -156,7 +160,7 @@ def main() -> None:
     # Of what follows the first step, half are noised sketches.
     rough_to = (first + options.batch) // 2
     # All kinds have some of each.
-    fills, own = slice(0, None, 4), slice(1, None, 2)
+    fills, own = slice(0, None, 4), slice(first | 1, None, 2)
     shares = 1 + (options.subject_share - 1) * data["worth"]
     teacher = make_unet()
     text = make_text_encoder(data["vocab_size"], data["vocab_size"] - 1)
@@ -199,7 +203,7 @@ def main() -> None:
         learnt[fills] = selections(data["masks"][rows[fills]].float() / 255).to(device)
         noise = torch.randn_like(origin)
         noisy = torch.where(learnt > 0, alpha * origin + sigma * noise, clean)
-        # A step of four before; before the first there is none.
+        # A step of four before; before the first there is none, and none is taken.
         before = (start + len(signal) // 4).clamp(max=LAST)
         alpha_before = (signal[before] ** 0.5).view(-1, 1, 1, 1)
         earlier = alpha_before * origin + (1 - alpha_before**2) ** 0.5 * noise
@@ -217,7 +221,7 @@ def main() -> None:
             )  # fmt: skip
         with mixed(device):
             v_start = student(noisy, start, encoder_hidden_states=embeds).sample.float()
-        guess = alpha * noisy - sigma * v_start
+        guess, _ = told_by(v_start, noisy, start, signal)
         error = ((guess - target).square() + HUBER_C**2).sqrt() - HUBER_C
         cover = data["masks"][rows, None].to(device).float() / 255  # N x 1 x h x w
         counts = learnt * (1 + (options.subject_weight - 1) * cover)
