@@ -10,13 +10,10 @@ from __future__ import annotations
 import json
 import os
 import time
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from nijimi_protocol.errors import RejectedChange
-from nijimi_protocol.messages import ErrorReport, Frame, Message, SetParams
-from nijimi_protocol.params import RenderMode, RenderParams
+from nijimi_protocol.messages import Frame, Message
 from nijimi_protocol.upscale import UpscaleParams
 
 from .canvas.room import CanvasRoom
@@ -27,6 +24,7 @@ from .live.chosen_layers import ChosenLayers
 from .live.control_flow import ControlFlow
 from .live.generator import Generator, Mirror
 from .live.notes import note_event
+from .live.params_sender import ParamsSender
 from .live.places import Places
 from .live.presenter import Presenter
 from .live.sender import CanvasSender
@@ -36,7 +34,6 @@ from .model.metrics import Metrics
 from .model.picture import APPLY_NEW
 from .model.settings import RENDER_SETTINGS, Settings
 from .qt import QtCore, Signal
-from .texts import told
 
 __all__ = ["Flow"]
 
@@ -72,7 +69,10 @@ class Flow(QtCore.QObject):
         self._area.layers_chosen.connect(self.layers_chosen)
         self.controls = ControlFlow(room, connection, controls, self.metrics, self)
         self._places = Places(self._sender)
-        mirror = Mirror(self._hold_mirror, self._is_mirrored, self._params, self._places)
+        self._params = ParamsSender(
+            connection, settings, live_state, self._chosen, self._area, self._places
+        )
+        mirror = Mirror(self._hold_mirror, self._is_mirrored, self._params.wished, self._places)
         self.generator = Generator(room, connection, settings, mirror, self)
         self.animator = Animator(room, connection, settings, mirror, self.generator.queue, self)
         for made in (self.generator, self.animator):
@@ -86,9 +86,6 @@ class Flow(QtCore.QObject):
         self._document: Any = None
         self._document_id = ""
         self._first_revision_of_document = 0
-        self._complained_of = 0
-        """The revision that the backend could not render last."""
-        self._accepted: RenderParams | None = None
         room.overlay.on_paint = self._painted
         room.paired_steps.listeners += [self._chosen.relink, controls.relink]
         room.watcher.changed.connect(self._canvas_changed)
@@ -182,7 +179,11 @@ class Flow(QtCore.QObject):
 
     def _is_mirrored(self) -> bool:
         is_waiting = self._sender.is_waiting or self.controls.is_waiting
-        return self._accepted is not None and not is_waiting and not self._room.watcher.is_pen_down
+        return (
+            self._params.accepted is not None
+            and not is_waiting
+            and not self._room.watcher.is_pen_down
+        )
 
     def _look_at_chosen(self, _document: Any = None) -> None:
         """A result that is chosen is seen in place of the newest live picture."""
@@ -213,7 +214,7 @@ class Flow(QtCore.QObject):
         self._room.watcher.stop()
         self._sender.stop()
         self.controls.stop()
-        self._send_params()
+        self._params.send()
         self._presenter.stop()
         self._live_state.update(state="off")
         self._live_state.forget_all()
@@ -227,14 +228,14 @@ class Flow(QtCore.QObject):
         elif name == "area":
             self._area.forget()
             self._area.choose()
-            self._send_params()
+            self._params.send()
             self._sender.look()
             self._note_layer()
         elif name == "inpaint_context_layer":
             self._area.choose(context=True)
-            self._send_params()
+            self._params.send()
         elif name in RENDER_SETTINGS:
-            self._send_params()
+            self._params.send()
         elif name in ("overlay_opacity", "show_on_canvas"):
             self._presenter.refresh()
 
@@ -254,22 +255,19 @@ class Flow(QtCore.QObject):
     def _canvas_changed(self) -> None:
         self._sender.look()
         self.controls.look()
-        accepted = self._accepted
-        if accepted is None or self._room.watcher.is_pen_down:
-            return
-        if self._params().inpaint != accepted.inpaint:
-            # The layer that is the context covers something else now.
-            self._send_params()
+        if not self._room.watcher.is_pen_down:
+            self._params.send_if_inpaint_changed()
 
     def _document_changed(self) -> None:
         document = self._room.active_document()
         identity = self._room.document_id(document) if document is not None else ""
         if identity == self._document_id and document is not None:
-            self._document = document
+            self._document = self._params.document = document
             self._presenter.follow(document)
             self.controls.follow(document)
             return
         self._document, self._document_id = document, identity
+        self._params.document = document
         self._area.forget()
         self._presenter.set_document(document)
         self._sender.set_document(document)
@@ -289,15 +287,13 @@ class Flow(QtCore.QObject):
         self._sender.look()
         self.controls.look()
         self._note_layer()
-        if self._accepted is not None and self._params().mode is not self._accepted.mode:
-            self._send_params()
+        self._params.send_if_mode_changed()
 
     # To the backend ------------------------------------------------------------------------
 
     def _send_everything(self) -> None:
         """A fresh session knows nothing of us."""
-        self._accepted = None
-        self._complained_of = 0
+        self._params.begin_session()
         self._area.was_selected = False
         self._sender.begin_session()
         self._live_state.forget_all()
@@ -305,41 +301,11 @@ class Flow(QtCore.QObject):
         self._sender.look()
         self.controls.begin_session()
         self._note_layer()
-        self._send_params()
-
-    def _send_params(self) -> None:
-        session = self._connection.session
-        if session is None or not self._connection.is_open:
-            return
-        params = self._params()
-        try:
-            data = session.set_params(SetParams(revision=0, params=params))
-        except RejectedChange as error:
-            self._live_state.tell("params", told(error.code, error.sentence), error.action)
-            # On and off must reach the backend whatever else is wrong.
-            if self._accepted is None or self._accepted.live == params.live:
-                return
-            params = replace(self._accepted, live=params.live)
-            data = session.set_params(SetParams(revision=0, params=params))
-        else:
-            self._live_state.forget("params")
-            self._live_state.forget("backend")
-        self._accepted = params
-        self._places.note(session.revision, params.mode)
-        self._connection.send(data)
-
-    def _params(self) -> RenderParams:
-        """The docker's values; with a selection only that is repainted."""
-        params = self._settings.params()
-        if context := self._chosen.context(self._document):
-            params = replace(params, inpaint=replace(params.inpaint, context=context))
-        if self._area.is_part(self._document):
-            return replace(params, mode=RenderMode.INPAINT)
-        return params
+        self._params.send()
 
     def _selection_changed(self) -> None:
         self._area.note(self._document)
-        self._send_params()
+        self._params.send()
 
     def _note_layer(self) -> None:
         """A layer that covers nothing from the start changes nothing, and must be told of."""
@@ -352,10 +318,11 @@ class Flow(QtCore.QObject):
         if isinstance(event, Frame):
             self._show(event)
         else:
-            if isinstance(event, ErrorReport) and (session := self._connection.session):
-                # A model that cannot be loaded is told of without a revision.
-                self._complained_of = event.revision or session.revision
-            note_event(self._live_state, event, has_document=self._document is not None)
+            session = self._connection.session
+            note_event(
+                self._live_state, event, has_document=self._document is not None,
+                revision=session.revision if session is not None else 0,
+            )  # fmt: skip
 
     def _show(self, frame: Frame) -> None:
         session = self._connection.session
@@ -381,9 +348,8 @@ class Flow(QtCore.QObject):
         self.metrics.frame(frame.revision, now, frame.model_ms, frame.timings_ms)
         is_pen_down = self._room.watcher.is_pen_down
         self.metrics.turn("show", (now - started) * 1000, is_pen_down=is_pen_down)
-        if frame.revision >= self._complained_of:
-            # An earlier one was on its way when the backend complained.
-            self._live_state.forget("backend")
+        # An earlier one may have been on its way when the backend complained.
+        self._live_state.forget("backend", frame.revision)
         self._live_state.update(
             frame_ms=round(sum(frame.timings_ms.values()) - frame.timings_ms.get("queue", 0.0)),
             fps=round(self.metrics.fps(now), 1),

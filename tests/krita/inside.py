@@ -292,7 +292,7 @@ def node_mask():
 
 def sent_context():
     """The context that the backend was told last."""
-    context = contents().flow._accepted.inpaint.context
+    context = contents().flow._params.accepted.inpaint.context
     return list(context) if context is not None else None
 
 

@@ -26,19 +26,26 @@ def layer_covers_nothing(name: str) -> tuple[str, str]:
     )
 
 
-def note_event(live_state: LiveState, event: Message, *, has_document: bool) -> None:
-    """Note a status, a progress or a failure; anything else says nothing."""
+def note_event(live_state: LiveState, event: Message, *, has_document: bool, revision: int) -> None:
+    """Note a status, a progress or a failure; anything else says nothing.
+
+    ``revision``: the newest change, whose a failure is that names none (a model cannot be loaded).
+    """
     if isinstance(event, Progress):
         live_state.update(progress=f"{event.label} ({event.done}/{event.total})")
     elif isinstance(event, ErrorReport):
         source = "network" if event.code == CONTROL_FAILED else "backend"
-        live_state.tell(source, told(event.code, event.sentence), event.action)
+        live_state.tell(
+            source, told(event.code, event.sentence), event.action,
+            revision=event.revision or revision,
+        )  # fmt: skip
     elif not isinstance(event, Status):
         return
     elif event.state == "ready":
         state = "ready" if has_document else "waiting"
         live_state.update(state=state, device=event.device, model=event.model, progress="")
     elif event.state == "failed":
-        live_state.tell("backend", event.text, tr("Choose another model, or run nijimi doctor."))
+        advice = tr("Choose another model, or run nijimi doctor.")
+        live_state.tell("backend", event.text, advice, revision=revision)
     else:
         live_state.update(state="loading", device=event.device)

@@ -6,7 +6,7 @@ Signals:
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from ..qt import QtCore, Signal
@@ -22,11 +22,15 @@ SET_UP = "set up"
 
 @dataclass(frozen=True)
 class Problem:
-    """A sentence, what to do, and the button that helps: RETRY, SET_UP or "" for none."""
+    """A sentence, what to do, and the button that helps: RETRY, SET_UP or "" for none.
+
+    ``revision``: the newest change that has it; 0 where it is not a change's.
+    """
 
     sentence: str
     action: str
     remedy: str = ""
+    revision: int = field(default=0, compare=False)
 
     def line(self) -> str:
         return f"{self.sentence} {self.action}".strip()
@@ -73,18 +77,26 @@ class LiveState(QtCore.QObject):
                 setattr(self, name, value)
             self.changed.emit()
 
-    def tell(self, source: str, sentence: str, action: str, remedy: str = "") -> None:
-        """``source`` has a problem."""
-        problem = Problem(sentence, action, remedy)
-        if self._problems.get(source) != problem:
-            self._problems.pop(source, None)
+    def tell(
+        self, source: str, sentence: str, action: str, remedy: str = "", revision: int = 0
+    ) -> None:
+        """``source`` has a problem, with what was changed at ``revision``."""
+        problem = Problem(sentence, action, remedy, revision)
+        if self._problems.get(source) == problem:
+            # Told again: it keeps its place, and is now the newer change's.
             self._problems[source] = problem
-            self.changed.emit()
+            return
+        self._problems.pop(source, None)
+        self._problems[source] = problem
+        self.changed.emit()
 
-    def forget(self, source: str) -> None:
-        """``source`` has none any more."""
-        if self._problems.pop(source, None) is not None:
-            self.changed.emit()
+    def forget(self, source: str, revision: int | None = None) -> None:
+        """``source`` has none any more; with ``revision`` none up to there, later ones stay."""
+        problem = self._problems.get(source)
+        if problem is None or (revision is not None and revision < problem.revision):
+            return
+        del self._problems[source]
+        self.changed.emit()
 
     def forget_all(self) -> None:
         if self._problems:
