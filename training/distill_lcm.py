@@ -36,7 +36,7 @@ from .networks import (
     with_learnable_attention,
 )
 from .selections import selections
-from .train_base import draw_rows, draw_words
+from .train_base import draw_rows, draw_words, evened
 from .workspace import Log, arguments, device_of, load_checkpoint, mixed, save_checkpoint
 
 SOLVER_STEPS = 20
@@ -106,6 +106,11 @@ def finished(
         v = student(noisy, timesteps, encoder_hidden_states=embeds).sample.float()
         x0, eps = told_by(v, noisy, timesteps, signal)
     return torch.where(learnt > 0, x0, known)
+
+
+def huber(difference: torch.Tensor) -> torch.Tensor:
+    """Pseudo-Huber loss of each (Song and Dhariwal, arXiv 2310.14189, equation 8, d = 1)."""
+    return (difference.square() + HUBER_C**2).sqrt() - HUBER_C
 
 
 def drawn_starts(first: int, count: int) -> torch.Tensor:
@@ -222,8 +227,8 @@ def main() -> None:
         with mixed(device):
             v_start = student(noisy, start, encoder_hidden_states=embeds).sample.float()
         guess, _ = told_by(v_start, noisy, start, signal)
-        error = ((guess - target).square() + HUBER_C**2).sqrt() - HUBER_C
-        cover = data["masks"][rows, None].to(device).float() / 255  # N x 1 x h x w
+        error = huber(guess - target)
+        cover = evened(data["masks"][rows].to(device).float() / 255)[:, None]  # N x 1 x h x w
         counts = learnt * (1 + (options.subject_weight - 1) * cover)
         error = (error * counts).mean((1, 2, 3)) / counts.mean((1, 2, 3))
         loss = error.mean()

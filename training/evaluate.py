@@ -31,7 +31,18 @@ from PIL import Image
 
 from .edges import canny_edges
 from .export import EMBEDDED
-from .judge import CLASSES, COLOURS, Judge, Truth, as_input, load_judge, pck, read_truth, score
+from .judge import (
+    CLASSES,
+    COLOURS,
+    Judge,
+    Truth,
+    as_input,
+    landscapes,
+    load_judge,
+    pck,
+    read_truth,
+    score,
+)
 from .scenes.subjects import SUBJECTS
 from .train_control import Hints
 
@@ -183,7 +194,7 @@ def examine_sketches(examiner: Examiner, truth: Truth, rows: list[int]) -> dict[
 
 def examine_inpaint(examiner: Examiner, truth: Truth, count: int) -> dict[str, Any]:
     """Subjects asked for inside a large disc on held-out landscapes."""
-    empty = [n for n in range(len(truth)) if truth.subject[n] < 0 and not truth.has_joints[n]]
+    empty = landscapes(truth)
     rows, columns = np.mgrid[0:256, 0:256]
     mask = ((np.hypot(rows - 140, columns - 128) < 92) * 255).astype(np.uint8)
     rng = random.Random(5)

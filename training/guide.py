@@ -19,7 +19,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from .judge import CLASSES, COLOURS, MIRRORED, Truth, moved, pck, read_truth
+from .judge import CLASSES, COLOURS, MIRRORED, PEOPLE_SHARE, Truth, moved, pck, read_truth
 from .networks import LATENT_CHANNELS
 from .scenes.people import JOINTS
 from .train_base import draw_rows
@@ -33,8 +33,6 @@ SEEN_THROUGH = 0.3
 """The noise that few-step guesses are shown to it with."""
 JOINT_WEIGHT = 20.0
 MOVED_CELLS = 5
-PEOPLE_SHARE = 3.0
-"""How often they are drawn, beside 1 of the others: joints take longest to be learnt."""
 
 
 class Guide(nn.Module):

@@ -9,11 +9,14 @@ from __future__ import annotations
 
 import itertools
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
+from PIL import Image
 from torch import nn
 from torch.nn import functional
 
@@ -22,13 +25,17 @@ from .scenes.spec import HOUSE_COLOURS
 from .scenes.subjects import HUES, SUBJECTS
 from .workspace import Log, arguments, device_of, load_checkpoint, mixed, resume, save_parts
 
-__all__ = ["CLASSES", "COLOURS", "MIRRORED", "Judge", "Truth", "load_judge", "moved",
-           "read_truth"]  # fmt: skip
+__all__ = ["CLASSES", "COLOURS", "MIRRORED", "PEOPLE_SHARE", "Judge", "Truth", "laid_on",
+           "landscapes", "load_judge", "movable", "moved", "read_truth"]  # fmt: skip
 
 CLASSES = (*SUBJECTS, "person", "house")
 COLOURS = tuple(sorted({*HUES, *HOUSE_COLOURS}))
 INPUT_PX = 128
 MOVED_PX = 14
+LAID_ELSEWHERE = 0.3
+"""Of the subjects: else what stands among many trees would be taken for a house."""
+PEOPLE_SHARE = 3.0
+"""How often they are drawn, beside 1 of the others: joints take longest to be learnt."""
 _HEAT = 16
 """Joints are found on a map of so many cells a side, then refined to the maps' centre of mass."""
 
@@ -86,6 +93,7 @@ class Truth:
         self.captions: list[list[str]] = [truth["captions"] for truth in truths]
         self.pictures = np.load(folder / f"{name}.npy", mmap_mode="r")
         self.sketches = np.load(folder / f"{name}_sketch.npy", mmap_mode="r")
+        self.masks = np.load(folder / f"{name}_mask.npy", mmap_mode="r")
         self.subject = torch.tensor(
             [CLASSES.index(t["subject"]) if t["subject"] in CLASSES else -1 for t in truths]
         )
@@ -93,11 +101,34 @@ class Truth:
             [COLOURS.index(t["colour"]) if t["colour"] in COLOURS else -1 for t in truths]
         )
         alone = [t["people"][0] if len(t["people"]) == 1 else None for t in truths]
+        self.has_people = torch.tensor([bool(t["people"]) for t in truths])
+        """Anybody; joints are asked for where one is alone."""
         self.has_joints = torch.tensor([joints is not None for joints in alone])
         self.joints = torch.tensor([joints or [[0.0, 0.0]] * JOINTS for joints in alone])
 
     def __len__(self) -> int:
         return len(self.captions)
+
+
+def landscapes(truth: Truth) -> list[int]:
+    """Pictures of nothing else: of people who stand there, legs would come out below a disc."""
+    return [n for n in range(len(truth)) if truth.subject[n] < 0 and not truth.has_people[n]]
+
+
+def movable(truth: Truth) -> list[int]:
+    """Pictures of a subject that may lie anywhere; houses belong to their landscape."""
+    known = {CLASSES.index(name) for name in SUBJECTS}
+    return [n for n in range(len(truth)) if int(truth.subject[n]) in known]
+
+
+def laid_on(truth: Truth, rows: Sequence[int], grounds: Sequence[int]) -> npt.NDArray[np.uint8]:
+    """The subjects of ``rows`` on the pictures ``grounds``, N x 256 x 256 x 3, cut out softly."""
+    made: list[npt.NDArray[np.uint8]] = []
+    for row, ground in zip(rows, grounds, strict=True):
+        mask = Image.fromarray(truth.masks[row]).resize((256, 256), Image.Resampling.BICUBIC)
+        picture, below = (Image.fromarray(truth.pictures[n]) for n in (row, ground))
+        made.append(np.asarray(Image.composite(picture, below, mask)))
+    return np.stack(made)
 
 
 def read_truth(folder: Path, name: str) -> Truth:
@@ -122,9 +153,9 @@ def load_judge(folder: Path) -> Judge:
 
 
 def score(judge: Judge, truth: Truth, device: torch.device) -> dict[str, float]:
-    """How often the judge is right on real pictures."""
-    right = {"subject": 0, "colour": 0, "joints": 0.0}
-    total = {"subject": 0, "colour": 0, "joints": 0}
+    """How often the judge is right on real pictures, and on subjects laid on landscapes."""
+    right = {"subject": 0, "elsewhere": 0, "colour": 0, "joints": 0.0}
+    total = {"subject": 0, "elsewhere": 0, "colour": 0, "joints": 0}
     judge.eval()
     with torch.inference_mode():
         for start in range(0, len(truth), 64):
@@ -140,6 +171,12 @@ def score(judge: Judge, truth: Truth, device: torch.device) -> dict[str, float]:
                 hits = pck(found["joints"].cpu()[people], truth.joints[rows][people])
                 right["joints"] += float(hits.sum())
                 total["joints"] += int(people.sum())
+            elsewhere = [n for n in movable(truth) if rows.start <= n < rows.stop]
+            if elsewhere and (ground := landscapes(truth)):
+                made = laid_on(truth, elsewhere, [ground[n % len(ground)] for n in elsewhere])
+                named = judge(as_input(made).to(device))["subject"].argmax(1).cpu()
+                right["elsewhere"] += int((named == truth.subject[elsewhere]).sum())
+                total["elsewhere"] += len(elsewhere)
     return {name: right[name] / max(1, total[name]) for name in right}
 
 
@@ -180,10 +217,18 @@ def main() -> None:
     step = resume(path, **parts)
     log = Log(options.work, "judge", options.minutes)
     rng = np.random.default_rng(options.seed + step)
+    shares = 1.0 + (PEOPLE_SHARE - 1.0) * truth.has_joints.numpy()
+    shares /= shares.sum()
+    grounds, can_move = landscapes(truth), np.zeros(len(truth), bool)
+    can_move[movable(truth)] = True
     while not log.is_over:
         judge.train()
-        rows = np.sort(rng.choice(len(truth), options.batch, replace=False))
-        images = as_input(truth.pictures[rows]).to(device)
+        rows = np.sort(rng.choice(len(truth), options.batch, replace=False, p=shares))
+        pictures = np.array(truth.pictures[rows])
+        chosen = np.flatnonzero(can_move[rows] & (rng.random(len(rows)) < LAID_ELSEWHERE))
+        if len(chosen) and grounds:
+            pictures[chosen] = laid_on(truth, rows[chosen], rng.choice(grounds, len(chosen)))
+        images = as_input(pictures).to(device)
         joints = truth.joints[rows].clone()
         if rng.random() < 0.5:
             # Right and left are the person's own: mirrored, they change places.

@@ -5,15 +5,17 @@
 the base kept as it is. Hints are made by the engine's own code, so that what is trained on is what
 is drawn: skeletons from exact joints, scribbles from the rendered pictures.
 
-We depart from it in five points, each of which spares steps. With ``--guided`` it leads the
-few-step model and not the base, and its guess is shown to the guide: the pose that was asked for
-must be found in it again (ControlNet++, Li et al., arXiv 2404.07987, which looks at one step of
-the base and therefore at little noise only; a few-step model's guess is a picture at any noise).
-So must a scribble's edges (``edges``). Pose trains on pictures with people only, because the others
-teach it nothing but to be silent. The hint's own network does not end in zeros too: those of the
-joints are silence enough, and behind two zeros neither learns at first. Timesteps are drawn as
-T2I-Adapter does (arXiv 2302.08453, section 3.4: cubic), most where a picture takes its shape. What
-the hint is about counts more than what lies around it.
+We depart from it in six points, each of which spares steps. With ``--guided`` half of each batch
+leads the few-step model, which is taught there to say what the led base says with guidance, as in
+its own distilling (``led``): were it taught the velocity, as the base is, the ControlNet would
+learn to take back what distilling had sharpened. And that guess is shown to the guide: the pose
+that was asked for must be found in it again (ControlNet++, Li et al., arXiv 2404.07987, which looks
+at one step of the base and therefore at little noise only; a few-step model's guess is a picture at
+any noise). So must a scribble's edges (``edges``). Pose trains on pictures with people only,
+because the others teach it nothing but to be silent. The hint's own network does not end in zeros
+too: those of the joints are silence enough, and behind two zeros neither learns at first. Timesteps
+are drawn as T2I-Adapter does (arXiv 2302.08453, section 3.4: cubic), most where a picture takes its
+shape. What the hint is about counts more than what lies around it.
 """
 
 from __future__ import annotations
@@ -33,13 +35,12 @@ from nijimi_backend.engine.request import Control
 from nijimi_backend.picture_files import PictureFile
 from nijimi_protocol.geometry import Extent
 from nijimi_protocol.pose import Joint, Person
-from peft import LoraConfig
-from peft.utils import set_peft_model_state_dict
 
-from .distill_lcm import LORA_TARGETS
+from .distill_lcm import LAST, huber, told_by
 from .edges import canny_edges, edge_disagreement
 from .guide import SEEN_THROUGH, Known, disagreement, load_guide
 from .judge import MIRRORED, read_truth
+from .led import Led, few_step_base, led_target
 from .networks import (
     SCHEDULER,
     fill_averaged,
@@ -55,6 +56,8 @@ __all__ = ["KINDS", "Hints", "load_base", "make_controlnet"]
 
 KINDS = ("pose", "scribble")
 SIZE = Extent(256, 256)
+FIRST_STEPS = 0.4
+"""Of the few-step model's rows those at the first step, which has no signal."""
 Pixels = npt.NDArray[np.uint8]
 
 
@@ -127,22 +130,6 @@ def load_base(folder: Path, vocab_size: int) -> tuple[Any, Any]:
     return unet.requires_grad_(False).eval(), text.requires_grad_(False).eval()
 
 
-def few_step_base(folder: Path, unet: Any) -> Any:
-    """A copy of the base with the LCM-LoRA in its weights, not to be trained."""
-    saved = load_checkpoint(folder / "lcm.pt")
-    if saved is None:
-        raise SystemExit("Distil it first (python -m training.distill_lcm), or pass --guided 0.")
-    made = make_unet()
-    made.load_state_dict(unet.state_dict())
-    rank = next(value.shape[0] for key, value in saved["lora"].items() if "lora_A" in key)
-    made.add_adapter(LoraConfig(r=rank, lora_alpha=rank, target_modules=LORA_TARGETS))
-    set_peft_model_state_dict(made, saved["lora"])
-    # Beside the weights it would cost half as much again in each call.
-    made.fuse_lora()
-    made.unload_lora()
-    return made.requires_grad_(False).eval()
-
-
 class Wishes:
     """What a few-step model's guess should show: what the guide looks for, and edges."""
 
@@ -204,11 +191,13 @@ def main() -> None:
     unet, text = load_base(options.work, data["vocab_size"])
     network = make_controlnet(unet)
     hints = Hints(options.kind, options.work, count=len(latents) // 2)
-    led, wishes = unet, None
+    few, wishes, half = unet, None, 0
     if options.guided:
-        led = few_step_base(options.work, unet)
+        few = few_step_base(options.work, unet)
         wishes = Wishes(options.work, hints, data["scale"], device)
-    for module in (led, network):
+        half = options.batch // 2
+    first = round(half * FIRST_STEPS)
+    for module in (unet, few, network):
         with_learnable_attention(module, device)
         module.to(device, memory_format=torch.channels_last)
     text.to(device)
@@ -222,7 +211,9 @@ def main() -> None:
     signal = scheduler.alphas_cumprod.to(device)
     log = Log(options.work, f"control_{options.kind}", options.minutes)
     saved_at = time.monotonic()
-    unlike, edges = torch.zeros(1), torch.zeros(1)
+    with torch.no_grad():
+        nothing = text(data["empty"].long().to(device)).last_hidden_state
+    few_error, unlike, edges = torch.zeros(1), torch.zeros(1), torch.zeros(1)
     while not log.is_over:
         rows = hints.rows[torch.randint(len(hints.rows), (options.batch,))]
         clean = latents[rows].to(device).float() * data["scale"]
@@ -230,29 +221,37 @@ def main() -> None:
         hint = hints.batch(rows.tolist(), 8 * latents.shape[-1]).to(device)
         noise = torch.randn_like(clean)
         timesteps = late_timesteps(options.batch).to(device)
+        timesteps[:first] = LAST
         noisy = scheduler.add_noise(clean, noise, timesteps)
-        target = scheduler.get_velocity(clean, noise, timesteps)
-        with mixed(device):
-            with torch.no_grad():
-                embeds = text(words.to(device)).last_hidden_state
-            down, middle = network(
-                noisy, timesteps, encoder_hidden_states=embeds, controlnet_cond=hint,
-                return_dict=False,
-            )  # fmt: skip
-            predicted = led(
-                noisy, timesteps, encoder_hidden_states=embeds,
-                down_block_additional_residuals=down, mid_block_additional_residual=middle,
-            ).sample  # fmt: skip
-        error = (predicted.float() - target).square().mean(1)  # N x h x w
         cover = data["masks"][rows].to(device).float() / 255
-        loss = mean_by(error, cover, options.subject_weight)
+        with mixed(device), torch.no_grad():
+            embeds = text(words.to(device)).last_hidden_state
+        # Rows up to half are the few-step model's, the others the base's.
+        part = slice(half, None)
+        with mixed(device):
+            predicted = Led(unet, network, hint[part])(
+                noisy[part], timesteps[part], encoder_hidden_states=embeds[part]
+            ).sample.float()
+        target = scheduler.get_velocity(clean[part], noise[part], timesteps[part])
+        error = (predicted - target).square().mean(1)  # N x h x w
+        loss = mean_by(error, cover[part], options.subject_weight)
         if wishes is not None:
-            alpha = signal[timesteps].sqrt().view(-1, 1, 1, 1)
-            guess = alpha * noisy - (1 - alpha**2).sqrt() * predicted.float()
-            unlike = wishes.guided(guess, rows)
+            part = slice(0, half)
+            at = (noisy[part], timesteps[part])
+            with mixed(device):
+                wanted = led_target(
+                    unet, few, network, hint[part], *at, embeds[part], nothing, signal, first
+                )
+                v = Led(few, network, hint[part])(
+                    *at, encoder_hidden_states=embeds[part]
+                ).sample.float()
+            guess, _ = told_by(v, *at, signal)
+            few_error = huber(guess - wanted).mean(1)  # N x h x w
+            loss = loss + mean_by(few_error, cover[part], options.subject_weight)
+            unlike = wishes.guided(guess, rows[part])
             loss = loss + options.guided * unlike.mean()
             if options.kind == "scribble" and options.edges:
-                edges = wishes.edges(guess, rows)
+                edges = wishes.edges(guess, rows[part])
                 loss = loss + options.edges * edges.mean()
         for group in optimizer.param_groups:
             warm = min(1.0, (step + 1) / 100)
@@ -264,7 +263,9 @@ def main() -> None:
         step += 1
         log.add(
             step, step * options.batch, loss=loss.item(),
-            v_error=error.mean().item(), subject_error=mean_by(error, cover, 1e6).item(),
+            v_error=error.mean().item(),
+            subject_error=mean_by(error, cover[half:], 1e6).item(),
+            few_error=few_error.mean().item(),
             unlike=unlike.mean().item(), edges=edges.mean().item(),
         )  # fmt: skip
         if time.monotonic() - saved_at > 120 or log.is_over:

@@ -11,7 +11,15 @@ from diffusers import DDPMScheduler
 
 from training.encode_latents import masks_of, name_of
 from training.networks import SCHEDULER
-from training.train_base import SKETCH_FROM, chances_of, draw, draw_words, mean_by
+from training.train_base import (
+    SKETCH_FROM,
+    TYPICAL_AREA,
+    chances_of,
+    draw,
+    draw_words,
+    evened,
+    mean_by,
+)
 
 
 def test_timesteps_are_drawn_as_often_as_they_count() -> None:
@@ -43,6 +51,19 @@ def test_errors_at_the_subject_count_more() -> None:
     cover[0, 0, 0] = 1.0
     assert float(mean_by(error, cover, 3.0)) == pytest.approx(3 / 6)
     assert float(mean_by(error, cover, 1.0)) == pytest.approx(1 / 4)
+
+
+def test_a_small_subject_counts_more_at_each_place_up_to_four_times() -> None:
+    cover = torch.zeros(4, 20, 20)
+    cover[0, :10] = 1.0  # half of the picture
+    cover[1, :1] = 1.0  # 0.05 of it
+    cover[2, 0, 0] = 1.0
+    even = evened(cover)
+    assert torch.equal(even[0], cover[0])
+    assert even[1].sum() == pytest.approx(400 * TYPICAL_AREA)
+    assert even[2, 0, 0] == pytest.approx(4.0)
+    assert not even[3].any()
+    assert torch.equal(even > 0, cover > 0)
 
 
 def test_masks_lie_beside_the_latents_of_picture_and_mirror(tmp_path: Path) -> None:

@@ -8,15 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from peft import LoraConfig
-from peft.utils import get_peft_model_state_dict
 
 from training import build_data
-from training.distill_lcm import LORA_TARGETS
 from training.evaluate import edge_f1
 from training.networks import make_unet
-from training.train_control import Hints, few_step_base, late_timesteps, make_controlnet, people_of
-from training.workspace import save_checkpoint
+from training.train_control import Hints, late_timesteps, make_controlnet, people_of
 
 BODY = [[0.1 + 0.04 * n, 0.3 + 0.02 * n] for n in range(18)]
 
@@ -95,31 +91,3 @@ def test_edges_agree_with_themselves_and_not_with_others() -> None:
     assert edge_f1(picture, shifted) > 0.9
     assert edge_f1(picture, other) < 0.3
     assert edge_f1(picture, np.zeros_like(picture)) == 0.0
-
-
-def few_steps_of(unet: Any, folder: Path, *, change: float) -> Any:
-    """The few-step model of a LoRA whose outer half is ``change`` everywhere."""
-    student = make_unet()
-    student.load_state_dict(unet.state_dict())
-    student.add_adapter(LoraConfig(r=4, lora_alpha=4, target_modules=LORA_TARGETS))
-    lora = get_peft_model_state_dict(student)
-    outer = {key: torch.full_like(value, change) for key, value in lora.items() if "lora_B" in key}
-    save_checkpoint(folder / "lcm.pt", {"lora": {**lora, **outer}})
-    return few_step_base(folder, unet)
-
-
-def test_the_few_step_model_is_the_base_with_its_lora(tmp_path: Path) -> None:
-    torch.manual_seed(0)
-    unet = make_unet().eval()
-    latents, words = torch.randn(1, 4, 16, 16), torch.randn(1, 7, 192)
-    with torch.inference_mode():
-        plain = unet(latents, 500, encoder_hidden_states=words).sample
-        same = few_steps_of(unet, tmp_path, change=0.0)(latents, 500, words).sample
-        other = few_steps_of(unet, tmp_path, change=0.01)(latents, 500, words).sample
-    assert torch.allclose(plain, same, atol=1e-5)
-    assert (plain - other).abs().max() > 1e-3
-
-
-def test_a_pose_that_is_to_be_guided_wants_the_few_step_model_first(tmp_path: Path) -> None:
-    with pytest.raises(SystemExit, match="distill_lcm"):
-        few_step_base(tmp_path, make_unet())

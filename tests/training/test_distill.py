@@ -5,11 +5,13 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
 import torch
 from diffusers import DDIMScheduler, DDPMScheduler
 
 from training.distill_lcm import (
     GENTLE,
+    HUBER_C,
     LAST,
     LATER_STEPS,
     STRONG,
@@ -17,6 +19,7 @@ from training.distill_lcm import (
     drawn_starts,
     finished,
     guided,
+    huber,
 )
 from training.networks import SCHEDULER
 
@@ -104,3 +107,10 @@ def test_some_begin_in_pure_noise_and_the_others_anywhere_before() -> None:
     starts = drawn_starts(1000, 4000)
     assert bool((starts[:1000] == LAST).all())
     assert set(starts[1000:].tolist()) == {50 * n - 1 for n in range(1, 20)}
+
+
+def test_a_large_difference_counts_as_it_is_and_a_tiny_one_by_its_square() -> None:
+    loss = huber(torch.tensor([0.0, 1e-5, 2.0, -2.0]))
+    assert loss[0] == 0.0
+    assert loss[1] < 1e-6
+    assert loss[2] == loss[3] == pytest.approx(2.0 - HUBER_C, abs=1e-4)

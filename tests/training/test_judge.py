@@ -5,13 +5,26 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
 
 from training import build_data, judge
 from training.evaluate import BARS, coarse, frechet, psnr, table
-from training.judge import CLASSES, COLOURS, Judge, as_input, moved, pck, read_truth, score
+from training.judge import (
+    CLASSES,
+    COLOURS,
+    Judge,
+    as_input,
+    laid_on,
+    landscapes,
+    movable,
+    moved,
+    pck,
+    read_truth,
+    score,
+)
 from training.scenes.people import JOINTS
 
 
@@ -72,13 +85,25 @@ def test_a_table_tells_which_bar_is_met() -> None:
 
 
 def test_the_packed_data_is_read_back_and_judged(tmp_path: Path) -> None:
-    build_data.build(tmp_path, "held_out", 77, 12, 1)
+    build_data.build(tmp_path, "held_out", 92, 12, 1)
     truth = read_truth(tmp_path, "held_out")
     assert len(truth) == 12
     assert truth.pictures.shape == (12, 256, 256, 3)
     assert as_input(truth.pictures[:2]).shape == (2, 3, judge.INPUT_PX, judge.INPUT_PX)
+    told = json.loads((tmp_path / "held_out.json").read_text())
+    bare = [n for n, each in enumerate(told) if not each["subject"] and not each["people"]]
+    assert landscapes(truth) == bare
+    two = [len(each["people"]) for each in told if not each["subject"]]
+    assert sorted(two) == [0, 0, 2]
+    (row, *_), (ground, *_) = movable(truth), bare
+    assert told[row]["subject"] not in ("", "house", "person")
+    (laid,) = laid_on(truth, [row], [ground])
+    mask = np.kron(truth.masks[row], np.ones((8, 8)))
+    inside, outside = mask == 255, cv2.dilate(mask, np.ones((25, 25))) == 0
+    assert np.abs(laid[outside].astype(int) - truth.pictures[ground][outside]).max() == 0
+    assert np.abs(laid[inside].astype(int) - truth.pictures[row][inside]).mean() < 12
     right = score(Judge(), truth, torch.device("cpu"))
-    assert set(right) == {"subject", "colour", "joints"}
+    assert set(right) == {"subject", "elsewhere", "colour", "joints"}
     assert all(0.0 <= value <= 1.0 for value in right.values())
 
 
