@@ -12,8 +12,8 @@ from diffusers import DDPMScheduler
 from peft import LoraConfig
 from peft.utils import get_peft_model_state_dict
 
-from training.distill_lcm import LAST, LORA_TARGETS, STRONG, told_by
-from training.led import Led, few_step_base, led_target
+from training.distill_lcm import LAST, LORA_TARGETS, told_by
+from training.led import LED, Led, few_step_base, led_target
 from training.networks import SCHEDULER, make_unet
 from training.train_control import make_controlnet
 from training.workspace import save_checkpoint
@@ -83,7 +83,7 @@ def test_what_is_taught_is_guided_away_from_neither_words_nor_hint() -> None:
         says(0.25, 0.5), says(), adds(0.5), torch.zeros(2, 3, 64, 64), noisy, timesteps, words,
         words[:1], SIGNAL, 0,
     )  # fmt: skip
-    guided = torch.full_like(noisy, 0.25 + STRONG * (0.5 + 0.5 - 0.25))
+    guided = torch.full_like(noisy, 0.25 + LED * (0.5 + 0.5 - 0.25))
     assert torch.allclose(told, told_by(guided, noisy, timesteps, SIGNAL)[0])
 
 
