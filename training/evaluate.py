@@ -278,10 +278,8 @@ def main() -> None:
     engine = open_engine(str(args.model.resolve()))
     examiner = Examiner(engine, judge)
     rows = [n for n in range(len(truth)) if truth.subject[n] >= 0][: args.count]
-    own = score(judge, truth, torch.device("cpu"))
     result: dict[str, Any] = {
         "device": engine.device,
-        "judge_on_real_pictures": {name: round(value, 3) for name, value in own.items()},
         "classes": len(CLASSES),
         "colours": len(COLOURS),
     }
@@ -306,6 +304,8 @@ def main() -> None:
     # Before the base is loaded beside it: this is the program's own memory, and the judge's.
     unit = 1024 * 1024 if sys.platform == "darwin" else 1024
     result["memory_mb"] = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit)
+    own = score(judge, truth, torch.device("cpu"))
+    result["judge_on_real_pictures"] = {name: round(value, 3) for name, value in own.items()}
     result |= examine(examiner, truth, rows, args.model)
     print(table(result))
     if args.json:
