@@ -156,6 +156,7 @@ def score(judge: Judge, truth: Truth, device: torch.device) -> dict[str, float]:
     """How often the judge is right on real pictures, and on subjects laid on landscapes."""
     right = {"subject": 0, "elsewhere": 0, "colour": 0, "joints": 0.0}
     total = {"subject": 0, "elsewhere": 0, "colour": 0, "joints": 0}
+    subjects, grounds = movable(truth), landscapes(truth)
     judge.eval()
     with torch.inference_mode():
         for start in range(0, len(truth), 64):
@@ -171,9 +172,9 @@ def score(judge: Judge, truth: Truth, device: torch.device) -> dict[str, float]:
                 hits = pck(found["joints"].cpu()[people], truth.joints[rows][people])
                 right["joints"] += float(hits.sum())
                 total["joints"] += int(people.sum())
-            elsewhere = [n for n in movable(truth) if rows.start <= n < rows.stop]
-            if elsewhere and (ground := landscapes(truth)):
-                made = laid_on(truth, elsewhere, [ground[n % len(ground)] for n in elsewhere])
+            elsewhere = [n for n in subjects if rows.start <= n < rows.stop]
+            if elsewhere and grounds:
+                made = laid_on(truth, elsewhere, [grounds[n % len(grounds)] for n in elsewhere])
                 named = judge(as_input(made).to(device))["subject"].argmax(1).cpu()
                 right["elsewhere"] += int((named == truth.subject[elsewhere]).sum())
                 total["elsewhere"] += len(elsewhere)

@@ -83,7 +83,7 @@ def led_target(
     x0, eps = told_by(v, noisy, timesteps, signal)
     if first:
         x0[:first] = finished(
-            Led(few, network, hint[:first]), (x0[:first].clone(), eps[:first]), embeds[:first],
+            Led(few, network, hint[:first]), (x0[:first], eps[:first]), embeds[:first],
             signal, x0[:first], torch.ones_like(x0[:first, :1]),
         )  # fmt: skip
     return x0

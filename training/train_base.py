@@ -90,9 +90,9 @@ def mean_by(
 
 
 def evened(cover: torch.Tensor) -> torch.Tensor:
-    """N x h x w in [0, 1]: small subjects count more at each place, up to four times.
+    """``cover``, N x h x w in [0, 1], but more where a subject is small, up to four times.
 
-    A house far away is a fiftieth of its picture, and its colour was asked for all the same.
+    Houses are a twentieth of their picture on the mean, and half of the colours asked for theirs.
     """
     area = cover.mean((1, 2), keepdim=True)  # N x 1 x 1
     return cover * (TYPICAL_AREA / area.clamp(min=1e-6)).clamp(1.0, 4.0)
