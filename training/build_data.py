@@ -9,6 +9,7 @@ with a graphics card, say) builds the same examples where NIJIMI_CUT_OUTS names 
 
 from __future__ import annotations
 
+import functools
 import json
 import multiprocessing
 from pathlib import Path
@@ -29,12 +30,15 @@ HELD_OUT_SEED = 10_000_000
 MASK_SIDE = 32
 """Masks are kept at the size of the latents."""
 
+ANYWHERE = 0.5
+"""Of the subjects to be learnt from; held-out examples are as before it."""
+
 Rendered = tuple[tuple[npt.NDArray[np.uint8], ...], dict[str, Any]]
 
 
-def render(seed: int) -> Rendered:
+def render(seed: int, anywhere: float = 0.0) -> Rendered:
     """Picture and sketch, 256 x 256 x 3 each, mask, 32 x 32, and the truth about them."""
-    example = make_example(seed, CAPTIONS_A_PICTURE)
+    example = make_example(seed, CAPTIONS_A_PICTURE, anywhere=anywhere)
     truth = {
         "seed": seed,
         "captions": example.captions,
@@ -46,7 +50,9 @@ def render(seed: int) -> Rendered:
     return tuple(np.asarray(image) for image in (example.picture, example.sketch, mask)), truth
 
 
-def build(folder: Path, name: str, first: int, count: int, processes: int) -> None:
+def build(
+    folder: Path, name: str, first: int, count: int, processes: int, anywhere: float = 0.0
+) -> None:
     """Render ``count`` examples into ``folder``, those that are not there yet."""
     shapes = {"": (count, 256, 256, 3), "_sketch": (count, 256, 256, 3),
               "_mask": (count, MASK_SIDE, MASK_SIDE)}  # fmt: skip
@@ -65,7 +71,8 @@ def build(folder: Path, name: str, first: int, count: int, processes: int) -> No
     lines.write_text("".join(line + "\n" for line in known))
     with multiprocessing.Pool(processes) as pool, lines.open("a") as file:
         seeds = range(first + len(known), first + count)
-        for n, (images, truth) in enumerate(pool.imap(render, seeds, chunksize=16), len(known)):
+        made = functools.partial(render, anywhere=anywhere)
+        for n, (images, truth) in enumerate(pool.imap(made, seeds, chunksize=16), len(known)):
             for array, image in zip(arrays, images, strict=True):
                 array[n] = image
             file.write(json.dumps(truth) + "\n")
@@ -92,7 +99,7 @@ def main() -> None:
     options.work.mkdir(parents=True, exist_ok=True)
     build(options.work, "held_out", HELD_OUT_SEED, options.held_out, options.threads)
     first = options.seed * 1_000_000
-    build(options.work, "train", first, options.count, options.threads)
+    build(options.work, "train", first, options.count, options.threads, ANYWHERE)
 
 
 if __name__ == "__main__":

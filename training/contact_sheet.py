@@ -74,7 +74,7 @@ def inpaint_row(renderer: PictureRenderer, seed: int, prompt: str) -> list[Image
     selection = Image.new("L", (256, 256))
     ImageDraw.Draw(selection).ellipse((64, 84, 192, 224), fill=255)
     shown = example.picture.copy()
-    shown.paste((255, 255, 255), (0, 0), selection.point(lambda value: value // 2))
+    shown.paste((255, 255, 255), (0, 0), selection.point([value // 2 for value in range(256)]))
     made = [
         printed(
             renderer,

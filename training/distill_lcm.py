@@ -12,7 +12,7 @@ what the picture shows, and later it harms the layout of a sketch. With ``--guid
 find in the first step's guess what was asked for (reward guided distillation, Li et al., arXiv
 2403.11027). Half of the rest begins at rough sketches, which is what live painting asks, and every
 second example is noised no further than the step before and taken on by the student itself: what is
-noised is never its own mistake otherwise. And of every fourth only a selection is noised; what
+noised is never its own mistake otherwise. And of every second only a selection is noised; what
 surrounds it is given as it is, at each step (``selections``).
 """
 
@@ -120,6 +120,11 @@ def drawn_starts(first: int, count: int) -> torch.Tensor:
     return starts
 
 
+def fills_of(count: int) -> torch.Tensor:
+    """Which of a batch fill a selection, N of True and False: half, odd ones and even ones."""
+    return torch.arange(count) % 4 % 3 == 0
+
+
 def begun(
     student: Any,
     first: torch.Tensor,
@@ -165,7 +170,7 @@ def main() -> None:
     # Of what follows the first step, half are noised sketches.
     rough_to = (first + options.batch) // 2
     # All kinds have some of each.
-    fills, own = slice(0, None, 4), slice(first | 1, None, 2)
+    fills, own = fills_of(options.batch), slice(first | 1, None, 2)
     shares = 1 + (options.subject_share - 1) * data["worth"]
     teacher = make_unet()
     text = make_text_encoder(data["vocab_size"], data["vocab_size"] - 1)

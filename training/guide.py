@@ -165,7 +165,8 @@ def main() -> None:
     count = len(latents) - 2 * options.held_back
     aside = torch.arange(count, len(latents), 2)
     shares = 1 + (PEOPLE_SHARE - 1) * truth.has_joints[: count // 2].float()
-    guide = Guide().to(device, memory_format=torch.channels_last)
+    guide: Any = Guide()
+    guide.to(device, memory_format=torch.channels_last)
     optimizer = torch.optim.AdamW(guide.parameters(), lr=options.rate, weight_decay=5e-2)
     path = options.work / "guide.pt"
     parts: dict[str, Any] = {"guide": guide, "optimizer": optimizer}

@@ -211,7 +211,8 @@ def main() -> None:
     device = device_of(options.threads)
     torch.manual_seed(options.seed)
     truth, held_out = read_truth(options.work, "train"), read_truth(options.work, "held_out")
-    judge = Judge().to(device, memory_format=torch.channels_last)
+    judge: Any = Judge()
+    judge.to(device, memory_format=torch.channels_last)
     optimizer = torch.optim.AdamW(judge.parameters(), lr=options.rate, weight_decay=5e-2)
     path = options.work / "judge.pt"
     parts: dict[str, Any] = {"judge": judge, "optimizer": optimizer}
@@ -228,7 +229,9 @@ def main() -> None:
         pictures = np.array(truth.pictures[rows])
         chosen = np.flatnonzero(can_move[rows] & (rng.random(len(rows)) < LAID_ELSEWHERE))
         if len(chosen) and grounds:
-            pictures[chosen] = laid_on(truth, rows[chosen], rng.choice(grounds, len(chosen)))
+            pictures[chosen] = laid_on(
+                truth, rows[chosen].tolist(), rng.choice(grounds, len(chosen)).tolist()
+            )
         images = as_input(pictures).to(device)
         joints = truth.joints[rows].clone()
         if rng.random() < 0.5:

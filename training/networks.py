@@ -1,6 +1,7 @@
 """Nothing enters; the networks of nijimi-mini leave, in the classes that SD1.5 uses.
 
-CLIPTextModel, UNet2DConditionModel and AutoencoderTiny (TAESD's shape), only smaller.
+CLIPTextModel, UNet2DConditionModel and AutoencoderTiny (TAESD's shape), only smaller. They are
+given as Any: how diffusers and transformers type what these are given and give is not true of it.
 """
 
 from __future__ import annotations
@@ -42,8 +43,8 @@ no signal at its end (Lin et al., arXiv 2305.08891, algorithm 1): these latents 
 0.9, of which SD's end leaves a trace that sampling does not start with."""
 
 
-def make_autoencoder() -> AutoencoderTiny:
-    """8 x down, few blocks where the picture is large: that is where the time goes."""
+def make_autoencoder() -> Any:
+    """An AutoencoderTiny, 8 x down, few blocks where the picture is large: there the time goes."""
     return AutoencoderTiny(
         encoder_block_out_channels=(32, 32, 32, 32),
         decoder_block_out_channels=(32, 32, 32, 32),
@@ -56,7 +57,7 @@ def make_autoencoder() -> AutoencoderTiny:
     )
 
 
-def make_text_encoder(vocab_size: int, eos_token_id: int) -> CLIPTextModel:
+def make_text_encoder(vocab_size: int, eos_token_id: int) -> Any:
     """CLIP's text model at a small size, trained together with the UNet."""
     config = CLIPTextConfig(
         vocab_size=vocab_size,
@@ -86,9 +87,10 @@ def fill_averaged(base: dict[str, Any], unet: Any, text_encoder: Any) -> None:
         parameter.data.copy_(value)
 
 
-def make_unet() -> UNet2DConditionModel:
-    """Three levels for 32 x 32 latents; cross-attention at the two lower ones."""
-    return UNet2DConditionModel(
+def make_unet() -> Any:
+    """A UNet2DConditionModel, three levels for 32 x 32 latents, words at the two lower ones."""
+    network: Any = UNet2DConditionModel
+    return network(
         sample_size=32,
         in_channels=LATENT_CHANNELS,
         out_channels=LATENT_CHANNELS,

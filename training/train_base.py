@@ -38,6 +38,11 @@ SKETCH_FROM = 150
 """Below this timestep a noised sketch would have to jump too far in one velocity."""
 TYPICAL_AREA = 0.15
 """Of subjects, as a part of the picture."""
+NAMED = 2 / 3
+"""Of what fills selections."""
+
+Fills = slice | torch.Tensor
+"""Which rows of a batch fill a selection: a slice, or N of True and False."""
 
 
 def chances_of(signal: torch.Tensor) -> torch.Tensor:
@@ -56,13 +61,13 @@ def draw(chances: torch.Tensor, count: int, rough: int) -> torch.Tensor:
     return timesteps
 
 
-def draw_words(data: dict[str, Any], rows: torch.Tensor, fills: slice) -> torch.Tensor:
-    """One caption of each row's picture, N x 77; of every second one in ``fills`` the subject's
-    name alone, where there is one: who fills a selection does not tell the scene again."""
+def draw_words(data: dict[str, Any], rows: torch.Tensor, fills: Fills) -> torch.Tensor:
+    """One caption of each row's picture, N x 77; of two in three of ``fills`` the subject's name
+    alone, where there is one: who fills a selection does not tell the scene again."""
     tokens, names, empty = data["tokens"], data["names"], data["empty"]
     words = tokens[rows // 2, torch.randint(tokens.shape[1], (len(rows),))].long()
     named = names[rows[fills] // 2].long()
-    is_chosen = (torch.rand(len(named)) < 0.5) & (named != empty.long()).any(1)
+    is_chosen = (torch.rand(len(named)) < NAMED) & (named != empty.long()).any(1)
     words[fills] = torch.where(is_chosen[:, None], named, words[fills])
     return words
 
@@ -122,7 +127,7 @@ def main() -> None:
     named = [*unet.named_parameters(), *text.named_parameters()]
     optimizer = MuonWithAdamW(named, options.rate)
     ema = averaged(parameters)
-    scheduler = DDPMScheduler(**SCHEDULER)
+    scheduler: Any = DDPMScheduler(**SCHEDULER)
     signal = scheduler.alphas_cumprod.to(device)
     chances = chances_of(scheduler.alphas_cumprod)
     path = options.work / "base.pt"

@@ -50,6 +50,17 @@ def test_hints_fit_their_rows_and_their_mirrors(folder: Path, kind: str) -> None
         assert len(rows) < 24, "pictures without people teach no pose"
 
 
+def test_limbs_count_where_they_are_and_in_the_mirror_where_they_are_there(folder: Path) -> None:
+    hints = Hints("pose", folder)
+    row = int(hints.rows[0])
+    plain, mirrored = hints.limbs([row, row + 1], 32)
+    assert plain.shape == (32, 32)
+    assert torch.allclose(plain.flip(-1), mirrored, atol=1e-3)
+    wrist = hints.control(row // 2).people[0].body[4]
+    assert plain[int(wrist.y / 8), int(wrist.x / 8)] > 0.8
+    assert plain.mean() < 0.25
+
+
 def test_only_rows_that_are_encoded_are_drawn(folder: Path) -> None:
     rows = Hints("scribble", folder, count=4).rows.tolist()
     assert rows == list(range(8))

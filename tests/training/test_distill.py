@@ -17,6 +17,7 @@ from training.distill_lcm import (
     STRONG,
     begun,
     drawn_starts,
+    fills_of,
     finished,
     guided,
     huber,
@@ -114,3 +115,10 @@ def test_a_large_difference_counts_as_it_is_and_a_tiny_one_by_its_square() -> No
     assert loss[0] == 0.0
     assert loss[1] < 1e-6
     assert loss[2] == loss[3] == pytest.approx(2.0 - HUBER_C, abs=1e-4)
+
+
+def test_half_of_each_kind_fills_a_selection() -> None:
+    fills = fills_of(16)
+    assert int(fills.sum()) == 8
+    assert int(fills[::2].sum()) == 4, "also of those that go on from their own step"
+    assert 0 < int(fills[:6].sum()) < 6

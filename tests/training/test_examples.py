@@ -42,6 +42,22 @@ def test_a_seed_always_gives_the_same_example() -> None:
 
 
 @needs_emoji
+def test_subjects_stand_anywhere_where_that_is_asked_for_and_all_else_is_as_before() -> None:
+    changed = 0
+    for seed in range(24):
+        plain, free = make_example(seed), make_example(seed, anywhere=1.0)
+        is_same = np.array_equal(np.asarray(plain.picture), np.asarray(free.picture))
+        if plain.subject in SUBJECTS:
+            changed += not is_same
+            assert not any("background" in text for text in free.captions), "no plain paper"
+            assert (np.asarray(free.mask) > 0).any()
+        else:
+            assert is_same
+            assert plain.captions == free.captions
+    assert changed > 5
+
+
+@needs_emoji
 def test_captions_name_subject_and_colour_and_no_other_subject() -> None:
     seen: set[str] = set()
     for seed in range(200, 260):

@@ -1,7 +1,9 @@
 """A seed enters; everything that one training example needs leaves: pictures, words, truth.
 
 A landscape, with a subject from the catalogue or with people in it, or a subject on plain paper:
-so that a model learns what things look like before it learns where they stand.
+so that a model learns what things look like before it learns where they stand. With ``anywhere``
+some subjects are in landscapes as full as those without any, at any height, be they whales: who
+fills a selection of a picture asks for things where no scene of ours has them.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ from .draw import draw_plain, draw_sketch
 from .people import Person, draw_person, random_person
 from .spec import PALETTES, Scene, random_scene
 from .style import SIZE_PX, STYLES, in_style, warp
-from .subjects import HUES, SUBJECTS, pick, recoloured
+from .subjects import HUES, SUBJECTS, above, pick, recoloured
 
 __all__ = ["Example", "make_example"]
 
@@ -44,12 +46,16 @@ class Example:
     people: tuple[Person, ...] = ()
 
 
-def make_example(seed: int, captions: int = 4) -> Example:
-    """The example of one seed: the same seed, the same example."""
+def make_example(seed: int, captions: int = 4, *, anywhere: float = 0.0) -> Example:
+    """The example of one seed: the same seed, the same example.
+
+    ``anywhere``: the part of the subjects that are; all other examples are as without it.
+    """
     rng = random.Random(seed)
     kind = rng.choices(("subject", "people", "landscape"), (58, 24, 18))[0]
     if kind == "subject":
-        return _with_subject(seed, rng, captions)
+        is_anywhere = random.Random(f"{seed} anywhere").random() < anywhere
+        return _with_subject(seed, rng, captions, is_anywhere=is_anywhere)
     if kind == "people":
         return _with_people(seed, rng, captions)
     return _landscape(seed, rng, captions)
@@ -58,15 +64,19 @@ def make_example(seed: int, captions: int = 4) -> Example:
 class _Stage:
     """A background, rough and finished, that things are put on."""
 
-    def __init__(self, seed: int, rng: random.Random) -> None:
+    def __init__(self, seed: int, rng: random.Random, *, is_full: bool = False) -> None:
+        """``is_full``: a landscape with all that it has but its house."""
         self.style = rng.choices(STYLES, (45, 40, 15))[0]
         self.rng = rng
         self.scene: Scene | None = None
         self.paper = ""
-        if rng.random() < 0.6:
-            scene = replace(random_scene(seed), house="", road=False)
-            few = tuple(item for item in scene.items if "house" not in item.kind)[:3]
-            self.scene = replace(scene, items=few if rng.random() < 0.4 else ())
+        if is_full or rng.random() < 0.6:
+            scene = replace(random_scene(seed), house="")
+            items = tuple(item for item in scene.items if "house" not in item.kind)
+            if not is_full:
+                few = items[:3] if rng.random() < 0.4 else ()
+                scene, items = replace(scene, road=False), few
+            self.scene = replace(scene, items=items)
             self.picture = draw_plain(self.scene)
             self.sketch = draw_sketch(self.scene)
         else:
@@ -99,8 +109,8 @@ class _Stage:
         layer.paste(lit, (x, y))
         alpha = layer.getchannel("A")
         self.picture.paste(layer.convert("RGB"), (0, 0), alpha)
-        self.sketch.paste(_blobs(layer), (0, 0), alpha.point(lambda v: 255 if v > 110 else 0))
-        self.mask.paste(255, (0, 0), alpha.point(lambda v: 255 if v > 64 else 0))
+        self.sketch.paste(_blobs(layer), (0, 0), above(alpha, 110))
+        self.mask.paste(255, (0, 0), above(alpha, 64))
 
     def finish(self) -> tuple[Image.Image, Image.Image]:
         """Picture in its style, and the sketch with a hand's edges."""
@@ -113,8 +123,10 @@ class _Stage:
         return rng.choice((f"on a {self.paper} background", f"{self.paper} background"))
 
 
-def _with_subject(seed: int, rng: random.Random, captions: int) -> Example:
-    stage = _Stage(seed, rng)
+def _with_subject(
+    seed: int, rng: random.Random, captions: int, *, is_anywhere: bool = False
+) -> Example:
+    stage = _Stage(seed, rng, is_full=is_anywhere)
     name = rng.choice(tuple(SUBJECTS))
     subject = SUBJECTS[name]
     thing = pick(name, rng)
@@ -138,7 +150,11 @@ def _with_subject(seed: int, rng: random.Random, captions: int) -> Example:
     room_x, room_y = SIZE_PX - thing.width, SIZE_PX - thing.height
     x = round(room_x * rng.uniform(0.08, 0.92))
     low = {"air": 0.3, "water": 0.75, "ground": 0.92}[subject.where]
-    y = round(room_y * (low + rng.uniform(-0.12, 0.06) if stage.scene else rng.uniform(0.3, 0.7)))
+    if is_anywhere:
+        part = rng.uniform(0.2, 0.95)
+    else:
+        part = low + rng.uniform(-0.12, 0.06) if stage.scene else rng.uniform(0.3, 0.7)
+    y = round(room_y * part)
     on_ground = subject.where == "ground" and (stage.scene is not None or rng.random() < 0.4)
     stage.put(thing, (x, max(0, min(room_y, y))), shadow=on_ground)
     picture, sketch = stage.finish()

@@ -25,6 +25,7 @@ __all__ = [
     "PACKED",
     "SUBJECTS",
     "Subject",
+    "above",
     "cut_out",
     "missing_sources",
     "pack",
@@ -112,6 +113,11 @@ SUBJECTS: dict[str, Subject] = {
 }  # fmt: skip
 
 
+def above(grey: Image.Image, level: int) -> Image.Image:
+    """255 where it is more than ``level``, else 0."""
+    return grey.point([255 * (value > level) for value in range(256)])
+
+
 @functools.cache
 def sources(name: str) -> tuple[str, ...]:
     """What can be drawn of a subject: emoji, then files whose name begins with its name."""
@@ -141,7 +147,7 @@ def cut_out(source: str) -> Image.Image | None:
     if image is None:
         return None
     alpha = np.asarray(image)[..., 3]
-    box = image.getchannel("A").point(lambda value: 255 if value > 24 else 0).getbbox()
+    box = above(image.getchannel("A"), 24).getbbox()
     if box is None or (alpha > 128).mean() < 0.06:
         return None
     # A drawing that fills its whole sheet has a background of its own.
