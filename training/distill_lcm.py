@@ -8,10 +8,10 @@ the student says at once what the base says with guidance (Meng et al., arXiv 22
 (``README``, try 11).
 
 We depart from the papers in four points. Guidance is stronger where noise is: there it is decided
-what the picture shows, and later it harms the layout of a sketch. With ``--guided`` the guide must
-find in the first step's guess what was asked for (reward guided distillation, Li et al., arXiv
-2403.11027). Half of the rest begins at rough sketches, which is what live painting asks, and every
-second example is noised no further than the step before and taken on by the student itself: what is
+what the picture shows, and later it harms the layout of a sketch; who fills a selection has none,
+so there it is always strong. With ``--guided`` the guide must find in the first step's guess what
+was asked for (reward guided distillation, Li et al., arXiv 2403.11027). Half of the rest begins at
+rough sketches, which is what live painting asks, and every second example is noised no further than the step before and taken on by the student itself: what is
 noised is never its own mistake otherwise. And of every second only a selection is noised; what
 surrounds it is given as it is, at each step (``selections``).
 """
@@ -62,9 +62,10 @@ def told_by(
     return alpha * noisy - sigma * v, alpha * v + sigma * noisy
 
 
-def guidance_at(timesteps: torch.Tensor) -> torch.Tensor:
-    """How strong it is at each, N x 1 x 1 x 1."""
-    strong = torch.where(timesteps >= STRONG_FROM, STRONG, GENTLE)
+def guidance_at(timesteps: torch.Tensor, fills: torch.Tensor) -> torch.Tensor:
+    """How strong it is at each, N x 1 x 1 x 1; where a selection is filled (N of True and False),
+    always strong: there is no sketch to be kept."""
+    strong = torch.where((timesteps >= STRONG_FROM) | fills, STRONG, GENTLE)
     return strong.view(-1, 1, 1, 1)
 
 
@@ -75,14 +76,20 @@ def guided(
     embeds: torch.Tensor,
     nothing: torch.Tensor,
     signal: torch.Tensor,
+    fills: torch.Tensor,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """The picture and the noise that the teacher sees with guidance, N x C x h x w each."""
+    """The picture and the noise that the teacher sees with guidance, N x C x h x w each.
+
+    ``fills``: which of them fill a selection, N of True and False.
+    """
     both = torch.cat([nothing.expand_as(embeds), embeds])
     v = teacher(
         noisy.repeat(2, 1, 1, 1), timesteps.repeat(2), encoder_hidden_states=both
     ).sample.float()
     blank, given = v.chunk(2)
-    return told_by(blank + guidance_at(timesteps) * (given - blank), noisy, timesteps, signal)
+    return told_by(
+        blank + guidance_at(timesteps, fills) * (given - blank), noisy, timesteps, signal
+    )
 
 
 def finished(
@@ -223,7 +230,7 @@ def main() -> None:
                 student, earlier[own], before[own], start[own], embeds[own], signal, clean[own],
                 learnt[own],
             )  # fmt: skip
-            seen = guided(teacher, noisy, start, embeds, nothing, signal)
+            seen = guided(teacher, noisy, start, embeds, nothing, signal, fills.to(device))
             target = seen[0].clone()
             target[:first] = finished(
                 student, (seen[0][:first], seen[1][:first]), embeds[:first], signal,

@@ -83,10 +83,11 @@ def test_its_other_steps_are_those_that_the_programs_sampler_takes() -> None:
     assert tuple(sampler.timesteps.tolist()) == (LAST, *LATER_STEPS)
 
 
-def test_guidance_goes_beyond_the_words_and_more_so_in_noise() -> None:
-    blank, given = torch.zeros(2, 4, 8, 8), torch.ones(2, 4, 8, 8)
+def test_guidance_goes_beyond_the_words_and_more_so_in_noise_and_in_selections() -> None:
+    blank, given = torch.zeros(3, 4, 8, 8), torch.ones(3, 4, 8, 8)
     torch.manual_seed(0)
-    noisy, timesteps = torch.randn(2, 4, 8, 8), torch.tensor([899, 299])
+    noisy, timesteps = torch.randn(3, 4, 8, 8), torch.tensor([899, 299, 299])
+    fills = torch.tensor([False, False, True])
 
     def teacher(both: torch.Tensor, steps: torch.Tensor, encoder_hidden_states: Any) -> Any:
         # Without words it sees black, with them white.
@@ -94,10 +95,11 @@ def test_guidance_goes_beyond_the_words_and_more_so_in_noise() -> None:
         picture = torch.where(is_told[:, None, None, None], given.repeat(2, 1, 1, 1), 0.0)
         return knowing(picture)(both, steps, None)
 
-    embeds, nothing = torch.ones(2, 7, 192), torch.zeros(1, 7, 192)
-    picture, noise = guided(teacher, noisy, timesteps, embeds, nothing, SIGNAL)
+    embeds, nothing = torch.ones(3, 7, 192), torch.zeros(1, 7, 192)
+    picture, noise = guided(teacher, noisy, timesteps, embeds, nothing, SIGNAL, fills)
     assert torch.allclose(picture[0], blank[0] + STRONG, atol=1e-3)
     assert torch.allclose(picture[1], blank[1] + GENTLE, atol=1e-3)
+    assert torch.allclose(picture[2], blank[2] + STRONG, atol=1e-3)
     alpha = (SIGNAL[timesteps] ** 0.5).view(-1, 1, 1, 1)
     again = alpha * picture + (1 - alpha**2) ** 0.5 * noise
     assert torch.allclose(again, noisy, atol=1e-4)
