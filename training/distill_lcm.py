@@ -11,9 +11,10 @@ We depart from the papers in four points. Guidance is stronger where noise is: t
 what the picture shows, and later it harms the layout of a sketch; who fills a selection has none,
 so there it is always strong. With ``--guided`` the guide must find in the first step's guess what
 was asked for (reward guided distillation, Li et al., arXiv 2403.11027). Half of the rest begins at
-rough sketches, which is what live painting asks, and every second example is noised no further than the step before and taken on by the student itself: what is
-noised is never its own mistake otherwise. And of every second only a selection is noised; what
-surrounds it is given as it is, at each step (``selections``).
+rough sketches, which is what live painting asks, and every second example is noised no further than
+the step before and taken on by the student itself: what is noised is never its own mistake
+otherwise. And of every second only a selection is noised; what surrounds it is given as it is, at
+each step (``selections``).
 """
 
 from __future__ import annotations
