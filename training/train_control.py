@@ -201,7 +201,7 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=6e-4)
     parser.add_argument("--subject-weight", type=float, default=3.0, help="beside 1 elsewhere")
     parser.add_argument("--guided", type=float, default=0.05, help="the guide's weight; 0: none")
-    parser.add_argument("--edges", type=float, default=0.15, help="their weight, of scribbles")
+    parser.add_argument("--edges", type=float, default=0.4, help="their weight, of scribbles")
     options = parser.parse_args()
     device = device_of(options.threads)
     torch.manual_seed(options.seed)
