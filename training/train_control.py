@@ -16,7 +16,7 @@ because the others teach it nothing but to be silent. The hint's own network doe
 too: those of the joints are silence enough, and behind two zeros neither learns at first. Timesteps
 are drawn as T2I-Adapter does (arXiv 2302.08453, section 3.4: cubic), most where a picture takes its
 shape. What the hint is about counts more than what lies around it, and most where limbs bend and
-end: forearms are a hundredth of the picture, and what a pose is asked for.
+end: they are a small part of the picture, and what a pose is asked for.
 """
 
 from __future__ import annotations

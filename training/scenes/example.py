@@ -74,8 +74,8 @@ class _Stage:
             scene = replace(random_scene(seed), house="")
             items = tuple(item for item in scene.items if "house" not in item.kind)
             if not is_full:
-                few = items[:3] if rng.random() < 0.4 else ()
-                scene, items = replace(scene, road=False), few
+                scene = replace(scene, road=False)
+                items = items[:3] if rng.random() < 0.4 else ()
             self.scene = replace(scene, items=items)
             self.picture = draw_plain(self.scene)
             self.sketch = draw_sketch(self.scene)
@@ -123,9 +123,7 @@ class _Stage:
         return rng.choice((f"on a {self.paper} background", f"{self.paper} background"))
 
 
-def _with_subject(
-    seed: int, rng: random.Random, captions: int, *, is_anywhere: bool = False
-) -> Example:
+def _with_subject(seed: int, rng: random.Random, captions: int, *, is_anywhere: bool) -> Example:
     stage = _Stage(seed, rng, is_full=is_anywhere)
     name = rng.choice(tuple(SUBJECTS))
     subject = SUBJECTS[name]
