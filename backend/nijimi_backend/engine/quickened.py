@@ -17,8 +17,9 @@ from typing import Any
 
 import torch
 
+from .attention import Attending, QuickAttention
 from .frozen import WORTH_CALLS, can_freeze, frozen, is_large
-from .openvino_net import has_openvino, openvino_function
+from .openvino_net import MUST_GAIN, has_openvino, openvino_function
 from .packed import LargePack, turns_weights
 from .recorded import Recorder
 
@@ -33,8 +34,6 @@ __all__ = [
 log = logging.getLogger(__name__)
 
 TRIAL_CALLS = 6
-MUST_GAIN = 0.93
-"""What is not clearly quicker is not worth a change."""
 
 REST_S = 0.7
 """Making it takes all cores for some seconds: begun once nothing was rendered for so long."""
@@ -218,15 +217,16 @@ class Quickener:
 
 class QuickPack:
     """How networks are packed where frames follow each other: recorded on a graphics card; on a CPU
-    small ones are made quicker in pauses, by OpenVINO where that is installed, and large ones'
-    weights are turned once.
+    small ones are made quicker in pauses, by OpenVINO where that is installed; large ones' weights
+    are turned once, and their attention is OpenVINO's where that is quicker. For one thread only.
 
-    ``may_hold_twice``: not where a painter bounds the memory that networks take; large networks
-    stay as they are then.
+    ``may_hold_twice``: not where a painter bounds the memory that networks take; large networks'
+    weights stay as they are then.
     """
 
     def __init__(self, may_hold_twice: bool = True) -> None:
         self._quickener = Quickener(openvino_function if has_openvino() else None)
+        self._attention = QuickAttention() if has_openvino() else None
         self._recorder = Recorder()
         self._large = LargePack() if may_hold_twice else None
 
@@ -235,7 +235,8 @@ class QuickPack:
     ) -> Callable[..., Any]:
         first = inputs[0]
         if turns_weights(first.device, first.dtype) and is_large(network):
-            return network if self._large is None else self._large.pack(network)
+            function = network if self._large is None else self._large.pack(network)
+            return function if self._attention is None else Attending(function, self._attention)
         by = self._recorder if first.is_cuda else self._quickener
         return by.pack(network, inputs)
 
