@@ -105,6 +105,7 @@ def _row(
         for name in names[n % len(names) :] + names[: n % len(names)]:
             taken[name].append(ways[name](n))
     medians = {name: 1000 * statistics.median(times) for name, times in taken.items()}
+    roof = roof.or_better(measure_roof(bundle.device))
     ideal_ms = 1000 * sum(roof.seconds(each, times) for each, times in _work(bundle, steps))
     return {
         "model": bundle.info.name,

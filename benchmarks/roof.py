@@ -22,6 +22,13 @@ class Roof:
     matmul: float
     convolution: float
 
+    def or_better(self, other: Roof) -> Roof:
+        """The best of both: a machine that others share has bad seconds."""
+        return Roof(
+            matmul=max(self.matmul, other.matmul),
+            convolution=max(self.convolution, other.convolution),
+        )
+
     def seconds(self, work: Mapping[Any, int], times: int) -> float:
         """What torch's counter found, done ``times``, at the roof."""
         convolved = sum(n for operation, n in work.items() if "conv" in str(operation))

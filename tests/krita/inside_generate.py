@@ -1,6 +1,7 @@
 """Generating, looked at from inside Krita by the driver plugin."""
 
 from krita import Krita
+from nijimi.canvas.document import canvas_widget
 from nijimi_driver.plugin import contents
 from PyQt5.QtWidgets import QApplication, QWidget
 
@@ -24,6 +25,17 @@ def thumbnail(number):
     yield 150
     place = strip.viewport().mapToGlobal(strip.visualItemRect(strip.item(number)).center())
     return [place.x(), place.y()]
+
+
+def canvas_centre():
+    canvas = canvas_widget()
+    place = canvas.mapToGlobal(canvas.rect().center())
+    return [place.x(), place.y()]
+
+
+def canvas_has_focus():
+    yield 100
+    return canvas_widget().hasFocus()
 
 
 def results():

@@ -81,6 +81,15 @@ def test_a_chosen_picture_is_seen_until_the_painter_goes_on(work: _Generating) -
     work.click_thumbnail(0)
     session.wait_for(lambda: work.inside("chosen") == 6)
     assert work.inside("overlay_is_shown")
+    # A pointer that passes over the canvas takes the focus along, and nothing else.
+    for _ in range(20):
+        x, y = work.inside("canvas_centre")
+        for step in range(10):
+            session.krita.pointer.move((x + 3 * step, y))
+        if work.inside("canvas_has_focus"):
+            break
+    assert work.inside("canvas_has_focus")
+    assert work.inside("chosen") == 6
     session.stroke(STROKE, step_ms=8)
     session.wait_for(lambda: work.inside("chosen") is None)
     assert not work.inside("overlay_is_shown")

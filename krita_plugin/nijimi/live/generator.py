@@ -127,6 +127,8 @@ class Generator(QtCore.QObject):
 
     def end(self) -> None:
         self._turn.stop()
+        # Nothing is looked at any more, and nobody watches for what ends that.
+        self.results.choose(None)
         self._keeper.end()
 
     # Asking --------------------------------------------------------------------------------

@@ -66,9 +66,11 @@ class ResultsStrip(QtWidgets.QListWidget):
         self.customContextMenuRequested.connect(self._show_menu)
         self.currentItemChanged.connect(self._chosen)
         self.itemActivated.connect(self._apply)
-        QtWidgets.QApplication.instance().focusChanged.connect(self._focus_moved)
+        self._presses = _Presses(self)
+        self._presses.seen.connect(self._pressed)
         results.changed.connect(self._fill)
         results.chosen_changed.connect(self._follow)
+        results.chosen_changed.connect(self._watch_presses)
         self._fill()
 
     def menu_for(self, result: Result) -> Any:
@@ -108,14 +110,29 @@ class ResultsStrip(QtWidgets.QListWidget):
         else:
             super().keyPressEvent(event)
 
-    def _focus_moved(self, _before: Any, now: Any) -> None:
-        """The painter goes on with the canvas: it shows what is live again. Looking closely at
-        the chosen one, or saving it, is not going on."""
-        is_looking = now is None or now is self or isinstance(now.window(), QtWidgets.QDialog)
-        while now is not None and not is_looking:
-            is_looking = isinstance(now, PreviewPanel)
-            now = now.parentWidget()
-        if not is_looking:
+    def _watch_presses(self) -> None:
+        """While one is chosen: of all events of Krita's, so for no longer than that."""
+        application = QtWidgets.QApplication.instance()
+        if self._results.chosen is None:
+            application.removeEventFilter(self._presses)
+        else:
+            application.installEventFilter(self._presses)
+
+    def _pressed(self, widget: Any) -> None:
+        """The painter goes on with what takes the focus: the canvas shows what is live again.
+
+        Looking closely at the chosen one, or saving it, is not going on. The focus itself tells
+        less: Krita gives it to the canvas when a pointer passes over it for a moment.
+        """
+        if QtWidgets.QApplication.activePopupWidget() is not None:
+            return
+        takes_focus = False
+        while widget is not None:
+            if widget is self or isinstance(widget, (PreviewPanel, QtWidgets.QDialog)):
+                return
+            takes_focus |= bool(widget.focusPolicy() & QtCore.Qt.FocusPolicy.ClickFocus)
+            widget = widget.parentWidget()
+        if takes_focus:
             self._results.choose(None)
 
     def _fill(self) -> None:
@@ -171,6 +188,20 @@ class ResultsStrip(QtWidgets.QListWidget):
                 "Nijimi",
                 tr("{path} cannot be written. Choose another folder.", path=name),
             )
+
+
+class _Presses(QtCore.QObject):
+    """Tells which widgets a mouse, a pen or a finger is pressed on; nothing is kept from them."""
+
+    seen = Signal(object)
+
+    def eventFilter(self, watched: Any, event: Any) -> bool:
+        types = QtCore.QEvent.Type
+        if event.type() in (
+            types.MouseButtonPress, types.TabletPress, types.TouchBegin,
+        ) and isinstance(watched, QtWidgets.QWidget):  # fmt: skip
+            self.seen.emit(watched)
+        return False
 
 
 def _id_role() -> Any:
