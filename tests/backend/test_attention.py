@@ -40,7 +40,6 @@ class Ways:
         self.now_s = 0.0
         self.made: list[tuple[int, ...]] = []
         self._other_s, self._error = other_s, error
-        self._is_other = False
 
     def clock(self) -> float:
         # Each call of a way lies between two readings: torch's takes a second.

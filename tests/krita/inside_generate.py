@@ -27,12 +27,6 @@ def thumbnail(number):
     return [place.x(), place.y()]
 
 
-def canvas_centre():
-    canvas = canvas_widget()
-    place = canvas.mapToGlobal(canvas.rect().center())
-    return [place.x(), place.y()]
-
-
 def canvas_has_focus():
     yield 100
     return canvas_widget().hasFocus()

@@ -3,7 +3,7 @@
 On CPUs that multiply bfloat16 torch's own takes a third of a large network's step: 8 heads of 4096
 tokens of width 40, as SD1.5 has them at 512 px, 175 ms on two Zen 4 cores, and 90 by OpenVINO,
 which is made in 40. Both round to bfloat16 at about the same places: against float32 they are off
-by 6e-5 and 8e-5 of 1 in the mean. Whoever asks torch for attention gets it, adapters included.
+by 6e-5 and 8e-5 (root mean square). Whoever asks torch for attention gets it, adapters included.
 
 Small ones stay torch's: two libraries' threads wait for each other at each change, which takes what
 they would gain (bk-sdm-tiny at 256 px: 345 ms a step without, 361 with all of its attention).
@@ -110,7 +110,6 @@ class _Shape:
         self._clock = clock
         self._calls = 0
         self._best_s = {"torch": float("inf"), "other": float("inf")}
-        self._is_decided = False
         self._other: Product | None = None
         try:
             self._other = make()
@@ -118,22 +117,23 @@ class _Shape:
             log.warning("attention stays torch's", exc_info=True)
 
     def __call__(self, plain: Product, *tensors: torch.Tensor) -> torch.Tensor:
-        other = self._other
-        if other is None:
+        if self._other is None:
             return plain(*tensors)
+        is_tried = self._calls <= 2 * TRIAL_CALLS
+        if is_tried and self._calls % 2:
+            return self._timed("torch", plain, *tensors)
         try:
-            if self._is_decided:
-                return other(*tensors)
-            return self._trying({"torch": plain, "other": other}, *tensors)
+            if is_tried:
+                return self._timed("other", self._other, *tensors)
+            return self._other(*tensors)
         except (RuntimeError, TypeError, ValueError):
             log.warning("a quicker attention failed; torch's stays", exc_info=True)
             self._other = None
             return plain(*tensors)
 
-    def _trying(self, ways: dict[str, Product], *tensors: torch.Tensor) -> torch.Tensor:
-        name = "torch" if self._calls % 2 else "other"
+    def _timed(self, name: str, way: Product, *tensors: torch.Tensor) -> torch.Tensor:
         began = self._clock()
-        made = ways[name](*tensors)
+        made = way(*tensors)
         if self._calls:
             # The first call of the other one allocates.
             self._best_s[name] = min(self._best_s[name], self._clock() - began)
@@ -148,6 +148,5 @@ class _Shape:
         log.info("attention of %s: %.1f ms by torch, %.1f ms by OpenVINO, which %s",
                  " x ".join(map(str, shape)), 1000 * before, 1000 * after,
                  "stays" if gains else "goes")  # fmt: skip
-        self._is_decided = True
         if not gains:
             self._other = None

@@ -3,7 +3,7 @@
 torch hands oneDNN each convolution's weights as they are, and oneDNN turns them round at every
 call: 100 ms of the 1,007 that SD1.5's UNet takes at 512 px on two cores with AMX; what multiplies
 rows by ready weights is quicker by a quarter, too (849 ms with both). On two Zen 4 cores both gain
-6 to 10 %. The network itself stays as it is, so that adapters can be laid on it, and the turned
+5 to 9 %. The network itself stays as it is, so that adapters can be laid on it, and the turned
 weights are held beside it; so it is done only where memory is plenty.
 """
 
