@@ -10,6 +10,7 @@ weights are held beside it; so it is done only where memory is plenty.
 from __future__ import annotations
 
 import logging
+import math
 import weakref
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
@@ -19,7 +20,18 @@ from typing import Any
 import psutil
 import torch
 
-__all__ = ["WORTH_CALLS", "LargePack", "PackedFunction", "PackedWeights", "turns_weights"]
+__all__ = [
+    "WORTH_CALLS",
+    "Forward",
+    "LargePack",
+    "Layer",
+    "PackedFunction",
+    "PackedWeights",
+    "Turn",
+    "turned",
+    "turned_layers",
+    "turns_weights",
+]
 
 log = logging.getLogger(__name__)
 
@@ -30,7 +42,12 @@ LEAVES_FREE = 0.25
 """Of the machine's memory, after the weights are held twice."""
 
 Layer = torch.nn.Conv2d | torch.nn.Linear
-Turned = Callable[[torch.nn.Module, tuple[torch.Tensor, ...]], "tuple[Any, PackedWeights | None]"]
+Forward = Callable[[torch.Tensor], torch.Tensor]
+
+Turn = Callable[[dict[Layer, torch.Size]], dict[Layer, Forward]]
+"""Layers, and the shape of what each reads, in; how those that gain by it compute from now on."""
+
+_Asked = Callable[[torch.nn.Module, tuple[torch.Tensor, ...]], "tuple[Any, PackedWeights | None]"]
 
 
 def turns_weights(device: torch.device, dtype: torch.dtype) -> bool:
@@ -43,11 +60,11 @@ def turns_weights(device: torch.device, dtype: torch.dtype) -> bool:
 
 
 class PackedWeights:
-    """One network's turned weights as they are now, for pictures of any size; they lie best for
-    ``shapes``, what each of its layers was given."""
+    """One network's turned weights as they are now, for pictures of any size: how each of its
+    layers computes by them."""
 
-    def __init__(self, shapes: dict[Layer, torch.Size]) -> None:
-        self._forwards = {layer: _forward(layer, shape) for layer, shape in shapes.items()}
+    def __init__(self, forwards: dict[Layer, Forward]) -> None:
+        self._forwards = forwards
 
     @contextmanager
     def used(self) -> Generator[None]:
@@ -63,10 +80,19 @@ class PackedWeights:
 
 class LargePack:
     """Gives large networks their functions; those of one network share its turned weights, which
-    go with the last of them. Who changes a network's weights drops its functions."""
+    go with the last of them. Who changes a network's weights drops its functions.
 
-    def __init__(self, may_take: Callable[[int], bool] | None = None) -> None:
+    ``turn``: how. ``must_agree_db``: where the outputs with turned weights are less near to the
+    network's own, its weights stay as they are; None where nothing is rounded.
+    """
+
+    def __init__(
+        self, may_take: Callable[[int], bool] | None = None, turn: Turn | None = None,
+        must_agree_db: float | None = None,
+    ) -> None:  # fmt: skip
         self._may_take = may_take or _leaves_enough
+        self._turn = turn or turned_layers
+        self._must_agree_db = must_agree_db
         self._known: weakref.WeakValueDictionary[int, PackedWeights] = weakref.WeakValueDictionary()
 
     def pack(self, network: torch.nn.Module) -> PackedFunction:
@@ -97,21 +123,36 @@ class LargePack:
             for hook in hooks:
                 hook.remove()
         try:
-            made = PackedWeights(shapes)
+            made = PackedWeights(self._turn(shapes))
+            agrees = self._must_agree_db is None or self._agrees(made, network, inputs, result)
         except (RuntimeError, MemoryError):
             log.warning("weights stay as they are", exc_info=True)
+            return result, None
+        if not agrees:
             return result, None
         log.info("%d MB of weights are held as the processor reads them", size_bytes >> 20)
         self._known[id(layers[0])] = made
         return result, made
 
+    def _agrees(
+        self, made: PackedWeights, network: torch.nn.Module, inputs: tuple[torch.Tensor, ...],
+        expected: Any,
+    ) -> bool:  # fmt: skip
+        with made.used():
+            nearness_db = _nearness_db(network(*inputs), expected)
+        assert self._must_agree_db is not None
+        agrees = nearness_db >= self._must_agree_db
+        log.info("rounded weights give %.1f dB of the network's own outputs, so that they %s",
+                 nearness_db, "stay" if agrees else "go")  # fmt: skip
+        return agrees
+
 
 class PackedFunction:
     """The network itself, until it has been called a few times. For one thread only."""
 
-    def __init__(self, network: torch.nn.Module, turned: Turned) -> None:
+    def __init__(self, network: torch.nn.Module, turned: _Asked) -> None:
         self._network = network
-        self._turned: Turned | None = turned
+        self._turned: _Asked | None = turned
         self._calls = 0
         self._weights: PackedWeights | None = None
 
@@ -156,7 +197,12 @@ def _note(shapes: dict[Layer, torch.Size], layer: Any, given: tuple[torch.Tensor
     shapes.setdefault(layer, given[0].shape)
 
 
-def _forward(layer: Layer, shape: torch.Size) -> Callable[[torch.Tensor], torch.Tensor]:
+def turned_layers(shapes: dict[Layer, torch.Size]) -> dict[Layer, Forward]:
+    """As ``Turn``: all of them, exactly."""
+    return {layer: turned(layer, shape) for layer, shape in shapes.items()}
+
+
+def turned(layer: Layer, shape: torch.Size) -> Forward:
     """What torch.compile makes of such a layer (torch/_inductor/mkldnn_ir.py)."""
     ops: Any = torch.ops.mkldnn
     bias = layer.bias
@@ -167,6 +213,23 @@ def _forward(layer: Layer, shape: torch.Size) -> Callable[[torch.Tensor], torch.
     form = (list(layer.padding), list(layer.stride), list(layer.dilation), layer.groups)
     turned = ops._reorder_convolution_weight(layer.weight.data, *form, list(shape))
     return lambda x: ops._convolution_pointwise(x, turned, bias, *form, "none", [], "")
+
+
+def _nearness_db(made: Any, expected: Any) -> float:
+    """The least signal to noise of all outputs, whose peak is what each spans; -inf of a NaN."""
+    least = math.inf
+    for one, other in zip(_tensors(made), _tensors(expected), strict=True):
+        span = float(other.max()) - float(other.min())
+        error = float((one.float() - other.float()).square().mean())
+        if math.isnan(error):
+            return -math.inf
+        if error > 0.0:
+            least = min(least, 10.0 * math.log10(max(span * span, 1e-30) / error))
+    return least
+
+
+def _tensors(made: Any) -> tuple[torch.Tensor, ...]:
+    return (made,) if isinstance(made, torch.Tensor) else tuple(made)
 
 
 def _leaves_enough(size_bytes: int) -> bool:
