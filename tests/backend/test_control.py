@@ -186,7 +186,8 @@ def test_several_controls_are_the_sum_of_their_residuals(
             down_intrablock_additional_residuals=[each.clone() for each in within],
         ).sample  # fmt: skip
         schedule = Schedule.from_config(bundle.scheduler_config)
-        start = Start(latents=latents[:1], extent=size, run=LcmRun((499,), schedule))
+        run = LcmRun((499,), schedule)
+        start = Start(latents=latents[:1], noise=latents[None, :1], run=run)
         guided = Guidance(by_step=[Conditioning(embeds=embeds[:1])], scale=1.0)
         ours = finish(engine.denoiser.predict(start, guided, latents[:1], 0, None, steering))
     if batch == 1:

@@ -40,12 +40,12 @@ class Autoencoders:
 
     def encode(self, request: FrameRequest, rgb: Pixels) -> torch.Tensor:
         """RGB h x w x 3 becomes scaled latents 1 x C x h/8 x w/8, float32."""
-        bundle, live = self.bundle_for(request), self._live_for(request)
+        bundle, live = self.bundle_for(request), self.live_for(request)
         return encode_canvas(bundle, rgb, live, self._tiny_encoder).float()
 
     def decode(self, request: FrameRequest, latents: torch.Tensor) -> Pixels:
         """Scaled latents 1 x C x h x w become opaque BGRA, 8h x 8w x 4."""
-        return decode_latents(self.bundle_for(request), latents, self._live_for(request))
+        return decode_latents(self.bundle_for(request), latents, self.live_for(request))
 
     def bundle_for(self, request: FrameRequest) -> ModelBundle:
         """The model with the autoencoder that was chosen; with its own where that cannot be."""
@@ -56,14 +56,14 @@ class Autoencoders:
 
     def key(self, request: FrameRequest) -> Hashable:
         """What encodes the canvas: "" is the quicker autoencoder."""
-        return self._chosen.key(request.params.vae) if self._live_for(request) is None else ""
+        return self._chosen.key(request.params.vae) if self.live_for(request) is None else ""
 
     def failure(self, request: FrameRequest) -> NijimiError | None:
         """Why the chosen one cannot be."""
         chosen = self._chosen.get(request.params.vae)
         return chosen if isinstance(chosen, NijimiError) else None
 
-    def _live_for(self, request: FrameRequest) -> Autoencoder | None:
+    def live_for(self, request: FrameRequest) -> Autoencoder | None:
         """A quicker one for a live frame; None for the model's own."""
         return None if request.full_quality or request.exact else self._live
 

@@ -22,7 +22,11 @@ from .request import REGION, FrameRequest, Picture
 
 __all__ = ["Company", "Outcome", "may_join"]
 
-Begin = Callable[[FrameRequest, Callable[[], bool], Callable[[int, int], None]], Making[Picture]]
+Begin = Callable[
+    [FrameRequest, Callable[[], bool], Callable[[int, int], None], Callable[[], bool]],
+    Making[Picture],
+]
+"""As ``Engine.render``; the last says whether the picture is alone now."""
 
 
 Outcome = Picture | Exception | None
@@ -66,7 +70,9 @@ class Company:
     ) -> None:
         """Begin with the next ``advance``; as ``Engine.render``. ``who``: what tells it apart."""
         assert who not in self._under_way, "one picture at a time for each"
-        self._under_way[who] = _UnderWay(self._begin(request, should_stop, on_step))
+        self._under_way[who] = _UnderWay(
+            self._begin(request, should_stop, on_step, lambda: len(self) == 1)
+        )
 
     def advance(self) -> list[tuple[Hashable, Outcome]]:
         """One step of each; those that ended, with their picture or with why there is none.

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from nijimi_protocol.geometry import Bounds, Extent
-from nijimi_protocol.params import RenderParams
 
 from ..errors import RenderCancelled
 from ..models.bundle import ModelBundle
 from .asks import Ask, Making
+from .beside import Beside
 from .cache import StageCache
 from .control.reference import References
 from .control.regional import Regional
@@ -110,14 +111,15 @@ class Guidance:
 
 @dataclass(frozen=True, kw_only=True)
 class Start:
-    """Where denoising begins: noisy ``latents`` (1 x C x h x w) at the run's first step.
+    """Where denoising begins: noisy ``latents`` (1 x C x h x w) at the run's first step, and the
+    ``noise`` of each step, count x 1 x C x h x w.
 
     ``repaint`` holds what is to stay; ``condition`` is what an inpaint checkpoint is told.
     ``windows``, in cells of the latents, are what the network sees of them at a time; () is all.
     """
 
     latents: torch.Tensor
-    extent: Extent
+    noise: torch.Tensor
     run: Run
     repaint: Repaint | None = None
     condition: torch.Tensor | None = None
@@ -128,13 +130,18 @@ class Denoiser:
     """Noises and the network of one model, each kept for as long as it may be needed."""
 
     def __init__(
-        self, bundle: ModelBundle, family: FlowFamily | None = None, pack: Pack = frozen
-    ) -> None:
+        self, bundle: ModelBundle, family: FlowFamily | None = None, pack: Pack = frozen,
+        beside: Beside | None = None,
+    ) -> None:  # fmt: skip
+        """``beside``: ControlNets work there, beside the UNet's encoder."""
         self._bundle = bundle
+        self._beside = beside
         self.pack = pack
         self._family = family
         is_cuda = bundle.device.is_cuda
         self.noises: StageCache[torch.Tensor] = StageCache(16)
+        # What is sent to a card waits for it, and cannot be recorded.
+        self._constants: StageCache[torch.Tensor] = StageCache(64)
         # On a card one for each number of rows that come together; they share their memory there.
         self._unets: StageCache[Callable[..., Any]] = StageCache(16 if is_cuda else 4)
         self._packs = True
@@ -168,7 +175,6 @@ class Denoiser:
 
     def steps(
         self,
-        params: RenderParams,
         start: Start,
         guidance: Guidance,
         steering: Steering,
@@ -186,7 +192,7 @@ class Denoiser:
             # Such a network wants a mask always: repaint all, and nothing is known.
             condition = torch.zeros_like(latents)
             condition = torch.cat([torch.ones_like(latents[:, :1]), condition], dim=1)
-        noise = self.noise(params.seed, start.extent, count)
+        noise = start.noise
         for n in range(count):
             if should_stop():
                 raise RenderCancelled
@@ -263,19 +269,28 @@ class Denoiser:
             return _guided(output.float(), guidance)
         time = run.timesteps[n]
         # Whole timesteps stay whole: networks were traced with them.
-        when = torch.tensor(int(time) if time == int(time) else time, device=latents.device)
+        told_time = int(time) if time == int(time) else time
+        when = self._constants.get(
+            (type(told_time), told_time), lambda: torch.tensor(told_time, device=latents.device)
+        )
         scaled = run.scaled(latents, n)
         plain = scaled.to(dtype).expand(batch, -1, -1, -1).contiguous()
         scale = self._bundle.latent_scale
         seen = Extent(latents.shape[-1] * scale, latents.shape[-2] * scale)
         added = self._added(told, seen)
-        extras = steering.extras(plain, when, embeds, run.part(n), added) or Extras()
+        # A T2I-Adapter's features are read on the way down already.
+        beside = self._beside if steering.joins_late else None
+        with beside.apart() if beside is not None else nullcontext():
+            extras = steering.extras(plain, when, embeds, run.part(n), added) or Extras()
         if condition is not None:
             both = torch.cat([scaled, condition], dim=1)
             plain = both.to(dtype).expand(batch, -1, -1, -1).contiguous()
         scales: tuple[torch.Tensor, ...] = ()
         if width := self._bundle.guidance_width:
-            made = guidance_embedding(guidance.scale, width).to(latents.device, dtype)
+            made = self._constants.get(
+                ("guidance", guidance.scale),
+                lambda: guidance_embedding(guidance.scale, width).to(latents.device, dtype),
+            )
             scales = (made.expand(batch, -1),)
         shown = steering.references
         told_pictures = shown.inputs(batch, run.part(n))
@@ -292,7 +307,7 @@ class Denoiser:
         kind = (down, within, bool(added), bool(scales), *(each.shape[1:] for each in inputs))
         is_plain = not shown.tokens and not spoken
         output = yield Ask(
-            work=lambda *given: self._work(network, shown, given, len(spoken)),
+            work=lambda *given: self._work(network, shown, given, len(spoken), beside),
             inputs=inputs,
             kind=kind if is_plain else None,
         )
@@ -300,11 +315,13 @@ class Denoiser:
 
     def _work(
         self, network: UNetWithExtras, shown: References, inputs: tuple[torch.Tensor, ...],
-        spoken: int,
+        spoken: int, beside: Beside | None,
     ) -> torch.Tensor:  # fmt: skip
         """The network's output, by its packed form where it has one; ``spoken``: how many of the
         inputs are for regions."""
-        with self._bundle.placement.at_work(self._bundle.unet):
+        unet: Any = self._bundle.unet
+        joined = nullcontext() if beside is None else beside.joined_after(unet.down_blocks[-1])
+        with self._bundle.placement.at_work(unet), joined:
             return self._function(network, shown, inputs, spoken)(*inputs)
 
     def _function(
@@ -335,9 +352,11 @@ class Denoiser:
         """SDXL's pooled text, and sizes: of the original, of the crop's corner, of the picture."""
         if told.pooled is None or not self._bundle.takes_sizes:
             return ()
-        size = (extent.height, extent.width)
-        sizes = torch.tensor([*size, 0, 0, *size], device=told.embeds.device)
-        sizes = sizes.to(told.embeds.dtype).expand(told.embeds.shape[0], -1).contiguous()
+        size, rows = (extent.height, extent.width), told.embeds.shape[0]
+        sizes = self._constants.get(
+            ("sizes", size, rows),
+            lambda: told.embeds.new_tensor([[*size, 0, 0, *size]]).expand(rows, -1).contiguous(),
+        )
         return told.pooled.to(told.embeds.dtype), sizes
 
 

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import itertools
 import logging
 from collections.abc import Callable, Hashable
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import torch
 from nijimi_protocol.geometry import Bounds, Extent
-from nijimi_protocol.inpaint import InitialFill, InpaintMode
 from nijimi_protocol.params import RenderMode, RenderParams
 from nijimi_protocol.upscale import UpscaleParams
 
@@ -25,6 +22,7 @@ from ..models.loader import LoadProgress, load_model
 from ..models.upscalers import UpscalerRoom
 from .asks import Making, finish
 from .autoencoders import Autoencoders
+from .beside import Beside, Streams, cuda_streams
 from .cache import StageCache
 from .clock import StageClock
 from .company import Company, may_join
@@ -32,19 +30,18 @@ from .control.residuals import ControlRoom, Steering
 from .denoiser import Denoiser, Start
 from .flow.family import flow_family
 from .frozen import Pack, frozen, warm_up_steps
-from .inpaint.compose import compose, join_layers
-from .inpaint.fill import fill_selection
-from .inpaint.plan import InpaintPlan, make_plan
-from .inpaint.regions import MAX_REGIONS, Region, make_regions
+from .inpaint.regions import MAX_REGIONS
+from .inpainting import Inpainter
 from .looks import Looks
 from .plan import Plan, Planner
+from .recorded import Recorder
 from .request import FrameRequest, Picture, Pixels
 from .resolution import render_extent
 from .samplers import Run
-from .sampling import Repaint
 from .small_canvas import SmallCanvases
-from .stages import opaque_bgra, resize_canvas, resize_mask
+from .stages import opaque_bgra, resize_canvas
 from .upscaling import upscale
+from .whole_frame import WholeFrames
 
 __all__ = ["Engine", "open_engine"]
 
@@ -58,10 +55,12 @@ class Engine:
 
     def __init__(
         self, bundle: ModelBundle, library: Library | None = None, pack: Pack = frozen, *,
-        in_company: bool | None = None,
+        in_company: bool | None = None, recorder: Recorder | None = None,
+        streams: Streams | None = None,
     ) -> None:  # fmt: skip
         """``in_company``: whether pictures of several clients are denoised together; None: where
-        it pays, which is on a graphics card."""
+        it pays, which is on a graphics card. ``recorder``: frames are recorded whole by it, their
+        ControlNets on the second of ``streams``, which is the device's own where it has one."""
         self._bundle = bundle
         self._in_company = bundle.device.is_cuda if in_company is None else in_company
         family = flow_family(bundle)
@@ -71,11 +70,21 @@ class Engine:
         self.controls = ControlRoom(bundle, library, pack)
         # Two for each region of a selection: what is there, and what an inpaint checkpoint is told.
         self.encodings: StageCache[torch.Tensor] = StageCache(2 * MAX_REGIONS)
-        self.regions: StageCache[tuple[Region, ...]] = StageCache(2)
         self._small = SmallCanvases()
         self._looks = Looks(bundle)
         self.upscalers = UpscalerRoom(library, bundle.device)
         self._vaes = Autoencoders(bundle, library, pack)
+        self._inpainter = Inpainter(
+            bundle, self._planner, self.denoiser, self.controls, self._vaes, self.encodings,
+            self._denoise,
+        )  # fmt: skip
+        self.regions = self._inpainter.regions
+        self._whole: WholeFrames | None = None
+        if recorder is not None:
+            if streams is None and bundle.device.is_cuda:
+                streams = cuda_streams()
+            beside = None if streams is None else Beside(streams)
+            self._whole = WholeFrames(bundle, self._vaes, recorder, beside, self._kept_version)
 
     @property
     def device(self) -> str:
@@ -125,6 +134,8 @@ class Engine:
             expect_out_of_memory(error)
             log.warning("memory ran out (%s)", first_line(error))
             self.encodings.clear()
+            if self._whole is not None:
+                self._whole.clear()
             return None
 
     def joins(self, request: FrameRequest) -> Hashable | None:
@@ -151,6 +162,7 @@ class Engine:
         request: FrameRequest,
         should_stop: Callable[[], bool],
         on_step: Callable[[int, int], None],
+        is_alone: Callable[[], bool] = lambda: True,
     ) -> Making[Picture]:
         bundle, params = self._bundle, request.params
         clock = StageClock(is_cuda=bundle.device.is_cuda)
@@ -167,17 +179,48 @@ class Engine:
                 pixels = opaque_bgra(resize_canvas(canvas, extent))
             return self._picture(request, pixels, 0, clock)
         assert plan is not None
-        latents = self._start(request, canvas, extent, plan.run, clock)
-        start = Start(latents=latents, extent=extent, run=plan.run)
         size = request.extent
         with clock.stage("control"):
             steering, failures = self.controls.prepare(request.controls, size, size.bounds, extent)
-        pixels = yield from self._denoise(
-            request, start, plan, steering, clock, should_stop, on_step
-        )
+        pixels = None
+        if canvas is not None and is_alone():
+            pixels = self._made_whole(request, canvas, extent, plan, steering, clock)
+        is_whole = pixels is not None
+        if pixels is None:
+            start = self._start(request, canvas, extent, plan.run, clock)
+            pixels = yield from self._denoise(
+                request, start, plan, steering, clock, should_stop, on_step
+            )
         told = (*plan.failures, *failures)
         picture = self._picture(request, pixels, plan.steps, clock, failures=told)
+        if self._whole is not None and canvas is not None and not is_whole:
+            self._whole.note(request, extent, plan, steering, picture.model_ms)
         return replace(picture, sampler=plan.sampler)
+
+    def _made_whole(
+        self,
+        request: FrameRequest,
+        canvas: Pixels,
+        extent: Extent,
+        plan: Plan,
+        steering: Steering,
+        clock: StageClock,
+    ) -> Pixels | None:
+        """The picture by one piece of recorded work, where there is one for such frames."""
+        if self._whole is None:
+            return None
+        noise = self.denoiser.noise(request.params.seed, extent, plan.steps)
+        frame = self._whole.find(request, extent, plan, steering, noise)
+        if frame is None:
+            return None
+        with clock.stage("resize"):
+            rgb = self._small.get(request, canvas, extent)
+        with clock.stage("denoise"):
+            return frame(rgb)
+
+    def _kept_version(self) -> Hashable:
+        """Of what is recorded with the network beside its weights."""
+        return self._planner.hypernets.version
 
     def _upscale(
         self,
@@ -216,8 +259,7 @@ class Engine:
         """Noisy latents become opaque BGRA pixels."""
         with clock.stage("denoise"):
             latents = yield from self.denoiser.steps(
-                request.params, start, plan.guidance, steering, should_stop, on_step,
-                self._on_guess(request),
+                start, plan.guidance, steering, should_stop, on_step, self._on_guess(request),
             )  # fmt: skip
         with clock.stage("decode"):
             return self._vaes.decode(request, latents)
@@ -229,102 +271,9 @@ class Engine:
         should_stop: Callable[[], bool],
         on_step: Callable[[int, int], None],
     ) -> Making[Picture]:
-        """Each island of the selection by a picture of its own; one layer for all of them."""
-        canvas, selection, params = request.canvas, request.mask, request.params
-        if canvas is None or selection is None:
-            raise BadInput("Nothing is selected.", "Select what is to be repainted.")
-        if selection.shape != canvas.shape[:2]:
-            raise BadInput(
-                f"The mask is {selection.shape[1]} x {selection.shape[0]} px, the picture "
-                f"{canvas.shape[1]} x {canvas.shape[0]} px.",
-                "Give a mask of the picture's size.",
-            )
-        with clock.stage("select"):
-            inpaint = make_plan(canvas, selection, params)
-            wish = params.inpaint
-            # What is selected rarely changes, and costs more than all the rest.
-            version = request.canvas_version if inpaint.mode is InpaintMode.EXPAND else 0
-            regions = self.regions.get(
-                (request.mask_version, inpaint.mode, version, canvas.shape, wish),
-                lambda: make_regions(inpaint.selection, self.model.native_px, wish),
-            )
-        failures: dict[str, NijimiError] = {}
-        done = itertools.count(1)
-        steps, sampler = 0, ""
-        parts: list[Pixels] = []
-        for region in regions:
-            plan = self._planner.plan(request, inpaint.strength, clock)
-            if plan is not None:
-                steps, sampler = plan.steps, plan.sampler
-            total = len(regions) * steps
-
-            def note(_step: int, _of: int, total: int = total) -> None:
-                on_step(next(done), total)
-
-            part = yield from self._repaint(
-                request, inpaint, plan, region, clock, should_stop, note, failures
-            )
-            parts.append(part)
-        area, layer = join_layers([region.crop for region in regions], parts)
-        picture = self._picture(request, layer, steps, clock, area, tuple(failures.values()))
-        return replace(picture, sampler=sampler)
-
-    def _repaint(
-        self,
-        request: FrameRequest,
-        inpaint: InpaintPlan,
-        plan: Plan | None,
-        region: Region,
-        clock: StageClock,
-        should_stop: Callable[[], bool],
-        on_step: Callable[[int, int], None],
-        failures: dict[str, NijimiError],
-    ) -> Making[Pixels]:
-        """One region's part of the layer, BGRA with straight alpha, at the canvas's resolution.
-
-        Why a control cannot be goes into ``failures``, by its sentence.
-        """
-        bundle, crop = self._vaes.bundle_for(request), region.crop
-        extent = render_extent(crop.extent, self.model.native_px, bundle.size_multiple_px)
-        assert request.canvas is not None
-        with clock.stage("resize"):
-            part = request.canvas[crop.y : crop.bottom, crop.x : crop.right]
-            before = resize_canvas(part, extent)
-            repaint_mask = resize_mask(region.repaint, extent)
-            rgb = fill_selection(before, repaint_mask, inpaint.initial_fill)
-        if plan is None:
-            return compose(region, before, rgb, request.params.inpaint)
-        failures.update((each.sentence, each) for each in plan.failures)
-        with clock.stage("encode"):
-            key = (request.canvas_version, request.mask_version, crop, extent,
-                   inpaint.initial_fill, self._vaes.key(request))  # fmt: skip
-            original = self.encodings.get(key, lambda: self._vaes.encode(request, rgb))
-            cells = Extent(*(side // bundle.latent_scale for side in extent))
-            strength_map = torch.from_numpy(resize_mask(region.repaint, cells).astype(np.float32))
-            strength_map = (strength_map / 255.0)[None, None].to(original.device)
-            condition = None
-            if bundle.takes_masks:
-                grey = fill_selection(before, repaint_mask, InitialFill.NEUTRAL)
-                known = self.encodings.get((*key, "grey"), lambda: self._vaes.encode(request, grey))
-                condition = torch.cat([(strength_map > 0.5).float(), known], dim=1)
-        with clock.stage("control"):
-            steering, failed = self.controls.prepare(request.controls, request.extent, crop, extent)
-            failures.update((each.sentence, each) for each in failed)
-            if condition is None:
-                steering = self.controls.add_inpaint(steering, key, rgb, repaint_mask)
-        noise = self.denoiser.noise(request.params.seed, extent, plan.steps)[0]
-        repaint = Repaint(original=original, strength_map=strength_map, is_clean=bundle.knows_clean)
-        start = Start(
-            latents=plan.run.begin(original, noise),
-            extent=extent,
-            run=plan.run,
-            repaint=repaint,
-            condition=condition,
-        )
-        made = yield from self._denoise(request, start, plan, steering, clock, should_stop, on_step)
-        with clock.stage("compose"):
-            opaque = np.ascontiguousarray(made[..., 2::-1])
-            return compose(region, before, opaque, request.params.inpaint)
+        made = yield from self._inpainter.layer(request, clock, should_stop, on_step)
+        picture = self._picture(request, made.pixels, made.steps, clock, made.area, made.failures)
+        return replace(picture, sampler=made.sampler)
 
     def _start(
         self,
@@ -333,11 +282,11 @@ class Engine:
         extent: Extent,
         run: Run,
         clock: StageClock,
-    ) -> torch.Tensor:
-        """The noisy latents to begin with, 1 x C x h x w."""
-        noise = self.denoiser.noise(request.params.seed, extent, len(run.timesteps))[0]
+    ) -> Start:
+        """Noisy latents of the canvas, or noise alone."""
+        noise = self.denoiser.noise(request.params.seed, extent, len(run.timesteps))
         if canvas is None:
-            return run.begin(None, noise)
+            return Start(latents=run.begin(None, noise[0]), noise=noise, run=run)
 
         def encode() -> torch.Tensor:
             with clock.stage("resize"):
@@ -348,7 +297,7 @@ class Engine:
         # Not by the pixels themselves: the mirror counts its changes, a hash would cost more.
         key = (request.canvas_version, extent, self._vaes.key(request))
         latents = self.encodings.get(key, encode)
-        return run.begin(latents, noise)
+        return Start(latents=run.begin(latents, noise[0]), noise=noise, run=run)
 
     def _on_guess(self, request: FrameRequest) -> Callable[[torch.Tensor], None] | None:
         """What is to become of guesses at the latents, if anybody wants to look."""
@@ -386,14 +335,18 @@ def open_engine(
     library: Library | None = None,
     budget_bytes: int | None = None,
     pack: Pack = frozen,
+    recorder: Recorder | None = None,
 ) -> Engine:
     """Find, load and warm up a model. Raises a ``NijimiError`` that says what is wrong.
 
     ``budget_bytes``: what networks may take of the device's memory; None for all there is.
-    ``pack``: how small networks become functions of one size.
+    ``pack``: how small networks become functions of one size. ``recorder``: records whole frames
+    on a graphics card.
     """
     library = library or open_library(models_dir)
     info = library.find_model(model_name)
-    engine = Engine(load_model(info, choose_device(device, budget_bytes), progress), library, pack)
+    bundle = load_model(info, choose_device(device, budget_bytes), progress)
+    records = recorder if bundle.device.is_cuda else None
+    engine = Engine(bundle, library, pack, recorder=records)
     engine.warm_up()
     return engine

@@ -19,7 +19,16 @@ import torch
 
 from ..models.device import MAX_FROZEN_PARAMETERS
 
-__all__ = ["WORTH_CALLS", "Pack", "can_freeze", "frozen", "is_large", "warm_up_steps", "warms_up"]
+__all__ = [
+    "WORTH_CALLS",
+    "Pack",
+    "as_it_is",
+    "can_freeze",
+    "frozen",
+    "is_large",
+    "warm_up_steps",
+    "warms_up",
+]
 
 log = logging.getLogger(__name__)
 
@@ -63,6 +72,13 @@ def frozen(
         log.warning("%s cannot be frozen; it stays eager", type(network).__name__, exc_info=True)
         return network
     return packed if then is None else then(packed, saved.getvalue(), examples)
+
+
+def as_it_is(
+    network: torch.nn.Module, inputs: tuple[torch.Tensor, ...]
+) -> Callable[..., Any]:
+    """As ``Pack``: not packed."""
+    return network
 
 
 def can_freeze(network: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> bool:

@@ -48,6 +48,10 @@ class Recorder:
         """The network's function for inputs of these shapes."""
         return _Recorded(network, self._recording())
 
+    def pack_at_once(self, work: Callable[..., Any]) -> Callable[..., Any]:
+        """The same of any work whose size is known to stay: recorded with its first call."""
+        return _Recorded(work, self._recording(), worth_calls=1)
+
     def _recording(self) -> Record:
         # The first one makes a pool of memory, which all share: no two of them work at once.
         if self._record is None:
@@ -58,8 +62,11 @@ class Recorder:
 class _Recorded:
     """The plain network at first; recorded once its size has proved to stay."""
 
-    def __init__(self, network: torch.nn.Module, record: Record) -> None:
+    def __init__(
+        self, network: Callable[..., Any], record: Record, worth_calls: int = WORTH_CALLS
+    ) -> None:
         self._network, self._record = network, record
+        self._worth_calls = worth_calls
         self._calls = 0
         self._held: tuple[torch.Tensor, ...] = ()
         self._replay: Callable[[], None] | None = None
@@ -73,7 +80,7 @@ class _Recorded:
             return _copied(self._made)
         made = self._network(*inputs)
         self._calls += 1
-        if self._calls == WORTH_CALLS:
+        if self._calls == self._worth_calls:
             self._begin(inputs, made)
         return made
 

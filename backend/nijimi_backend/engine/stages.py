@@ -18,7 +18,9 @@ from .request import Pixels
 
 __all__ = [
     "decode_latents",
+    "decode_pixels",
     "encode_canvas",
+    "encode_pixels",
     "encode_tiny",
     "lay_over_white",
     "opaque_bgra",
@@ -100,14 +102,23 @@ def encode_canvas(
     live_vae: Autoencoder | None = None,
     tiny: Callable[[Any, torch.Tensor], torch.Tensor] = encode_tiny,
 ) -> torch.Tensor:
-    """RGB h x w x 3 becomes scaled latents 1 x C x h/8 x w/8, by the model's own autoencoder or a
-    quicker one of the same latents; a tiny one is asked by ``tiny``.
+    """RGB h x w x 3 becomes scaled latents 1 x C x h/8 x w/8, as ``encode_pixels``."""
+    pixels = torch.from_numpy(rgb.copy()).to(bundle.device.torch_device)
+    return encode_pixels(bundle, pixels, live_vae, tiny)
+
+
+def encode_pixels(
+    bundle: ModelBundle,
+    pixels: torch.Tensor,
+    live_vae: Autoencoder | None = None,
+    tiny: Callable[[Any, torch.Tensor], torch.Tensor] = encode_tiny,
+) -> torch.Tensor:
+    """RGB h x w x 3, uint8 on the device, becomes scaled latents 1 x C x h/8 x w/8, by the model's
+    own autoencoder or a quicker one of the same latents; a tiny one is asked by ``tiny``.
 
     AutoencoderKL gives the mode of its distribution: a sample would flicker from frame to frame.
     """
-    device = bundle.device
-    images = torch.from_numpy(rgb.copy()).to(device.torch_device)
-    images = images.permute(2, 0, 1)[None]  # 1 x 3 x h x w, channels last in memory
+    images = pixels.permute(2, 0, 1)[None]  # 1 x 3 x h x w, channels last in memory
     vae: Any = live_vae if live_vae is not None and can_encode(live_vae) else bundle.vae
     images = images.to(vae.dtype) / 127.5 - 1.0
     with _brought(bundle, vae):
@@ -122,6 +133,13 @@ def decode_latents(
     bundle: ModelBundle, latents: torch.Tensor, live_vae: Autoencoder | None = None
 ) -> Pixels:
     """Scaled latents 1 x C x h x w become opaque BGRA, 8h x 8w x 4."""
+    return opaque_bgra(decode_pixels(bundle, latents, live_vae).cpu().numpy())
+
+
+def decode_pixels(
+    bundle: ModelBundle, latents: torch.Tensor, live_vae: Autoencoder | None = None
+) -> torch.Tensor:
+    """Scaled latents 1 x C x h x w become RGB 8h x 8w x 3, uint8 on the device."""
     vae: Any = live_vae or bundle.vae
     config = vae.config
     shift = config.get("shift_factor") or 0.0
@@ -129,7 +147,7 @@ def decode_latents(
     with _brought(bundle, vae):
         sample = vae.decode(latents).sample
     rgb = sample[0].float().add(1.0).mul(127.5).clamp(0.0, 255.0).round().to(torch.uint8)
-    return opaque_bgra(rgb.permute(1, 2, 0).cpu().numpy())  # 3 x H x W to H x W x 3
+    return rgb.permute(1, 2, 0)  # 3 x H x W to H x W x 3
 
 
 def opaque_bgra(rgb: Pixels) -> Pixels:

@@ -72,15 +72,15 @@ def upscale(
         beyond = ((0, whole.height - extent.height), (0, whole.width - extent.width), (0, 0))
         rgb = np.pad(rgb, beyond, mode="edge")
         latents = _encoded(rgb, windows, bundle, stepped)
-        noise = denoiser.noise(request.params.seed, whole, plan.steps)[0]
+        noise = denoiser.noise(request.params.seed, whole, plan.steps)
         start = Start(
-            latents=plan.run.begin(latents, noise),
-            extent=whole,
+            latents=plan.run.begin(latents, noise[0]),
+            noise=noise,
             run=plan.run,
             windows=tuple(windows),
         )
         making = denoiser.steps(
-            request.params, start, plan.guidance, Steering(()), should_stop,
+            start, plan.guidance, Steering(()), should_stop,
             lambda *_: stepped(), on_guess,
         )  # fmt: skip
         latents = finish(making)

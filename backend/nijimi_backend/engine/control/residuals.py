@@ -8,7 +8,7 @@ all of a T2I-Adapter (Mou et al., arXiv 2302.08453). The rest of a ControlNet (Z
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -132,11 +132,42 @@ class Steering:
 
     def __init__(
         self, active: Sequence[_Active], references: References | None = None,
-        regional: Regional | None = None,
+        regional: Regional | None = None, *, packs: bool = True,
     ) -> None:  # fmt: skip
+        """``packs``: networks run in their packed form, where they have one."""
         self.active = tuple(active)
+        self._packs = packs
         self.references = references or References()
         self.regional = regional or Regional()
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether the UNet itself listens to nothing."""
+        return not self.references.tokens and self.regional.rack is None
+
+    @property
+    def hints(self) -> tuple[torch.Tensor, ...]:
+        """All that was made of hints."""
+        return tuple(tensor for each in self.active for tensor in each.made)
+
+    @property
+    def forms(self) -> tuple[Hashable, ...]:
+        """What else there is to know of the controls."""
+        return tuple(
+            (id(a.network), a.control.kind, a.control.scale, a.control.start, a.control.end)
+            for a in self.active
+        )
+
+    def with_hints(self, hints: Sequence[torch.Tensor]) -> Steering:
+        """The same, for a plain one, by what was made of others; networks run as they are."""
+        rest = iter(hints)
+        active = [replace(a, made=tuple(next(rest) for _ in a.made)) for a in self.active]
+        return Steering(active, packs=False)
+
+    @property
+    def joins_late(self) -> bool:
+        """Whether all that is added is needed only once the UNet's encoder has run."""
+        return bool(self.active) and all(isinstance(a.network, _Encoder) for a in self.active)
 
     def extras(
         self, latents: torch.Tensor, timestep: torch.Tensor, embeds: torch.Tensor, part: float,
@@ -163,7 +194,9 @@ class Steering:
                 inputs = (latents, timestep, embeds, hint, *each.told, *added)
                 network = each.network
                 key = (latents.shape, timestep.dtype, embeds.shape)
-                run = network.functions.get(key, partial(network.pack, network, inputs))
+                run = network
+                if self._packs:
+                    run = network.functions.get(key, partial(network.pack, network, inputs))
                 _add(skips, [_only(more * scale, within_region) for more in run(*inputs)])
             else:
                 _add(within, [_only(more * scale, within_region) for more in each.made])
