@@ -104,6 +104,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=float,
         help="what the networks of a model may take of the device's memory (default: all)",
     )
+    parser.add_argument(
+        "--eight-bit",
+        action="store_true",
+        help="multiply in eight bits where the device does that faster: quicker, less exact",
+    )
     token = parser.add_mutually_exclusive_group()
     token.add_argument(
         "--token-stdin",
@@ -165,8 +170,11 @@ def run(args: argparse.Namespace, engine: EngineOpener | None = None) -> int:
         from .engine.quickened import QuickPack
 
         budget = None if gib is None else round(gib * 2**30)
-        pack = QuickPack(may_hold_twice=budget is None)
-        opened = open_real(name, args.models_dir, args.device, progress, used, budget, pack)
+        rounds: bool = args.eight_bit
+        pack = QuickPack(may_hold_twice=budget is None, eight_bit=rounds)
+        opened = open_real(
+            name, args.models_dir, args.device, progress, used, budget, pack, pack.recorder, rounds
+        )
         pack.wait_for_pauses()
         return opened
 

@@ -72,6 +72,7 @@ class SetUp(QtCore.QObject):
                 token_file=remote.token_file if remote else "",
                 models_folder=config.models_from[0] if config.models_from else "",
                 memory_gib=config.model_memory_gib,
+                eight_bit=config.eight_bit,
             ),
             self._window(),
         )
@@ -166,9 +167,11 @@ class SetUp(QtCore.QObject):
         folder = self.guide.models.folder
         before = read_config()
         folders = [folder, *before.models_from[1:]] if folder else list(before.models_from)
-        memory = self.guide.models.memory_gib
-        is_other = (tuple(folders), memory) != (before.models_from, before.model_memory_gib)
-        if is_other and not self._change(models_from=folders, model_memory_gib=memory):
+        memory, eight_bit = self.guide.models.memory_gib, self.guide.models.eight_bit
+        known = (before.models_from, before.model_memory_gib, before.eight_bit)
+        if (tuple(folders), memory, eight_bit) != known and not self._change(
+            models_from=folders, model_memory_gib=memory, eight_bit=eight_bit
+        ):
             return
         wanted: Fetchable | None = self.guide.models.wanted
         self._fetch([*wanted.wants, wanted.name] if wanted is not None else [])

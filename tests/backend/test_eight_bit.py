@@ -7,8 +7,11 @@ from typing import Any
 
 import pytest
 import torch
+from nijimi_backend.engine import quickened as quickened_module
+from nijimi_backend.engine.attention import Attending
 from nijimi_backend.engine.eight_bit import MUST_AGREE_DB, in_eight_bits, multiplies_bytes
 from nijimi_backend.engine.packed import WORTH_CALLS, LargePack, Layer, PackedFunction
+from nijimi_backend.engine.quickened import QuickPack
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -160,3 +163,29 @@ def test_what_is_no_number_stays_none(network: Block, value: float) -> None:
     function = settled(network, x)
     x[0, 0, 0, 0] = value
     assert not torch.isfinite(function(x)).all()
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize(
+    ("may_hold_twice", "eight_bit", "rounds"),
+    [(True, True, True), (True, False, False), (False, True, False)],
+)
+def test_it_is_the_painter_s_choice_where_memory_is_plenty(
+    network: Block, monkeypatch: pytest.MonkeyPatch, may_hold_twice: bool, eight_bit: bool,
+    rounds: bool,
+) -> None:  # fmt: skip
+    monkeypatch.setattr(quickened_module, "is_large", lambda _network: True)
+    x = picture(network)
+    packed = QuickPack(may_hold_twice, eight_bit)(network, (x,))
+    packed = packed.function if isinstance(packed, Attending) else packed
+    with Counting() as counting:
+        for _ in range(WORTH_CALLS + 1):
+            packed(x)
+    assert (counting.count("qconv2d_pointwise") > 0) == rounds
+
+
+def test_without_vnni_nothing_is_rounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert not multiplies_bytes(torch.device("cuda"), torch.float16)
+    assert not multiplies_bytes(CPU, torch.float16)
+    monkeypatch.setattr(torch.cpu, "_is_vnni_supported", lambda: False)
+    assert not multiplies_bytes(CPU, torch.bfloat16)

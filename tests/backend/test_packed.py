@@ -152,9 +152,9 @@ def test_only_bfloat16_on_a_cpu_is_turned() -> None:
 
 
 def test_loras_come_and_go_as_without_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(quickened_module, "turns_weights", lambda _device, _dtype: True)
     for module in (denoiser_module, quickened_module):
-        monkeypatch.setattr(module, "turns_weights", lambda _device, _dtype: True)
-    monkeypatch.setattr(quickened_module, "is_large", lambda _network: True)
+        monkeypatch.setattr(module, "is_large", lambda _network: True)
     write_tiny_model(tmp_path / "tiny")
     write_tiny_model(tmp_path / "other", lora=True)
     (tmp_path / "loras").mkdir()

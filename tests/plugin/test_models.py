@@ -69,7 +69,9 @@ def test_the_configuration_is_read_or_is_empty(
      ({"models_dir": "/m", "model_memory_gib": 6},
       ["--models-dir", "/m", "--model-memory-gib", "6.0"]),
      ({"model_memory_gib": -1}, []), ({"model_memory_gib": True}, []),
-     ({"model_memory_gib": "6"}, [])],
+     ({"model_memory_gib": "6"}, []), ({"eight_bit": True}, ["--eight-bit"]),
+     ({"eight_bit": "yes"}, []),
+     ({"model_memory_gib": 6, "eight_bit": True}, ["--model-memory-gib", "6.0", "--eight-bit"])],
 )  # fmt: skip
 def test_the_backend_is_started_as_the_configuration_says(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, written: dict[str, object], options: list[str]

@@ -199,10 +199,12 @@ def test_folders_that_are_there_are_named_and_only_read(
     _child(guide, "set_up_folder").setText(str(tmp_path))
     assert _child(guide, "set_up_memory").text() == "All there is"
     _child(guide, "set_up_memory").setValue(6)
+    assert not _child(guide, "set_up_eight_bit").isChecked()
+    _child(guide, "set_up_eight_bit").setChecked(True)
     guide.next()
     wait(lambda: guide.picture.isComplete())
     assert read_config().models_from == (str(tmp_path),)
-    assert read_config().backend_options[-2:] == ["--model-memory-gib", "6.0"]
+    assert read_config().backend_options[-3:] == ["--model-memory-gib", "6.0", "--eight-bit"]
     render = _calls(source)[-1]
     assert render[render.index("--models-from") + 1] == str(tmp_path)
     _child(guide, "set_up_live").setChecked(False)

@@ -19,8 +19,7 @@ from .control.reference import References
 from .control.regional import Regional
 from .control.residuals import Extras, Steering
 from .flow.family import FlowFamily
-from .frozen import Pack, frozen
-from .packed import turns_weights
+from .frozen import Pack, frozen, is_large
 from .prompt.encode import Conditioning
 from .samplers import Run
 from .sampling import Repaint, guidance_embedding, guided
@@ -131,9 +130,11 @@ class Denoiser:
 
     def __init__(
         self, bundle: ModelBundle, family: FlowFamily | None = None, pack: Pack = frozen,
-        beside: Beside | None = None,
+        beside: Beside | None = None, on_weights: Callable[[], None] = lambda: None,
     ) -> None:  # fmt: skip
-        """``beside``: ControlNets work there, beside the UNet's encoder."""
+        """``beside``: ControlNets work there, beside the UNet's encoder. ``on_weights`` is called
+        when the UNet's weights have changed."""
+        self._on_weights = on_weights
         self._bundle = bundle
         self._beside = beside
         self.pack = pack
@@ -164,14 +165,15 @@ class Denoiser:
         and nothing of its modules is.
 
         Packed copies hold the old ones. While adapters are on none are made, but of large networks
-        on a CPU: packing takes longer than many frames, and a slider moves on every one. On a
-        graphics card there are no copies.
+        on a CPU: packing small ones takes longer than many frames, and a slider moves on every one.
+        On a graphics card there are no copies.
         """
+        self._on_weights()
         if in_place and self._bundle.device.is_cuda:
             return
         self._unets.clear()
-        device = self._bundle.device
-        self._packs = is_plain or turns_weights(device.torch_device, device.dtype)
+        is_cuda = self._bundle.device.is_cuda
+        self._packs = is_plain or (not is_cuda and is_large(self._bundle.unet))
 
     def steps(
         self,

@@ -116,11 +116,7 @@ def _forward(layer: Layer, shape: torch.Size, rounder: _Rounder) -> Forward:
     else:
         form = ([1, 1], [0, 0], [1, 1], 1)
         seen = [1, shape[-1], shape.numel() // shape[-1], 1]
-    weight = layer.weight.data.float()
-    # A row of products is a convolution with a kernel of 1 x 1.
-    weight = weight.view(*weight.shape[:2], *(weight.shape[2:] or (1, 1)))
-    scales = weight.abs().amax((1, 2, 3)).clamp_min(1e-12) / _LARGEST_WEIGHT
-    rounded = (weight / scales[:, None, None, None]).round_().to(torch.int8)
+    rounded, scales = _rounded_weight(layer.weight.data)
     zeros = torch.zeros(len(scales), dtype=torch.int32)
     # How weights lie does not depend on the scale and zero of what is read.
     ready = ops.qconv_prepack(rounded, scales, 1.0, _MIDDLE, *form, seen)
@@ -147,6 +143,23 @@ def _forward(layer: Layer, shape: torch.Size, rounder: _Rounder) -> Forward:
         return made.permute(0, 2, 3, 1).reshape(*x.shape[:-1], made.shape[1])
 
     return rows
+
+
+def _rounded_weight(weight: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Signed bytes O x I x k x k, and each output's scale, float32."""
+    if weight.dim() == 2:
+        # A row of products is a convolution with a kernel of 1 x 1.
+        weight = weight[:, :, None, None]
+    # As convolutions lie in memory: O x k x k x I to O rows.
+    lying = weight.permute(0, 2, 3, 1)
+    rows = lying.reshape(len(weight), -1)
+    # Of halves, which takes a third of what absolute values in float32 do.
+    largest = torch.maximum(rows.amax(1), -rows.amin(1)).float().clamp_min(1e-12)
+    scales = largest / _LARGEST_WEIGHT
+    scaled = rows.to(torch.float32, copy=True).mul_(1.0 / scales[:, None])
+    whole = scaled.round_().to(torch.int8)
+    # oneDNN turns weights round quicker that lie as torch's own do.
+    return whole.view(lying.shape).permute(0, 3, 1, 2).contiguous(), scales
 
 
 def _dense(x: torch.Tensor) -> torch.Tensor:

@@ -74,9 +74,7 @@ def frozen(
     return packed if then is None else then(packed, saved.getvalue(), examples)
 
 
-def as_it_is(
-    network: torch.nn.Module, inputs: tuple[torch.Tensor, ...]
-) -> Callable[..., Any]:
+def as_it_is(network: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> Callable[..., Any]:
     """As ``Pack``: not packed."""
     return network
 

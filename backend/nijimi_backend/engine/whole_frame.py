@@ -1,5 +1,4 @@
-"""A live frame's pixels, noises, words and hints enter; its finished pixels leave, as one piece of
-recorded work.
+"""A live frame's pixels, noises, words and hints enter; its pixels leave, by one piece of work.
 
 On a graphics card each network is recorded by itself (``recorded``), which serves any frame. Where
 frames follow each other that differ only in what is painted, said and hinted, all of a frame is one

@@ -47,12 +47,14 @@ class Remote:
 class Config:
     """``backend_command`` is empty when nothing is installed. ``models_from``: folders of other
     programs, only read. ``model_memory_gib``: what a model's networks may take; None for all there
-    is. ``problem``: a sentence and what to do, where the file says something that cannot be."""
+    is. ``eight_bit``: products of eight bits, where that is quicker. ``problem``: a sentence and
+    what to do, where the file says something that cannot be."""
 
     backend_command: tuple[str, ...] = ()
     models_dir: str = ""
     models_from: tuple[str, ...] = ()
     model_memory_gib: float | None = None
+    eight_bit: bool = False
     live_on_start: bool = False
     remote: Remote | None = None
     problem: tuple[str, str] | None = None
@@ -73,9 +75,10 @@ class Config:
     @property
     def backend_options(self) -> list[str]:
         """What a backend of our own is started with."""
-        if self.model_memory_gib is None:
-            return self.folder_options
-        return [*self.folder_options, "--model-memory-gib", str(self.model_memory_gib)]
+        options = self.folder_options
+        if self.model_memory_gib is not None:
+            options += ["--model-memory-gib", str(self.model_memory_gib)]
+        return [*options, "--eight-bit"] if self.eight_bit else options
 
 
 def user_config_dir() -> Path:
@@ -113,6 +116,7 @@ def read_config() -> Config:
         models_dir=str(value.get("models_dir", "")),
         models_from=tuple(map(str, folders)) if isinstance(folders, list) else (),
         model_memory_gib=_positive(value.get("model_memory_gib")),
+        eight_bit=value.get("eight_bit") is True,
         live_on_start=value.get("live_on_start") is True,
     )
     if value.get("remote") is None:

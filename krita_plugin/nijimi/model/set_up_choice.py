@@ -29,6 +29,7 @@ class Known:
     token_file: str = ""
     models_folder: str = ""
     memory_gib: float | None = None
+    eight_bit: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -132,6 +132,16 @@ class ModelPage(QtWidgets.QWizardPage):
         row.addStretch(1)
         layout.addSpacing(8)
         layout.addLayout(row)
+        self._eight_bit = QtWidgets.QCheckBox(tr("Quicker, less exact: calculate in eight bits"))
+        self._eight_bit.setObjectName("nijimi_set_up_eight_bit")
+        self._eight_bit.setChecked(known.eight_bit)
+        self._eight_bit.setToolTip(
+            tr(
+                "For large models, where this machine gains by it; not with less than all memory "
+                "on a CPU. Where pictures would come out too different it is left off by itself."
+            )
+        )
+        layout.addWidget(self._eight_bit)
         layout.addStretch(1)
         for button in (self._own, self._mine, self._fetch):
             button.toggled.connect(lambda _: self._follow())
@@ -142,6 +152,11 @@ class ModelPage(QtWidgets.QWizardPage):
     def folder(self) -> str:
         """The folder of models that is wanted, or ""."""
         return str(self._folder.text) if self._mine.isChecked() else ""
+
+    @property
+    def eight_bit(self) -> bool:
+        """Whether large models are to be quicker and less exact."""
+        return bool(self._eight_bit.isChecked())
 
     @property
     def memory_gib(self) -> float | None:
