@@ -20,7 +20,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from nijimi_backend.engine.frozen import frozen
+from nijimi_backend.engine.eight_bit import multiplies_bytes
+from nijimi_backend.engine.frozen import frozen, is_large
 from nijimi_backend.engine.openvino_net import has_openvino
 from nijimi_backend.engine.quickened import QuickPack
 from nijimi_backend.engine.stages import decode_latents, encode_canvas
@@ -84,6 +85,9 @@ def _row(
     ways: dict[str, Way] = {"ours": our_way(bundle, library, steps, control, QuickPack())}
     if has_openvino() and not bundle.device.is_cuda:
         ways["ours, torch alone"] = our_way(bundle, library, steps, control, frozen)
+    if is_large(bundle.unet) and multiplies_bytes(bundle.device.torch_device, bundle.device.dtype):
+        eight_bit = QuickPack(eight_bit=True)
+        ways["ours, in eight bits"] = our_way(bundle, library, steps, control, eight_bit)
     theirs = in_one_type(bundle)
     if bundle.info.family != "sdxl":
         ways["diffusers, channels last"] = diffusers_way(

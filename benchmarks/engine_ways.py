@@ -23,7 +23,7 @@ from nijimi_backend.engine.autoencoders import WORTH_CALLS as ENCODER_CALLS
 from nijimi_backend.engine.engine import Engine
 from nijimi_backend.engine.frozen import WORTH_CALLS, Pack, frozen, warms_up
 from nijimi_backend.engine.packed import WORTH_CALLS as LARGE_CALLS
-from nijimi_backend.engine.quickened import QUICKENING_THREAD, TRIAL_CALLS
+from nijimi_backend.engine.quickened import QUICKENING_THREAD, TRIAL_CALLS, QuickPack
 from nijimi_backend.engine.request import Control, FrameRequest
 from nijimi_backend.engine.stages import decode_latents, encode_canvas
 from nijimi_backend.models.bundle import ModelBundle
@@ -69,7 +69,8 @@ def write_control(bundle: ModelBundle, folder: Path) -> None:
 
 
 def our_way(bundle: ModelBundle, library: Library, steps: int, control: bool, pack: Pack) -> Way:
-    engine, side = Engine(bundle, library, pack), bundle.info.native_px
+    recorder = pack.recorder if bundle.device.is_cuda and isinstance(pack, QuickPack) else None
+    engine, side = Engine(bundle, library, pack, recorder=recorder), bundle.info.native_px
     params = RenderParams(prompt=PROMPT, strength=0.5, num_inference_steps=steps, sampler="lcm")
     lines = Control(kind="scribble", pixels=_lines(side), version=1)
 
@@ -87,7 +88,7 @@ def our_way(bundle: ModelBundle, library: Library, steps: int, control: bool, pa
         return seconds
 
     if pack is not frozen:
-        if warms_up(bundle.unet, on_gpu=False):
+        if bundle.device.is_cuda or warms_up(bundle.unet, on_gpu=False):
             _settle(run)
         else:
             # Its weights are turned meanwhile.

@@ -8,6 +8,7 @@ both.
 
 from __future__ import annotations
 
+import random
 import socketserver
 import statistics
 import struct
@@ -30,6 +31,9 @@ BRUSHES_PX = (20, 200)
 _STEPS, _INSIDE = DRIVER_DIR / "steps.py", Path(__file__).with_name("path_inside.py")
 ALONE, OURS, TODAYS = "Krita alone", "ours", "today's"
 """As ``path_inside`` has them, which can be imported inside Krita only."""
+
+_POLL_S = 0.1
+"""Today's design's."""
 
 _NETWORKS = ("prompt", "adapters", "control", "encode", "denoise", "decode")
 
@@ -83,7 +87,12 @@ def _way(
     krita.call(_INSIDE, "wait_for_rest")
     krita.call(NIJIMI_STEPS, "reset_metrics")
     spent: list[float] = []
+    # The same ones for each way.
+    pauses = random.Random(dabs)
     for n in range(dabs):
+        # Rests are whole tenths of a second, and today's design looks once in each: where in it a
+        # dab falls would be the same for all of a row.
+        time.sleep(pauses.uniform(0.0, _POLL_S))
         x, y = start[0] + 37 * (n % 9), start[1] + 29 * (n // 9 % 9)
         krita.pointer.stroke([(x, y), (x + 3, y + 2)], step_ms=12)
         spent.append(krita.call(_INSIDE, "wait_for_picture"))
