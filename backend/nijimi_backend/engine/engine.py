@@ -25,6 +25,7 @@ from .asks import Making, finish
 from .autoencoders import Autoencoders
 from .beside import Beside, Streams, cuda_streams
 from .cache import StageCache
+from .card_attention import AskedShapes, kernels_of, prefer, quickest
 from .card_eight_bit import ByteKind, CardEightBits, byte_kind
 from .clock import StageClock
 from .company import Company, may_join
@@ -386,7 +387,13 @@ def open_engine(
     bundle = load_model(info, choose_device(device, budget_bytes), progress)
     records = recorder if bundle.device.is_cuda else None
     engine = Engine(bundle, library, pack, recorder=records)
-    engine.warm_up()
+    if bundle.device.is_cuda:
+        with AskedShapes() as asked:
+            engine.warm_up()
+        card, dtype = bundle.device.torch_device, bundle.device.dtype
+        prefer(quickest(asked.counts, card, dtype, kernels_of(card)))
+    else:
+        engine.warm_up()
     if eight_bit:
         engine.round_rows(byte_kind(bundle.device.torch_device))
     return engine
