@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from nijimi_backend.engine import engine as engine_module
+from nijimi_backend.engine import card as card_module
 from nijimi_backend.engine.card_eight_bit import ByteKind, CardEightBits, byte_kind
 from nijimi_backend.engine.eight_bit import MUST_AGREE_DB
 from nijimi_backend.engine.engine import Engine, open_engine
@@ -160,7 +160,7 @@ def test_pictures_that_would_be_others_are_made_as_before(
     mini: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = picture(mini)
-    monkeypatch.setattr(engine_module, "MUST_AGREE_DB", 90.0)
+    monkeypatch.setattr(card_module, "MUST_AGREE_DB", 90.0)
     assert not mini.round_rows(ByteKind.WHOLE)
     assert np.array_equal(picture(mini), before)
 

@@ -18,10 +18,12 @@ from nijimi_backend.engine.engine import Engine, open_engine
 from nijimi_backend.engine.frozen import WORTH_CALLS, frozen, warm_up_steps
 from nijimi_backend.engine.openvino_net import has_openvino, openvino_function
 from nijimi_backend.engine.quickened import (
+    LEAST_TIMED,
     QUICKENING_THREAD,
     TRIAL_CALLS,
     Quickener,
 )
+from nijimi_backend.engine.recorded import Pauses
 from nijimi_backend.engine.request import FrameRequest
 from nijimi_backend.models.device import Device
 from nijimi_backend.models.library import open_library
@@ -39,8 +41,10 @@ class Clock:
 
     def __init__(self) -> None:
         self.now_s = 0.0
+        self.reads = 0
 
     def __call__(self) -> float:
+        self.reads += 1
         return self.now_s
 
     def taking(self, seconds: float, value: float) -> Callable[..., torch.Tensor]:
@@ -116,23 +120,72 @@ def test_it_is_made_when_the_painter_pauses() -> None:
 
 def test_what_is_not_used_any_more_is_not_waited_for() -> None:
     """The trace is freed with it, and what was in the queue is never made."""
-    clock, goes_on, asked = Clock(), threading.Event(), list[int]()
+    clock, goes_on, asked = Clock(), threading.Event(), list[bytes]()
 
-    def make(*_order: Any) -> Callable[..., Any]:
-        asked.append(1)
+    def make(traced: bytes, _examples: Any, _threads: int) -> Callable[..., Any]:
+        asked.append(traced)
         goes_on.wait(20)
         return clock.taking(0.1, 2.0)
 
-    quickener = Quickener(make, clock, 0.0)
-    first = quickener.quickened(clock.taking(1.0, 1.0), b"", (ONE,))
-    second = quickener.quickened(clock.taking(1.0, 1.0), b"", (ONE,))
-    called(first, WORTH_CALLS)
+    quickener = Quickener(make, clock, 0.3)
+    wishes = {
+        trace: quickener.quickened(clock.taking(1.0, 1.0), trace, (ONE,))
+        for trace in (b"one", b"other")
+    }
+    for trace in wishes:
+        called(wishes[trace], WORTH_CALLS)
     eventually(lambda: len(asked) == 1)
-    called(second, WORTH_CALLS)
-    del second
+    assert not no_quicken_thread()
+    del wishes[b"other" if asked == [b"one"] else b"one"]
     goes_on.set()
     eventually(no_quicken_thread)
     assert len(asked) == 1
+
+
+def test_another_size_that_is_painted_is_no_pause() -> None:
+    made_s: list[float] = []
+    clock = Clock()
+
+    def make(*_order: Any) -> Callable[..., Any]:
+        made_s.append(time.monotonic())
+        return clock.taking(0.1, 2.0)
+
+    quickener = Quickener(make, clock, 0.4)
+    left = quickener.quickened(clock.taking(1.0, 1.0), b"", (ONE,))
+    painted = quickener.quickened(clock.taking(1.0, 1.0), b"", (ONE,))
+    called(left, WORTH_CALLS)
+    last_s = time.monotonic()
+    for _ in range(8):
+        time.sleep(0.1)
+        called(painted, 1)
+        last_s = time.monotonic()
+    assert not made_s
+    eventually(no_quicken_thread)
+    assert made_s[0] - last_s >= 0.35
+
+
+def test_nothing_is_timed_while_something_else_is_made() -> None:
+    """Else the one that shared the device would seem slow."""
+    clock, pauses, goes_on = Clock(), Pauses(), threading.Event()
+    quickener = Quickener(lambda *_order: clock.taking(0.5, 2.0), clock, 0.0, pauses)
+    function = quickener.quickened(clock.taking(1.0, 1.0), b"", (ONE,))
+
+    def make_something_else() -> None:
+        with pauses.alone() as is_alone:
+            assert is_alone
+            goes_on.wait(20)
+
+    busy = threading.Thread(target=make_something_else)
+    busy.start()
+    called(function, 2 * WORTH_CALLS)
+    assert clock.reads == 0
+    goes_on.set()
+    busy.join()
+    called(function, LEAST_TIMED - 1)
+    assert no_quicken_thread()
+    called(function, 1)
+    eventually(no_quicken_thread)
+    assert called(function, 1) == [2.0]
 
 
 @pytest.mark.parametrize("where", ["made", "called"])
@@ -303,7 +356,7 @@ def test_pictures_stay_the_same_when_openvino_takes_over(
         return function
 
     # OpenVINO always wins, so that it is surely what the last picture is of.
-    pack = Quickener(make, _always_quicker(), 0.0).pack
+    pack = Quickener(make, _always_quicker()).pack
     engine = Engine(bundle, library, pack)
     canvas = np.full((256, 256, 4), 255, dtype=np.uint8)
     canvas[100:, :, :3] = (60, 140, 70)

@@ -4,6 +4,8 @@
 # pyright: reportPrivateUsage=false
 from __future__ import annotations
 
+import threading
+import weakref
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +17,7 @@ import pytest
 import torch
 from nijimi_backend.engine.denoiser import Denoiser
 from nijimi_backend.engine.engine import Engine, open_engine
-from nijimi_backend.engine.recorded import WORTH_CALLS, Recorder
+from nijimi_backend.engine.recorded import WORTH_CALLS, Pauses, Recorder
 from nijimi_backend.engine.request import FrameRequest
 from nijimi_backend.models.device import choose_device
 from nijimi_backend.models.library import open_library
@@ -126,6 +128,99 @@ def test_a_lost_device_is_not_hidden() -> None:
 
     with pytest.raises(RuntimeError, match="CUDA error"):
         used(Network(), lost)
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize(("code", "is_lost"), [(901, False), (700, True)])
+def test_a_void_recording_is_no_lost_device(code: int, is_lost: bool) -> None:
+    """Both are errors of the card: 901 is cudaErrorStreamCaptureInvalidated, 700 an illegal
+    address."""
+    error: Any = torch.AcceleratorError("CUDA error: told by the card")
+    error.error_code = code
+
+    def fails(_work: Callable[[], Any]) -> Any:
+        raise error
+
+    network = Network()
+    if is_lost:
+        with pytest.raises(RuntimeError, match="told by the card"):
+            used(network, fails)
+    else:
+        assert agrees(used(network, fails), network, 3)
+
+
+@torch.inference_mode()
+def test_nothing_is_recorded_while_another_thread_has_the_device() -> None:
+    network, pauses, goes_on, taken = Network(), Pauses(), threading.Event(), threading.Event()
+
+    def work() -> None:
+        with pauses.alone() as is_alone:
+            assert is_alone
+            taken.set()
+            goes_on.wait(20)
+
+    busy = threading.Thread(target=work)
+    busy.start()
+    assert taken.wait(20)
+    function = Recorder(stand_in, pauses).pack(network, some_inputs(1))
+    for seed in range(WORTH_CALLS + 3):
+        function(*some_inputs(seed))
+    assert network.calls == WORTH_CALLS + 3
+    goes_on.set()
+    busy.join()
+    function(*some_inputs(1))
+    # As it is, recorded, and replayed for the comparison.
+    assert network.calls == WORTH_CALLS + 6
+    assert agrees(function, network, 4)
+
+
+@torch.inference_mode()
+def test_work_whose_size_stays_is_recorded_with_its_first_call() -> None:
+    recorded: list[int] = []
+
+    def record(work: Callable[[], Any]) -> Any:
+        recorded.append(1)
+        return stand_in(work)
+
+    network = Network()
+    function = Recorder(record).pack_at_once(network)
+    function(*some_inputs(1))
+    assert len(recorded) == 1
+    assert agrees(function, network, 2)
+
+
+class Twice:
+    """The same network, made otherwise."""
+
+    def __init__(self, network: Network, factor: float = 1.0) -> None:
+        self._network, self._factor = network, factor
+
+    def __call__(self, *inputs: torch.Tensor) -> Any:
+        return tuple(each * self._factor for each in self._network(*inputs))
+
+
+@torch.inference_mode()
+def test_what_a_recording_was_compared_with_is_let_go() -> None:
+    network = Network()
+    other = Twice(network)
+    kept, seen = Twice(network), weakref.ref(other)
+    function = Recorder(stand_in).pack_at_once(kept, other)
+    del other
+    assert agrees(function, network, 1)
+    assert seen() is None
+    alive = weakref.ref(kept)
+    del kept
+    assert agrees(function, network, 2)
+    assert alive() is not None
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize(("record", "factor"), [(cannot, 1.0), (stand_in, 1.1), (no_number, 1.0)])
+def test_work_that_does_not_agree_with_its_network_is_refused(record: Any, factor: float) -> None:
+    network = Network()
+    function = Recorder(record).pack_at_once(Twice(network, factor), network)
+    with pytest.raises(RuntimeError, match=r"capturing|something else"):
+        function(*some_inputs(1))
 
 
 def pictures(engine: Engine) -> list[Any]:

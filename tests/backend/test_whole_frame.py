@@ -15,7 +15,7 @@ from nijimi_backend.engine import whole_frame as whole_module
 from nijimi_backend.engine.engine import Engine
 from nijimi_backend.engine.recorded import Recorder
 from nijimi_backend.engine.request import Control, FrameRequest
-from nijimi_backend.engine.whole_frame import WORTH_FRAMES, WholeFrames
+from nijimi_backend.engine.whole_frame import TRIAL_FRAMES, WORTH_FRAMES, WholeFrames
 from nijimi_backend.models.device import choose_device
 from nijimi_backend.models.library import Library
 from nijimi_backend.models.loader import load_model
@@ -55,13 +55,14 @@ def made_engine(folder: Path, recorder: Recorder | None = None, **options: Any) 
 def request(n: int = 0, *, with_lines: bool = False, **values: Any) -> FrameRequest:
     """The ``n``-th frame of a painter who also writes: by other pixels, words and noise."""
     canvas = np.full((64, 64, 4), 255, dtype=np.uint8)
-    canvas[10 + n : 40, 5 : 50 - n, :3] = (30 + 10 * n, 60, 200)
+    place = n % 16
+    canvas[10 + place : 40, 5 : 50 - place, :3] = (30 + 10 * place, 60, 200)
     params: dict[str, Any] = {"prompt": f"house {n % 3}", "seed": n, "num_inference_steps": 3}
     frame = {k: values.pop(k) for k in ("full_quality", "exact", "on_look") if k in values}
     controls: tuple[Control, ...] = ()
     if with_lines:
         lines = np.zeros((64, 64, 4), dtype=np.uint8)
-        lines[:: 2 + n % 3, : 30 + 2 * n, 3] = 255
+        lines[:: 2 + n % 3, : 30 + 2 * place, 3] = 255
         controls = (Control(kind="scribble", pixels=lines, version=n + 1, scale=2.0),)
     return FrameRequest(
         params=RenderParams(**{**params, **values}),
@@ -74,8 +75,8 @@ def request(n: int = 0, *, with_lines: bool = False, **values: Any) -> FrameRequ
 
 
 def whole_of(engine: Engine) -> WholeFrames:
-    assert engine._whole is not None
-    return engine._whole
+    assert engine._card.whole is not None
+    return engine._card.whole
 
 
 def recorded(engine: Engine) -> int:
@@ -146,6 +147,59 @@ def test_frames_that_take_long_can_still_be_given_up(
     monkeypatch.setattr(whole_module, "LONGEST_MS", 0.0)
     paint(engine, 2 * WORTH_FRAMES)
     assert recorded(engine) == 0
+
+
+def test_frames_are_made_step_by_step_until_networks_have_settled(folder: Path) -> None:
+    settled = [False]
+    engine = made_engine(folder, Recorder(stand_in, is_settled=lambda: settled[0]))
+    paint(engine, 2 * WORTH_FRAMES)
+    assert recorded(engine) == 0
+    settled[0] = True
+    paint(engine, 1)
+    assert recorded(engine) == 1
+
+
+@pytest.mark.parametrize(("spent_s", "stays"), [(0.0, True), (1e3, False)])
+def test_whole_frames_that_take_longer_go(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch, spent_s: float, stays: bool
+) -> None:
+    now_s = [0.0]
+
+    def clock() -> float:
+        now_s[0] += spent_s
+        return now_s[0]
+
+    whole = whole_of(engine)
+    whole._clock = clock
+    paint(engine, WORTH_FRAMES + TRIAL_FRAMES)
+    assert recorded(engine) == 1
+    found: list[Any] = []
+    real = whole.find
+
+    def find(*given: Any) -> Any:
+        found.append(real(*given))
+        return found[-1]
+
+    monkeypatch.setattr(whole, "find", find)
+    engine.render(request(1))
+    assert (found[0] is not None) == stays
+
+
+@pytest.mark.parametrize("joins", [False, True])
+def test_words_are_read_once_a_frame(folder: Path, joins: bool) -> None:
+    engine, plain = made_engine(folder, Recorder(stand_in), joins=joins), made_engine(folder)
+    paint(engine, guidance_scale=8.0)
+    unet: Any = engine._bundle.unet
+    layer = next(m for name, m in unet.named_modules() if name.endswith("attn2.to_k"))
+    group = layer.__dict__["forward"]._group if joins else None
+    for n in range(6):
+        made, expected = (
+            each.render(request(n, guidance_scale=8.0)).pixels for each in (engine, plain)
+        )
+        assert np.abs(made.astype(int) - expected).max() <= 1
+        # Replayed or not: one frame's words, and no older ones.
+        assert group is None or len(group._known) == 1
+    assert recorded(engine) == 1
 
 
 def test_pictures_of_several_clients_are_made_together(engine: Engine) -> None:

@@ -20,6 +20,7 @@ from .control.regional import Regional
 from .control.residuals import Extras, Steering
 from .flow.family import FlowFamily
 from .frozen import Pack, frozen, is_large
+from .joined import JoinedLayers
 from .prompt.encode import Conditioning
 from .samplers import Run
 from .sampling import Repaint, guidance_embedding, guided
@@ -42,6 +43,7 @@ class UNetWithExtras(torch.nn.Module):
     def __init__(
         self, unet: Any, down: int = 0, within: int = 0, *, references: References | None = None,
         regional: Regional | None = None, pooled: bool = False, scaled: bool = False,
+        joined: JoinedLayers | None = None,
     ) -> None:  # fmt: skip
         super().__init__()
         self.unet = unet
@@ -49,6 +51,12 @@ class UNetWithExtras(torch.nn.Module):
         self._references = references or References()
         self._regional = regional or Regional()
         self._pooled, self._scaled = pooled, scaled
+        self._joined = joined
+
+    @property
+    def is_pure(self) -> bool:
+        """Whether it listens to its inputs alone: not to processors that others set up."""
+        return not self._references.tokens and self._regional.rack is None
 
     @property
     def form(self) -> tuple[int, int]:
@@ -59,6 +67,8 @@ class UNetWithExtras(torch.nn.Module):
         self, latents: torch.Tensor, timestep: torch.Tensor, embeds: torch.Tensor,
         *extras: torch.Tensor,
     ) -> torch.Tensor:  # fmt: skip
+        if self._joined is not None and not torch.compiler.is_compiling():
+            self._joined.forget()
         added: dict[str, Any] = {}
         if count := len(self._references.tokens):
             added["image_embeds"] = list(extras[:count])
@@ -130,10 +140,13 @@ class Denoiser:
 
     def __init__(
         self, bundle: ModelBundle, family: FlowFamily | None = None, pack: Pack = frozen,
-        beside: Beside | None = None, on_weights: Callable[[], None] = lambda: None,
+        beside: Beside | None = None, joined: JoinedLayers | None = None,
+        on_weights: Callable[[], None] = lambda: None,
     ) -> None:  # fmt: skip
-        """``beside``: ControlNets work there, beside the UNet's encoder. ``on_weights`` is called
-        when the UNet's weights have changed."""
+        """``beside``: ControlNets work there, beside the UNet's encoder. ``joined``: what layers of
+        the UNet share, forgotten before each call. ``on_weights`` is called when the UNet's weights
+        have changed."""
+        self._joined = joined
         self._on_weights = on_weights
         self._bundle = bundle
         self._beside = beside
@@ -303,7 +316,7 @@ class Denoiser:
         down, within = len(extras.down), len(extras.within)
         network = UNetWithExtras(
             self._bundle.unet, down, within, references=shown, regional=regional,
-            pooled=bool(added), scaled=bool(scales),
+            pooled=bool(added), scaled=bool(scales), joined=self._joined,
         ).eval()  # fmt: skip
         # What the network listens to beside its inputs is one frame's own.
         kind = (down, within, bool(added), bool(scales), *(each.shape[1:] for each in inputs))

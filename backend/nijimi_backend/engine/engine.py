@@ -7,7 +7,6 @@ from collections.abc import Callable, Hashable
 from dataclasses import replace
 from pathlib import Path
 
-import cv2
 import torch
 from nijimi_protocol.geometry import Bounds, Extent
 from nijimi_protocol.params import RenderMode, RenderParams
@@ -23,15 +22,14 @@ from ..models.loader import LoadProgress, load_model
 from ..models.upscalers import UpscalerRoom
 from .asks import Making, finish
 from .autoencoders import Autoencoders
-from .beside import Beside, Streams, cuda_streams
+from .beside import Streams
 from .cache import StageCache
-from .card_attention import AskedShapes, kernels_of, prefer, quickest
-from .card_eight_bit import ByteKind, CardEightBits, byte_kind
+from .card import Card
+from .card_eight_bit import ByteKind, byte_kind
 from .clock import StageClock
 from .company import Company, may_join
 from .control.residuals import ControlRoom, Steering
 from .denoiser import Denoiser, Start
-from .eight_bit import MUST_AGREE_DB
 from .flow.family import flow_family
 from .frozen import Pack, frozen, warm_up_steps
 from .inpaint.regions import MAX_REGIONS
@@ -45,7 +43,6 @@ from .samplers import Run
 from .small_canvas import SmallCanvases
 from .stages import opaque_bgra, resize_canvas
 from .upscaling import upscale
-from .whole_frame import WholeFrames
 
 __all__ = ["Engine", "open_engine"]
 
@@ -60,16 +57,21 @@ class Engine:
     def __init__(
         self, bundle: ModelBundle, library: Library | None = None, pack: Pack = frozen, *,
         in_company: bool | None = None, recorder: Recorder | None = None,
-        streams: Streams | None = None,
+        streams: Streams | None = None, joins: bool | None = None,
     ) -> None:  # fmt: skip
         """``in_company``: whether pictures of several clients are denoised together; None: where
-        it pays, which is on a graphics card. ``recorder``: frames are recorded whole by it, their
-        ControlNets on the second of ``streams``, which is the device's own where it has one."""
+        it pays, which is on a graphics card. The others are as for ``Card``."""
         self._bundle = bundle
         self._in_company = bundle.device.is_cuda if in_company is None else in_company
         family = flow_family(bundle)
-        self.denoiser = Denoiser(bundle, family, pack, on_weights=self._weights_changed)
-        self._eight_bits: CardEightBits | None = None
+        self._vaes = Autoencoders(bundle, library, pack)
+        self._card = Card(
+            bundle, self._vaes, recorder, lambda: self._planner.hypernets.version,
+            streams=streams, joins=joins,
+        )  # fmt: skip
+        self.denoiser = Denoiser(
+            bundle, family, pack, joined=self._card.joined, on_weights=self._card.weights_changed
+        )
         self._planner = Planner(bundle, library, self.denoiser, family)
         self.prompts, self.adapters = self._planner.prompts, self._planner.adapters
         self.controls = ControlRoom(bundle, library, pack)
@@ -78,18 +80,11 @@ class Engine:
         self._small = SmallCanvases()
         self._looks = Looks(bundle)
         self.upscalers = UpscalerRoom(library, bundle.device)
-        self._vaes = Autoencoders(bundle, library, pack)
         self._inpainter = Inpainter(
             bundle, self._planner, self.denoiser, self.controls, self._vaes, self.encodings,
             self._denoise,
         )  # fmt: skip
         self.regions = self._inpainter.regions
-        self._whole: WholeFrames | None = None
-        if recorder is not None:
-            if streams is None and bundle.device.is_cuda:
-                streams = cuda_streams()
-            beside = None if streams is None else Beside(streams)
-            self._whole = WholeFrames(bundle, self._vaes, recorder, beside, self._kept_version)
 
     @property
     def device(self) -> str:
@@ -159,40 +154,32 @@ class Engine:
         bundle = self._bundle
         if steps := warm_up_steps(bundle.unet, self.denoiser.pack, on_gpu=bundle.device.is_cuda):
             params = RenderParams(mode=RenderMode.TXT2IMG, num_inference_steps=steps)
-            self.render(FrameRequest(params=params, extent=self.model.native_extent))
+            with self._card.choosing_attention():
+                self.render(FrameRequest(params=params, extent=self.model.native_extent))
 
     def round_rows(self, kind: ByteKind | None) -> bool:
-        """Multiply the network's rows in eight bits, on a card that does so faster; whether it is
-        done. Not where a picture would be less near to what it was than ``MUST_AGREE_DB``."""
+        """Multiply rows in eight bits, as ``Card.round_rows``; None: the card gains nothing."""
         if kind is None:
             return False
         params = RenderParams(mode=RenderMode.TXT2IMG, num_inference_steps=4)
         request = FrameRequest(params=params, extent=self.model.native_extent)
-        before = self.render(request).pixels
-        rounded = CardEightBits(self._bundle.unet, kind)
-        self._eight_bits = rounded
-        self.denoiser.weights_changed(is_plain=True, in_place=False)
-        nearness_db = cv2.PSNR(before, self.render(request).pixels)
-        agrees = nearness_db >= MUST_AGREE_DB
-        log.info("%s products give %.1f dB of the picture before, so that they %s",
-                 kind.value, nearness_db, "stay" if agrees else "go")  # fmt: skip
-        if not agrees:
-            self._let_go()
-        return agrees
 
-    def _weights_changed(self) -> None:
-        if self._eight_bits is not None:
-            self._eight_bits.refresh()
+        def render() -> Pixels:
+            self._network_changed()
+            return self.render(request).pixels
+
+        if self._card.round_rows(kind, render):
+            return True
+        self._let_go()
+        return False
 
     def _let_go(self) -> None:
-        """What takes memory and can be done without."""
-        if self._whole is not None:
-            self._whole.clear()
-        if self._eight_bits is not None:
-            self._eight_bits.undo()
-            self._eight_bits = None
-            is_plain = self.adapters.is_empty and self._planner.hypernets.is_empty
-            self.denoiser.weights_changed(is_plain=is_plain, in_place=False)
+        if self._card.let_go():
+            self._network_changed()
+
+    def _network_changed(self) -> None:
+        is_plain = self.adapters.is_empty and self._planner.hypernets.is_empty
+        self.denoiser.weights_changed(is_plain=is_plain, in_place=False)
 
     def _making(
         self,
@@ -230,8 +217,8 @@ class Engine:
             )
         told = (*plan.failures, *failures)
         picture = self._picture(request, pixels, plan.steps, clock, failures=told)
-        if self._whole is not None and canvas is not None and not is_whole:
-            self._whole.note(request, extent, plan, steering, picture.model_ms)
+        if self._card.whole is not None and canvas is not None and not is_whole:
+            self._card.whole.note(request, extent, plan, steering, picture.model_ms)
         return replace(picture, sampler=plan.sampler)
 
     def _made_whole(
@@ -244,20 +231,16 @@ class Engine:
         clock: StageClock,
     ) -> Pixels | None:
         """The picture by one piece of recorded work, where there is one for such frames."""
-        if self._whole is None:
+        if self._card.whole is None:
             return None
         noise = self.denoiser.noise(request.params.seed, extent, plan.steps)
-        frame = self._whole.find(request, extent, plan, steering, noise)
+        frame = self._card.whole.find(request, extent, plan, steering, noise)
         if frame is None:
             return None
         with clock.stage("resize"):
             rgb = self._small.get(request, canvas, extent)
         with clock.stage("denoise"):
             return frame(rgb)
-
-    def _kept_version(self) -> Hashable:
-        """Of what is recorded with the network beside its weights."""
-        return self._planner.hypernets.version
 
     def _upscale(
         self,
@@ -387,13 +370,7 @@ def open_engine(
     bundle = load_model(info, choose_device(device, budget_bytes), progress)
     records = recorder if bundle.device.is_cuda else None
     engine = Engine(bundle, library, pack, recorder=records)
-    if bundle.device.is_cuda:
-        with AskedShapes() as asked:
-            engine.warm_up()
-        card, dtype = bundle.device.torch_device, bundle.device.dtype
-        prefer(quickest(asked.counts, card, dtype, kernels_of(card)))
-    else:
-        engine.warm_up()
+    engine.warm_up()
     if eight_bit:
         engine.round_rows(byte_kind(bundle.device.torch_device))
     return engine

@@ -1,9 +1,9 @@
 """A network enters; a function of it that becomes quicker while it is used leaves.
 
-A painter never waits for it: packing by torch takes a second and more, and making OpenVINO's
-function some. What serves meanwhile is what there is, and when the painter has paused long enough
-for the other one to be made, both are timed on the painter's own frames; the quicker one stays and
-the other one goes.
+A painter never waits for it: packing by torch takes a second and more, making OpenVINO's function
+some, and compiling for a graphics card a minute. What serves meanwhile is what there is, and when
+the painter has paused long enough for the other one to be made, both are timed on the painter's own
+frames; the quicker one stays and the other one goes.
 """
 
 from __future__ import annotations
@@ -18,13 +18,15 @@ from typing import Any
 import torch
 
 from .attention import Attending, QuickAttention
+from .compiled import CompiledPack
 from .eight_bit import MUST_AGREE_DB, in_eight_bits, multiplies_bytes
 from .frozen import WORTH_CALLS, can_freeze, frozen, is_large
 from .openvino_net import MUST_GAIN, has_openvino, openvino_function
 from .packed import LargePack, turns_weights
-from .recorded import Recorder
+from .recorded import Pauses, Recorder
 
 __all__ = [
+    "LEAST_TIMED",
     "QUICKENING_THREAD",
     "TRIAL_CALLS",
     "QuickPack",
@@ -36,6 +38,9 @@ log = logging.getLogger(__name__)
 
 TRIAL_CALLS = 6
 
+LEAST_TIMED = 4
+"""Calls of the plain function, just before another is made: by then it is recorded, where it is."""
+
 REST_S = 0.7
 """Making it takes all cores for some seconds: begun once nothing was rendered for so long."""
 _LOOK_S = 0.1
@@ -46,84 +51,102 @@ Maker = Callable[[bytes, tuple[torch.Tensor, ...], int], Callable[..., Any]]
 
 class Quickened:
     """Called from one thread only; ``begin`` has the other function made by a thread of its own,
-    which gives it to ``ready``."""
+    which gives it to ``ready``.
+
+    ``clock``: seconds; where the device works by itself it waits for that first. It is read only
+    while something is timed, and nothing is timed while ``pauses`` have somebody else alone.
+    ``by``: who made the other one.
+    """
 
     def __init__(
         self,
         plain: Callable[..., Any],
         begin: Callable[[Quickened], None],
         clock: Callable[[], float],
+        pauses: Pauses,
+        by: str = "OpenVINO",
     ) -> None:
-        self._plain, self._clock = plain, clock
+        self._plain, self._clock, self._pauses, self._by = plain, clock, pauses, by
         self._begin: Callable[[Quickened], None] | None = begin
-        self._calls = 0
+        self._calls, self._timed = 0, 0
         self._best_s = float("inf")
         self._tries = 0
         self._tried_best_s = float("inf")
-        self._candidate: Callable[..., Any] | None = None
         # No bound method is kept here: a circle would hold the networks until Python looks for it.
-        self._is_decided = False
-        self.called_s = time.monotonic()
-        """When it was called last."""
+        self._candidate: Callable[..., Any] | None = None
+        self._is_settled = False
+
+    @property
+    def is_settling(self) -> bool:
+        """Whether another one is being made or tried."""
+        return self._begin is None and not self._is_settled
+
+    def settle(self) -> None:
+        """What there is stays."""
+        self._candidate, self._is_settled = None, True
 
     def __call__(self, *inputs: torch.Tensor) -> Any:
-        if self._is_decided:
+        self._pauses.note_call()
+        candidate = self._candidate
+        if self._begin is None and candidate is None:
             return self._plain(*inputs)
-        self.called_s = time.monotonic()
-        return self._settling(*inputs) if self._candidate is None else self._trying(*inputs)
+        with self._pauses.alone() as is_alone:
+            if not is_alone:
+                self._calls, self._timed = self._calls + 1, 0
+                return self._plain(*inputs)
+            if candidate is None:
+                return self._settling(*inputs)
+            return self._trying(candidate, *inputs)
 
     def ready(self, candidate: Callable[..., Any]) -> None:
         """Told by the thread that made it."""
         self._candidate = candidate
 
     def _settling(self, *inputs: torch.Tensor) -> Any:
-        """Torch's function, timed until there is another."""
+        """Torch's function, timed before another is made of it."""
         began = self._clock()
         result = self._plain(*inputs)
-        self._calls += 1
-        if self._calls <= WORTH_CALLS:
-            # Later calls share the processor with the making of the other one.
-            self._best_s = min(self._best_s, self._clock() - began)
-        if self._calls >= WORTH_CALLS and self._begin is not None:
+        self._best_s = min(self._best_s, self._clock() - began)
+        self._calls, self._timed = self._calls + 1, self._timed + 1
+        is_worth_it = self._calls >= WORTH_CALLS and self._timed >= LEAST_TIMED
+        if is_worth_it and self._begin is not None:
             self._begin(self)
             # It holds the trace, which is as large as the network.
             self._begin = None
         return result
 
-    def _trying(self, *inputs: torch.Tensor) -> Any:
+    def _trying(self, candidate: Callable[..., Any], *inputs: torch.Tensor) -> Any:
         """The other function, until it is known which is quicker."""
-        assert self._candidate is not None
         began = self._clock()
         try:
-            result = self._candidate(*inputs)
+            result = candidate(*inputs)
         except (RuntimeError, TypeError, ValueError):
             log.warning("a quicker function failed; torch's stays", exc_info=True)
-            self._is_decided, self._candidate = True, None
+            self.settle()
             return self._plain(*inputs)
         self._tries += 1
         if self._tries > 1:
             # The first call allocates.
             self._tried_best_s = min(self._tried_best_s, self._clock() - began)
         if self._tries == TRIAL_CALLS:
-            self._decide()
+            self._decide(candidate)
         return result
 
-    def _decide(self) -> None:
-        assert self._candidate is not None
+    def _decide(self, candidate: Callable[..., Any]) -> None:
         before, after = 1000 * self._best_s, 1000 * self._tried_best_s
         gains = self._tried_best_s <= MUST_GAIN * self._best_s
-        log.info("%.1f ms packed, %.1f ms by OpenVINO, which %s", before, after,
+        log.info("%.1f ms as it was, %.1f ms by %s, which %s", before, after, self._by,
                  "stays" if gains else "goes")  # fmt: skip
         # The other one goes, and its weights with it.
-        self._plain = self._candidate if gains else self._plain
-        self._is_decided, self._candidate = True, None
+        self._plain = candidate if gains else self._plain
+        self.settle()
 
 
 class Quickener:
     """Makes quicker functions, one at a time: two would slow the painter down twice.
 
     ``make``: what is quicker than a function packed by torch, as far as it is known; None where
-    there is nothing.
+    there is nothing. ``clock`` and ``by``: as for ``Quickened``.
     """
 
     def __init__(
@@ -131,10 +154,18 @@ class Quickener:
         make: Maker | None = openvino_function,
         clock: Callable[[], float] = time.perf_counter,
         rest_s: float = REST_S,
+        pauses: Pauses | None = None,
+        by: str = "OpenVINO",
     ) -> None:
         self._make, self._clock, self._rest_s = make, clock, rest_s
-        self._making = threading.Lock()
+        self._pauses, self._by = pauses or Pauses(), by
         self._is_patient = False
+        self._given: weakref.WeakSet[Quickened] = weakref.WeakSet()
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether nothing that is still in use is being made or tried."""
+        return not any(each.is_settling for each in list(self._given))
 
     def wait_for_pauses(self) -> None:
         """From now on somebody paints: nothing is packed while a frame is waited for."""
@@ -148,9 +179,7 @@ class Quickener:
             return frozen(network, inputs, then=self.quickened if self._make else None)
         if not can_freeze(network, inputs):
             return network
-        return self._later(
-            network, lambda: self._quickest(network, inputs, torch.get_num_threads())
-        )
+        return self.later(network, lambda: self._quickest(network, inputs, torch.get_num_threads()))
 
     def quickened(
         self, plain: Callable[..., Any], traced: bytes, examples: tuple[torch.Tensor, ...]
@@ -158,19 +187,21 @@ class Quickener:
         """``plain`` until the other one, made of its trace, is there."""
         make, threads = self._make, torch.get_num_threads()
         assert make is not None, "there is nothing that could be quicker"
-        return self._later(plain, lambda: make(traced, examples, threads))
+        return self.later(plain, lambda: make(traced, examples, threads))
 
-    def _later(
-        self, plain: Callable[..., Any], make: Callable[[], Callable[..., Any]]
-    ) -> Quickened:
+    def later(self, plain: Callable[..., Any], make: Callable[[], Callable[..., Any]]) -> Quickened:
+        """``plain`` until what ``make`` gives in a thread of its own has proved to be quicker."""
+
         def begin(wish: Quickened) -> None:
             # A size that is not painted any more is not kept alive by what is made for it.
             # Not a daemon: one that is cut off inside of OpenVINO takes the process down with it.
-            # The process's end waits for what is being made, some seconds, and for no more.
+            # The process's end waits for what is being made, and for no more.
             args = (weakref.ref(wish), make)
             threading.Thread(target=self._work, args=args, name=QUICKENING_THREAD).start()
 
-        return Quickened(plain, begin, self._clock)
+        quickened = Quickened(plain, begin, self._clock, self._pauses, self._by)
+        self._given.add(quickened)
+        return quickened
 
     def _quickest(
         self, network: torch.nn.Module, inputs: tuple[torch.Tensor, ...], threads: int
@@ -193,43 +224,50 @@ class Quickener:
         return frozen(network, inputs, then=then)
 
     def _work(self, asked: weakref.ref[Quickened], make: Callable[[], Callable[..., Any]]) -> None:
-        with self._making:
-            if not self._rests(asked):
-                return
-            try:
-                made = make()
-            except Exception:
-                # The edge of a thread: torch's function serves on.
-                log.warning("OpenVINO cannot take this network; torch's stays", exc_info=True)
-                return
+        while threading.main_thread().is_alive() and asked() is not None:
+            if self._pauses.have_lasted(self._rest_s):
+                with self._pauses.alone() as is_alone:
+                    if is_alone:
+                        self._make_now(asked, make)
+                        return
+            time.sleep(_LOOK_S)
+
+    def _make_now(
+        self, asked: weakref.ref[Quickened], make: Callable[[], Callable[..., Any]]
+    ) -> None:
+        try:
+            made = make()
+        except Exception:
+            # The edge of a thread: torch's function serves on.
+            log.warning("%s cannot take this network; torch's stays", self._by, exc_info=True)
+            if (waiting := asked()) is not None:
+                waiting.settle()
+            return
         if (waiting := asked()) is not None:
             waiting.ready(made)
 
-    def _rests(self, asked: weakref.ref[Quickened]) -> bool:
-        """Wait until the painter pauses; False where it is not wanted any more."""
-        while threading.main_thread().is_alive() and (wish := asked()) is not None:
-            if time.monotonic() - wish.called_s >= self._rest_s:
-                return True
-            # Not kept alive by us.
-            del wish
-            time.sleep(_LOOK_S)
-        return False
-
 
 class QuickPack:
-    """How networks are packed where frames follow each other: recorded on a graphics card; on a CPU
-    small ones are made quicker in pauses, by OpenVINO where that is installed; large ones' weights
-    are turned once, and their attention is OpenVINO's where that is quicker. For one thread only.
+    """How networks are packed where frames follow each other: on a graphics card recorded, and
+    compiled in pauses; on a CPU small ones are made quicker in pauses, by OpenVINO where that is
+    installed; large ones' weights are turned once, and their attention is OpenVINO's where that is
+    quicker. For one thread only.
 
     ``may_hold_twice``: not where a painter bounds the memory that networks take; large networks'
     weights stay as they are then. ``eight_bit``: their products are of eight bits, where the
-    processor multiplies those faster and pictures stay near.
+    processor multiplies those faster and pictures stay near. ``pauses``: one for all models of a
+    process, as one may still be compiled for while another one paints.
     """
 
-    def __init__(self, may_hold_twice: bool = True, eight_bit: bool = False) -> None:
-        self._quickener = Quickener(openvino_function if has_openvino() else None)
+    def __init__(
+        self, may_hold_twice: bool = True, eight_bit: bool = False, pauses: Pauses | None = None
+    ) -> None:
+        pauses = pauses or Pauses()
+        self._quickener = Quickener(openvino_function if has_openvino() else None, pauses=pauses)
         self._attention = QuickAttention() if has_openvino() else None
-        self._recorder = Recorder()
+        compiler = Quickener(None, _card_clock, pauses=pauses, by="torch.compile")
+        self._recorder = Recorder(pauses=pauses, is_settled=lambda: compiler.is_settled)
+        self._card = CompiledPack(self._recorder, compiler.later)
         self._large = LargePack() if may_hold_twice else None
         rounds = may_hold_twice and eight_bit
         self._eight_bit = LargePack(None, in_eight_bits, MUST_AGREE_DB) if rounds else None
@@ -243,7 +281,7 @@ class QuickPack:
             large = self._eight_bit if rounds else self._large
             function = network if large is None else large.pack(network)
             return function if self._attention is None else Attending(function, self._attention)
-        by = self._recorder if first.is_cuda else self._quickener
+        by = self._card if first.is_cuda else self._quickener
         return by.pack(network, inputs)
 
     @property
@@ -254,6 +292,12 @@ class QuickPack:
     def wait_for_pauses(self) -> None:
         """Once the model is warm: a painter waits for frames, and packs nothing meanwhile."""
         self._quickener.wait_for_pauses()
+
+
+def _card_clock() -> float:
+    """Seconds, once the card has done all that it was given."""
+    torch.cuda.current_stream().synchronize()
+    return time.perf_counter()
 
 
 def _time_s(function: Callable[..., Any], examples: tuple[torch.Tensor, ...]) -> float:
