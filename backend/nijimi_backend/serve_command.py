@@ -20,6 +20,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from nijimi_protocol.messages import ModelEntry
 from nijimi_protocol.params import RenderParams
@@ -44,6 +45,9 @@ from .server import (
 from .session.jobs import EngineLike, EngineOpener
 from .session.memory import keep_freed_memory
 from .session.worker import Worker
+
+if TYPE_CHECKING:
+    from .engine.recorded import Pauses
 
 __all__ = ["add_arguments", "run"]
 
@@ -164,14 +168,20 @@ def run(args: argparse.Namespace, engine: EngineOpener | None = None) -> int:
     shown = open_library(args.models_dir, args.models_from)
     used = open_library(args.models_dir, args.models_from)
 
+    pauses: Pauses | None = None
+
     def open_engine(name: str, progress: Callable[[str, int, int], None]) -> EngineLike:
         # Imported here, in the worker's thread: torch takes seconds, listening must not.
         from .engine.engine import open_engine as open_real
         from .engine.quickened import QuickPack
+        from .engine.recorded import Pauses
 
+        # What one model is still compiled for goes on while another one is opened.
+        nonlocal pauses
+        pauses = pauses or Pauses()
         budget = None if gib is None else round(gib * 2**30)
         rounds: bool = args.eight_bit
-        pack = QuickPack(may_hold_twice=budget is None, eight_bit=rounds)
+        pack = QuickPack(may_hold_twice=budget is None, eight_bit=rounds, pauses=pauses)
         opened = open_real(
             name, args.models_dir, args.device, progress, used, budget, pack, pack.recorder, rounds
         )

@@ -232,6 +232,42 @@ def test_what_was_compiled_goes_with_its_function(cache: Path) -> None:
     assert seen() is None
 
 
+class Held(torch.nn.Module):
+    """Is being traced for as long as it is wanted."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = torch.nn.Linear(2, 2)
+        self.is_traced, self.goes_on = threading.Event(), threading.Event()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.is_traced.set()
+        assert self.goes_on.wait(20)
+        return self.inner(x)
+
+
+@torch.inference_mode()
+def test_a_network_may_run_while_another_thread_traces() -> None:
+    """Else torch.fx takes its modules for what is traced, and does not know them."""
+    traced, network, graphs = Held(), Block().eval(), list[str]()
+    expected = network(*some_inputs(1))[0]
+
+    def trace() -> None:
+        with compiled_module._traced_alone():
+            graphs.append(str(torch.fx.symbolic_trace(traced).graph))
+
+    thread = threading.Thread(target=trace)
+    thread.start()
+    assert traced.is_traced.wait(20)
+    try:
+        assert torch.equal(network(*some_inputs(1))[0], expected)
+    finally:
+        traced.goes_on.set()
+        thread.join()
+    assert graphs[0].count("call_module") == 1
+    assert torch.fx.Tracer.call_module.__module__ == "torch.fx._symbolic_trace"
+
+
 def test_own_modules_share_weights_and_nothing_that_is_put_in_later() -> None:
     network = Block().eval()
     network.register_forward_pre_hook(lambda _module, given: (given[0] + 1.0, given[1]))

@@ -16,7 +16,7 @@ import cv2
 from ..models.bundle import ModelBundle
 from .autoencoders import Autoencoders
 from .beside import Beside, Streams, cuda_streams
-from .card_attention import AskedShapes, kernels_of, prefer, quickest
+from .card_attention import AskedShapes, kernels_of, prefer, put_back, quickest
 from .card_eight_bit import ByteKind, CardEightBits
 from .eight_bit import MUST_AGREE_DB
 from .joined import JoinedLayers
@@ -66,6 +66,7 @@ class Card:
         if not device.is_cuda:
             yield
             return
+        put_back()
         with AskedShapes() as asked:
             yield
         card = device.torch_device

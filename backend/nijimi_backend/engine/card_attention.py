@@ -21,6 +21,7 @@ from collections import Counter
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -36,13 +37,24 @@ from torch.overrides import TorchFunctionMode
 
 from .openvino_net import MUST_GAIN
 
-__all__ = ["AskedShapes", "AttentionShape", "Kernel", "kernels_of", "prefer", "quickest"]
+__all__ = [
+    "AskedShapes",
+    "AttentionShape",
+    "Kernel",
+    "kernels_of",
+    "prefer",
+    "put_back",
+    "quickest",
+]
 
 log = logging.getLogger(__name__)
 
 _CALLS = 9
 _TOLERANCE = 2e-2
-"""Of the largest value, against torch's own kernel: halves round to 1e-3."""
+"""Of the largest value, against the plain product: halves round to 1e-3."""
+_COMPARED_QUERIES = 256
+"""Of each head, the last among them: the plain product holds all scores, in float32. A VAE at
+1024 px asks for 16384 queries of as many keys, which would be a GiB, and its softmax another."""
 
 
 class AttentionShape(NamedTuple):
@@ -56,7 +68,7 @@ class AttentionShape(NamedTuple):
 
 
 class AskedShapes(TorchFunctionMode):
-    """While it is entered, notes which attentions are asked for, and how often."""
+    """While it is entered, notes which attentions are asked for, and how often; no masked ones."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -65,10 +77,24 @@ class AskedShapes(TorchFunctionMode):
     def __torch_function__(
         self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        if func is scaled_dot_product_attention and len(args) >= 3 and args[0].dim() == 4:
-            batch, heads, queries, width = args[0].shape
-            self.counts[AttentionShape(batch, heads, queries, args[1].shape[2], width)] += 1
-        return func(*args, **(kwargs or {}))
+        given = kwargs or {}
+        if func is scaled_dot_product_attention and (shape := _plain_shape(*args, **given)):
+            self.counts[shape] += 1
+        return func(*args, **given)
+
+
+def _plain_shape(
+    query: torch.Tensor, key: torch.Tensor, value: torch.Tensor,
+    attn_mask: torch.Tensor | None = None, dropout_p: float = 0.0, is_causal: bool = False,
+    **_options: Any,
+) -> AttentionShape | None:  # fmt: skip
+    """Told by place or by torch's names: diffusers does either. None for more than a product,
+    which not every kernel takes."""
+    is_plain = attn_mask is None and not is_causal and not dropout_p
+    if not is_plain or query.dim() != 4 or key.shape[:2] != query.shape[:2]:
+        return None
+    batch, heads, queries, width = query.shape
+    return AttentionShape(batch, heads, queries, key.shape[2], width)
 
 
 @dataclass(frozen=True)
@@ -81,29 +107,25 @@ class Kernel:
 
     @property
     def others(self) -> list[SDPBackend]:
-        """In torch's order; the plain product, which can do everything, comes last."""
+        """In torch's order on most cards; the plain product, which can do everything, is last."""
         return [each for each in _ORDER if each is not self.backend]
 
     @contextmanager
     def first(self) -> Generator[None]:
         """Within, it is asked first, and whatever it cannot do is done by the others."""
-        before = current_flash_attention_impl()
+        before = current_flash_attention_impl() or ""
         try:
-            if self.flash:
-                activate_flash_attention_impl(self.flash)
+            _put_flash(self.flash)
             with sdpa_kernel([self.backend, *self.others], set_priority=True):
                 yield
         finally:
-            if self.flash:
-                restore_flash_attention_impl()
-            if self.flash and before is not None:
-                activate_flash_attention_impl(before)
+            _put_flash(before)
 
 
 _ORDER = (
     SDPBackend.FLASH_ATTENTION,
-    SDPBackend.CUDNN_ATTENTION,
     SDPBackend.EFFICIENT_ATTENTION,
+    SDPBackend.CUDNN_ATTENTION,
     SDPBackend.MATH,
 )
 
@@ -142,14 +164,20 @@ def quickest(
     One that gives something else than torch's is not used.
     """
     timed = time_ms or _time_ms
-    own_ms = {shape: timed(_call(shape, device, dtype)) for shape in counts}
+
+    def taken(shape: AttentionShape) -> float:
+        return timed(partial(scaled_dot_product_attention, *_tensors(shape, device, dtype)))
+
+    own_ms = {shape: taken(shape) for shape in counts}
     best, best_ms = None, MUST_GAIN * _total(own_ms, counts)
     for kernel in kernels:
         try:
             with kernel.first():
-                taken_ms = {shape: timed(_call(shape, device, dtype)) for shape in counts}
-                agrees = all(_agrees(kernel, shape, device, dtype) for shape in counts)
-        except (RuntimeError, ImportError, ValueError):
+                taken_ms = {shape: taken(shape) for shape in counts}
+                agrees = all(_agrees(shape, device, dtype) for shape in counts)
+        except Exception:
+            # The edge of a package that compiles for the card: FlashAttention 4 refuses shapes by
+            # assert, and its compiler's errors have nothing in common with torch's.
             log.warning("attention by %s cannot be", kernel.name, exc_info=True)
             continue
         total_ms = _total(taken_ms, counts)
@@ -167,36 +195,49 @@ def prefer(kernel: Kernel | None) -> None:
     if kernel is None:
         return
     log.info("attention is computed by %s", kernel.name)
-    if current_flash_attention_impl() is not None:
-        restore_flash_attention_impl()
-    if kernel.flash:
-        activate_flash_attention_impl(kernel.flash)
+    _put_flash(kernel.flash)
     # Its public form is undone at the end of a block; this one lasts.
     put_in_order: Any = importlib.import_module("torch.nn.attention")._sdpa_kernel
     put_in_order([kernel.backend, *kernel.others], set_priority=True)
 
 
-def _call(
+def put_back() -> None:
+    """Torch's own FlashAttention again: another one may refuse what the next model asks for, and
+    torch does not fall back from within it. The order stays as it was preferred."""
+    _put_flash("")
+
+
+def _put_flash(name: str) -> None:
+    """In the place of torch's FlashAttention; "" for its own."""
+    current = current_flash_attention_impl() or ""
+    if name and name != current:
+        activate_flash_attention_impl(name)
+    elif current and not name:
+        restore_flash_attention_impl()
+
+
+def _tensors(
     shape: AttentionShape, device: torch.device, dtype: torch.dtype
-) -> Callable[[], torch.Tensor]:
-    """One attention of that shape, of the same numbers each time."""
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Query, key and value, of the same numbers each time; heads lie beside each other in memory,
+    as diffusers lays them: kernels' times depend on it."""
     generator = torch.Generator("cpu").manual_seed(0)
     batch, heads, queries, keys, width = shape
     query, key, value = (
-        torch.randn(batch, heads, n, width, generator=generator).to(device, dtype)
+        torch.randn(batch, n, heads, width, generator=generator).to(device, dtype).transpose(1, 2)
         for n in (queries, keys, keys)
     )
-    return lambda: scaled_dot_product_attention(query, key, value)
+    return query, key, value
 
 
-def _agrees(
-    kernel: Kernel, shape: AttentionShape, device: torch.device, dtype: torch.dtype
-) -> bool:
-    """Within ``kernel.first()``: as the plain product, where that is not too large to ask."""
-    call = _call(shape, device, dtype)
-    made = call().float()
+def _agrees(shape: AttentionShape, device: torch.device, dtype: torch.dtype) -> bool:
+    """Whether some of the queries get now what the plain product gives."""
+    query, key, value = _tensors(shape, device, dtype)
+    count = min(shape.queries, _COMPARED_QUERIES)
+    some = torch.linspace(0, shape.queries - 1, count).round().long().to(device)
+    made = scaled_dot_product_attention(query, key, value)[:, :, some].float()
     with sdpa_kernel(SDPBackend.MATH):
-        expected = call().float()
+        expected = scaled_dot_product_attention(query[:, :, some], key, value).float()
     worst = float((made - expected).abs().max() / expected.abs().max())
     # What is no number is not near, either.
     return worst <= _TOLERANCE
@@ -207,13 +248,15 @@ def _total(each_ms: Mapping[AttentionShape, float], counts: Mapping[AttentionSha
 
 
 def _time_ms(call: Callable[[], torch.Tensor]) -> float:
-    """The middle of some calls, once the first have made what they need."""
+    """The middle of some calls, once the first have made what they need. Waits for its own stream
+    only: waiting for the whole card spoils what another thread records (``recorded``)."""
+    stream = torch.cuda.current_stream()
     spent: list[float] = []
     for n in range(_CALLS + 2):
-        torch.cuda.synchronize()
+        stream.synchronize()
         began = time.perf_counter()
         call()
-        torch.cuda.synchronize()
+        stream.synchronize()
         if n >= 2:
             spent.append(1000.0 * (time.perf_counter() - began))
     return statistics.median(spent)

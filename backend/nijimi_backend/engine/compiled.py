@@ -14,8 +14,9 @@ What was found of threads, in torch 2.13:
   function whose guards fail waits for it, and then compiles anew, in whatever thread it is called.
   So what is made here never compiles again: where its guards fail it raises.
 - Settings that are patched are the thread's own, and so are inference mode and the modes in which
-  torch traces. While it traces, every module's call passes through a wrapper of torch.fx, which
-  hands on what is no trace: other threads may run networks meanwhile, these too.
+  torch traces. But while torch.fx traces it wraps every module's call in the process, and another
+  thread's raised NameError there, in one compilation of seven: ``_traced_alone`` keeps them apart.
+  With that, others may run networks meanwhile, this one too.
 - Hooks and parts that others put in or take out would be traced: ``own_modules`` are compiled.
 - Tracing is Python, and whoever else wants to run waits for Python's lock, 5 ms each time by
   default: 400 small operations took 1300 ms beside it, and 2 ms with the interval that is set here.
@@ -31,12 +32,14 @@ import importlib
 import importlib.util
 import os
 import sys
+import threading
 from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from types import FunctionType
 from typing import Any
 
 import torch
+from torch.fx import Tracer
 
 from ..models.headers import first_line
 from .recorded import Recorder
@@ -140,7 +143,10 @@ def compiled_function(network: torch.nn.Module, inputs: tuple[torch.Tensor, ...]
         with settings.patch(error_on_recompile=True):
             return compiled(*given)
 
-    with _giving_way(), _few_helpers(), torch.inference_mode(), _own_stream(inputs[0].device):
+    apart = (_giving_way(), _traced_alone(), _few_helpers(), torch.inference_mode())
+    with ExitStack() as stack:
+        for each in (*apart, _own_stream(inputs[0].device)):
+            stack.enter_context(each)
         # Recorded work reads copies, too: what is laid out otherwise is compiled for otherwise.
         copies = tuple(each.clone() for each in inputs)
         try:
@@ -198,6 +204,28 @@ def _giving_way() -> Generator[None]:
         yield
     finally:
         sys.setswitchinterval(before)
+
+
+@contextmanager
+def _traced_alone() -> Generator[None]:
+    """Within, what torch.fx traces is what this thread calls (torch/fx/_symbolic_trace.py,
+    ``Tracer.trace``)."""
+    tracer: Any = Tracer
+    ours, call_module, read = threading.get_ident(), tracer.call_module, tracer.getattr
+
+    def call(self: Any, module: Any, forward: Function, args: Any, kwargs: Any) -> Any:
+        if threading.get_ident() == ours:
+            return call_module(self, module, forward, args, kwargs)
+        return forward(*args, **kwargs)
+
+    def got(self: Any, name: str, value: Any, known: Any) -> Any:
+        return read(self, name, value, known) if threading.get_ident() == ours else value
+
+    tracer.call_module, tracer.getattr = call, got
+    try:
+        yield
+    finally:
+        tracer.call_module, tracer.getattr = call_module, read
 
 
 @contextmanager
