@@ -462,10 +462,11 @@ def test_a_trial_waits_for_what_else_is_compiled() -> None:
     first, second = (bench.pack.pack(bench.network, (torch.ones(n),)) for n in (3, 5))
     waits_until_made(bench, first)
     bench.goes_on.clear()
-    # Within one turn of the lock each, so that the first's trial has not ended.
     bench.call(second, WORTH_CALLS, 5)
     eventually(lambda: len(bench.compiled) == 2)
+    reads = bench.clock.reads
     assert bench.call(first, 3) == ["plain"]
+    assert bench.clock.reads == reads
     bench.goes_on.set()
     eventually(no_quicken_thread)
     bench.call(first, 1)

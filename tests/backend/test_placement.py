@@ -14,6 +14,7 @@ import torch
 from nijimi_backend.engine import autoencoders
 from nijimi_backend.engine import engine as engine_module
 from nijimi_backend.engine import frozen as frozen_module
+from nijimi_backend.engine import inpainting as inpainting_module
 from nijimi_backend.engine.engine import Engine, open_engine
 from nijimi_backend.engine.request import FrameRequest, Picture
 from nijimi_backend.errors import OutOfMemory
@@ -234,7 +235,10 @@ def _pictures(engine: Engine) -> list[Any]:
             params=params, extent=size, canvas=canvas, canvas_version=n + 1, mask=mask,
             mask_version=1, full_quality=n == 0, upscale=upscale, on_look=looks.append,
         )  # fmt: skip
-        with mock.patch.object(engine_module, "render_extent", return_value=size):
+        with (
+            mock.patch.object(engine_module, "render_extent", return_value=size),
+            mock.patch.object(inpainting_module, "render_extent", return_value=size),
+        ):
             picture = engine.render(request)
         assert not picture.failures
         made += [picture.pixels, *looks]
