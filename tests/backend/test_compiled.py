@@ -220,11 +220,14 @@ def test_whatever_a_network_raises_is_a_failure_to_compile() -> None:
 
 @needs_compiler
 @torch.inference_mode()
-def test_what_was_compiled_goes_with_its_function(cache: Path) -> None:
-    """Hundreds of sizes may come and go in a day."""
-    network = Block().eval()
+def test_what_was_compiled_goes_with_its_function(made: Made) -> None:
+    """Hundreds of sizes may come and go in a day, and torch counts what it compiled of one code."""
+    settings: Any = importlib.import_module("torch._dynamo.config")
+    network, before = Block().eval(), graphs()
     seen = weakref.ref(network)
-    function = compiled_function(network, some_inputs(1, side=10))
+    with settings.patch(accumulated_recompile_limit=1):
+        function = compiled_function(network, some_inputs(1, side=10))
+        assert graphs() == before + 1
     del network
     assert seen() is not None
     del function

@@ -187,7 +187,7 @@ def _own(
 
 
 def _call_of(network: torch.nn.Module) -> Function:
-    """A function of its own code: what torch compiles lives with the code, and goes with it."""
+    """Of its own code: what torch compiles stays with that and goes with it, 256 times at most."""
 
     def call(*inputs: torch.Tensor) -> Any:
         return network(*inputs)
