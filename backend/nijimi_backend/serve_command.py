@@ -183,8 +183,9 @@ def run(args: argparse.Namespace, engine: EngineOpener | None = None) -> int:
         rounds: bool = args.eight_bit
         pack = QuickPack(may_hold_twice=budget is None, eight_bit=rounds, pauses=pauses)
         opened = open_real(
-            name, args.models_dir, args.device, progress, used, budget, pack, pack.recorder, rounds
-        )
+            name, args.models_dir, args.device, progress, used, budget, pack,
+            recorder=pack.recorder, eight_bit=rounds,
+        )  # fmt: skip
         pack.wait_for_pauses()
         return opened
 

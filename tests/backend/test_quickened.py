@@ -96,22 +96,32 @@ def test_nothing_is_made_for_a_size_that_is_soon_left() -> None:
     assert not asked
 
 
-def test_it_is_made_when_the_painter_pauses() -> None:
-    """Making it takes all cores: with the pen down pictures would stand still."""
+def noted(clock: Clock) -> tuple[Callable[..., Callable[..., Any]], list[float]]:
+    """What makes a quicker function, and when it did."""
     made_s: list[float] = []
-    clock = Clock()
 
     def make(*_order: Any) -> Callable[..., Any]:
         made_s.append(time.monotonic())
         return clock.taking(0.1, 2.0)
 
+    return make, made_s
+
+
+def painting(call: Callable[[], object], count: int) -> float:
+    """Calls a tenth of a second apart; when the last one ended."""
+    for _ in range(count):
+        time.sleep(0.1)
+        call()
+    return time.monotonic()
+
+
+def test_it_is_made_when_the_painter_pauses() -> None:
+    """Making it takes all cores: with the pen down pictures would stand still."""
+    clock = Clock()
+    make, made_s = noted(clock)
     function = Quickener(make, clock, 0.4).quickened(clock.taking(1.0, 1.0), b"", (ONE,))
     called(function, WORTH_CALLS)
-    last_s = time.monotonic()
-    for _ in range(10):
-        time.sleep(0.1)
-        called(function, 1)
-        last_s = time.monotonic()
+    last_s = painting(lambda: called(function, 1), 10)
     assert not made_s
     eventually(no_quicken_thread)
     assert made_s[0] - last_s >= 0.35
@@ -143,22 +153,13 @@ def test_what_is_not_used_any_more_is_not_waited_for() -> None:
 
 
 def test_another_size_that_is_painted_is_no_pause() -> None:
-    made_s: list[float] = []
     clock = Clock()
-
-    def make(*_order: Any) -> Callable[..., Any]:
-        made_s.append(time.monotonic())
-        return clock.taking(0.1, 2.0)
-
+    make, made_s = noted(clock)
     quickener = Quickener(make, clock, 0.4)
     left = quickener.quickened(clock.taking(1.0, 1.0), b"", (ONE,))
     painted = quickener.quickened(clock.taking(1.0, 1.0), b"", (ONE,))
     called(left, WORTH_CALLS)
-    last_s = time.monotonic()
-    for _ in range(8):
-        time.sleep(0.1)
-        called(painted, 1)
-        last_s = time.monotonic()
+    last_s = painting(lambda: called(painted, 1), 8)
     assert not made_s
     eventually(no_quicken_thread)
     assert made_s[0] - last_s >= 0.35

@@ -21,6 +21,8 @@ from typing import Any
 import torch
 from torch.nn.functional import linear
 
+from .packed import computes_plainly
+
 __all__ = ["ByteKind", "CardEightBits", "byte_kind"]
 
 _FLOATS = torch.float8_e4m3fn
@@ -79,7 +81,7 @@ class CardEightBits:
 
 def _gains(layer: torch.nn.Linear) -> bool:
     sides = (layer.in_features, layer.out_features)
-    is_plain = type(layer).forward is torch.nn.Linear.forward and "forward" not in layer.__dict__
+    is_plain = computes_plainly(layer, torch.nn.Linear)
     return is_plain and min(sides) >= _LEAST_WIDTH and not any(n % _MULTIPLE for n in sides)
 
 

@@ -43,6 +43,7 @@ from .samplers import Run
 from .small_canvas import SmallCanvases
 from .stages import opaque_bgra, resize_canvas
 from .upscaling import upscale
+from .whole_frame import FrameKind, WholeFrames
 
 __all__ = ["Engine", "open_engine"]
 
@@ -206,9 +207,13 @@ class Engine:
         size = request.extent
         with clock.stage("control"):
             steering, failures = self.controls.prepare(request.controls, size, size.bounds, extent)
-        pixels = None
-        if canvas is not None and is_alone():
-            pixels = self._made_whole(request, canvas, extent, plan, steering, clock)
+        whole, kind, pixels = self._card.whole, None, None
+        if whole is not None and canvas is not None:
+            kind = whole.kind(request, extent, plan, steering)
+            if kind is not None and is_alone():
+                pixels = self._made_whole(
+                    whole, kind, request, canvas, extent, plan, steering, clock
+                )
         is_whole = pixels is not None
         if pixels is None:
             start = self._start(request, canvas, extent, plan.run, clock)
@@ -217,12 +222,14 @@ class Engine:
             )
         told = (*plan.failures, *failures)
         picture = self._picture(request, pixels, plan.steps, clock, failures=told)
-        if self._card.whole is not None and canvas is not None and not is_whole:
-            self._card.whole.note(request, extent, plan, steering, picture.model_ms)
+        if whole is not None and kind is not None and not is_whole:
+            whole.note(kind, picture.model_ms)
         return replace(picture, sampler=plan.sampler)
 
     def _made_whole(
         self,
+        whole: WholeFrames,
+        kind: FrameKind,
         request: FrameRequest,
         canvas: Pixels,
         extent: Extent,
@@ -231,10 +238,8 @@ class Engine:
         clock: StageClock,
     ) -> Pixels | None:
         """The picture by one piece of recorded work, where there is one for such frames."""
-        if self._card.whole is None:
-            return None
         noise = self.denoiser.noise(request.params.seed, extent, plan.steps)
-        frame = self._card.whole.find(request, extent, plan, steering, noise)
+        frame = whole.find(kind, request, plan, steering, noise)
         if frame is None:
             return None
         with clock.stage("resize"):

@@ -26,6 +26,7 @@ __all__ = [
     "can_freeze",
     "frozen",
     "is_large",
+    "tensors_of",
     "warm_up_steps",
     "warms_up",
 ]
@@ -72,6 +73,11 @@ def frozen(
         log.warning("%s cannot be frozen; it stays eager", type(network).__name__, exc_info=True)
         return network
     return packed if then is None else then(packed, saved.getvalue(), examples)
+
+
+def tensors_of(made: Any) -> tuple[torch.Tensor, ...]:
+    """What a network gives: one tensor or several."""
+    return (made,) if isinstance(made, torch.Tensor) else tuple(made)
 
 
 def as_it_is(network: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> Callable[..., Any]:

@@ -28,6 +28,7 @@ from diffusers.models.resnet import ResnetBlock2D
 from torch.nn.functional import linear, silu
 
 from ..models.device import is_out_of_memory
+from .packed import computes_plainly
 
 __all__ = ["JoinedLayers"]
 
@@ -234,8 +235,7 @@ def _joinable(*layers: Any) -> list[torch.nn.Linear]:
         each
         for each in layers
         if isinstance(each, torch.nn.Linear)
-        and type(each).forward is torch.nn.Linear.forward
-        and "forward" not in each.__dict__
+        and computes_plainly(each, torch.nn.Linear)
         and type(each.weight) is torch.nn.Parameter
     ]
 

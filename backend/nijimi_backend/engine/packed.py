@@ -20,6 +20,8 @@ from typing import Any
 import psutil
 import torch
 
+from .frozen import tensors_of
+
 __all__ = [
     "WORTH_CALLS",
     "Forward",
@@ -28,6 +30,7 @@ __all__ = [
     "PackedFunction",
     "PackedWeights",
     "Turn",
+    "computes_plainly",
     "turned",
     "turned_layers",
     "turns_weights",
@@ -178,17 +181,17 @@ def _layers_of(network: torch.nn.Module) -> list[Layer]:
     return [
         layer
         for layer in network.modules()
-        if (isinstance(layer, torch.nn.Linear) and _is_plain(layer, torch.nn.Linear))
+        if (isinstance(layer, torch.nn.Linear) and computes_plainly(layer, torch.nn.Linear))
         or (
             isinstance(layer, torch.nn.Conv2d)
-            and _is_plain(layer, torch.nn.Conv2d)
+            and computes_plainly(layer, torch.nn.Conv2d)
             and layer.padding_mode == "zeros"
             and not isinstance(layer.padding, str)
         )
     ]
 
 
-def _is_plain(layer: torch.nn.Module, kind: type[torch.nn.Module]) -> bool:
+def computes_plainly(layer: torch.nn.Module, kind: type[torch.nn.Module]) -> bool:
     """Whether torch's own arithmetic is all that it does."""
     return type(layer).forward is kind.forward and "forward" not in layer.__dict__
 
@@ -218,7 +221,7 @@ def turned(layer: Layer, shape: torch.Size) -> Forward:
 def _nearness_db(made: Any, expected: Any) -> float:
     """The least signal to noise of all outputs, whose peak is what each spans; -inf of a NaN."""
     least = math.inf
-    for one, other in zip(_tensors(made), _tensors(expected), strict=True):
+    for one, other in zip(tensors_of(made), tensors_of(expected), strict=True):
         span = float(other.max()) - float(other.min())
         error = float((one.float() - other.float()).square().mean())
         if math.isnan(error):
@@ -226,10 +229,6 @@ def _nearness_db(made: Any, expected: Any) -> float:
         if error > 0.0:
             least = min(least, 10.0 * math.log10(max(span * span, 1e-30) / error))
     return least
-
-
-def _tensors(made: Any) -> tuple[torch.Tensor, ...]:
-    return (made,) if isinstance(made, torch.Tensor) else tuple(made)
 
 
 def _leaves_enough(size_bytes: int) -> bool:

@@ -27,6 +27,7 @@ from typing import Any
 import torch
 
 from ..models.device import is_device_lost
+from .frozen import tensors_of
 
 __all__ = ["Pauses", "Recorder", "record_on_cuda"]
 
@@ -199,10 +200,6 @@ def _ends_the_device(error: RuntimeError) -> bool:
     return is_device_lost(error) and getattr(error, "error_code", None) not in _CAPTURE_ERRORS
 
 
-def _tensors(made: Any) -> tuple[torch.Tensor, ...]:
-    return (made,) if isinstance(made, torch.Tensor) else tuple(made)
-
-
 def _copied(made: Any) -> Any:
     """The next replay, of any size, may write where these lie."""
     return made.clone() if isinstance(made, torch.Tensor) else tuple(each.clone() for each in made)
@@ -211,7 +208,7 @@ def _copied(made: Any) -> Any:
 def _differ_by(made: Any, expected: Any) -> float:
     """The largest difference, as a part of the largest value; infinite where one is no number."""
     worst = 0.0
-    for one, other in zip(_tensors(made), _tensors(expected), strict=True):
+    for one, other in zip(tensors_of(made), tensors_of(expected), strict=True):
         size = float(other.float().abs().max())
         difference = float((one.float() - other.float()).abs().max()) / max(size, 1e-6)
         worst = max(worst, float("inf") if math.isnan(difference) else difference)

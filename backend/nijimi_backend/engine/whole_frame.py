@@ -38,7 +38,7 @@ from .request import FrameRequest, Pixels
 from .samplers import LcmRun
 from .stages import decode_pixels, encode_pixels
 
-__all__ = ["LONGEST_MS", "TRIAL_FRAMES", "WORTH_FRAMES", "WholeFrames"]
+__all__ = ["LONGEST_MS", "TRIAL_FRAMES", "WORTH_FRAMES", "FrameKind", "WholeFrames"]
 
 log = logging.getLogger(__name__)
 
@@ -60,7 +60,7 @@ Whole = Callable[[Pixels], Pixels]
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Kind:
+class FrameKind:
     """What frames must share to be one piece of work. ``rest``: whatever else is fixed in it."""
 
     extent: Extent
@@ -95,13 +95,10 @@ class WholeFrames:
         self._seen: StageCache[_Seen] = StageCache(_MOST_SEEN)
 
     def find(
-        self, request: FrameRequest, extent: Extent, plan: Plan, steering: Steering,
+        self, kind: FrameKind, request: FrameRequest, plan: Plan, steering: Steering,
         noise: torch.Tensor,
     ) -> Whole | None:  # fmt: skip
         """What makes this frame of its pixels; None where it is to be made step by step."""
-        kind = self._kind(request, extent, plan, steering)
-        if kind is None:
-            return None
         seen = self._seen.get(kind, _Seen)
         if not (seen.is_worth_it and self._recorder.is_settled()):
             return None
@@ -116,22 +113,18 @@ class WholeFrames:
 
         return make
 
-    def note(
-        self, request: FrameRequest, extent: Extent, plan: Plan, steering: Steering, spent_ms: float
-    ) -> None:
+    def note(self, kind: FrameKind, spent_ms: float) -> None:
         """Such a frame was made step by step in that time."""
-        kind = self._kind(request, extent, plan, steering)
-        if kind is not None:
-            self._seen.get(kind, _Seen).note(spent_ms)
+        self._seen.get(kind, _Seen).note(spent_ms)
 
     def clear(self) -> None:
         """Let all go: memory is short, or the weights lie elsewhere now."""
         self._frames.clear()
         self._seen.clear()
 
-    def _kind(
+    def kind(
         self, request: FrameRequest, extent: Extent, plan: Plan, steering: Steering
-    ) -> _Kind | None:
+    ) -> FrameKind | None:
         """None for frames that are more than that: shown while they are made, refined, with
         references or regions, or of samplers that keep numbers in main memory."""
         bundle = self._bundle
@@ -142,7 +135,7 @@ class WholeFrames:
             return None
         guidance = plan.guidance
         order = {id(each): n for n, each in enumerate(_conditionings(guidance))}
-        return _Kind(
+        return FrameKind(
             extent=extent,
             timesteps=plan.run.timesteps,
             guidance=(guidance.scale, guidance.rescale),
