@@ -74,6 +74,25 @@ def test_the_smallest_strength_runs_one_step(engine: Engine) -> None:
     assert engine.render(_request(strength=0.001)).num_inference_steps == 1
 
 
+@pytest.mark.parametrize("sampler", ["lcm", "euler"])
+def test_a_frame_walks_through_the_layers_of_no_network(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch, sampler: str
+) -> None:
+    engine.render(_request(version=200, sampler=sampler))
+    walked: list[torch.nn.Module] = []
+    plain = torch.nn.Module.named_children
+
+    def note(self: torch.nn.Module) -> Any:
+        for name, child in plain(self):
+            walked.append(child)
+            yield name, child
+
+    # ``train`` and ``eval`` go by it: 1.5 ms for SD 1.5's 709 modules, at each step.
+    monkeypatch.setattr(torch.nn.Module, "named_children", note)
+    engine.render(_request(version=201, sampler=sampler))
+    assert walked == []
+
+
 def test_a_canvas_that_did_not_change_is_not_encoded_again(engine: Engine) -> None:
     engine.render(_request(version=100))
     before = engine.encodings.misses, engine.prompts.encoded.misses

@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from nijimi_backend.engine.samplers import Run, make_run
+from nijimi_backend.engine.samplers import Run, make_way
 from nijimi_backend.engine.sampling import Schedule
 from nijimi_backend.errors import BadInput
 from nijimi_backend.models.architecture import scheduler_config
@@ -27,12 +27,9 @@ SDE = ("euler_a", "dpmpp_2m_sde", "dpmpp_sde")
 
 
 def _run(sampler: str, steps: int, strength: float = 1.0, schedule: str = "auto") -> Run:
-    run = make_run(
-        RenderParams(seed=3), sampler, schedule, strength, steps, SCHEDULE, CONFIG,
-        torch.device("cpu"),
-    )  # fmt: skip
-    assert run is not None
-    return run
+    way = make_way(sampler, schedule, strength, steps, SCHEDULE, CONFIG)
+    assert way is not None
+    return way(RenderParams(seed=3))
 
 
 def _alpha_at(timestep: float) -> float:
@@ -156,8 +153,22 @@ def test_as_many_steps_run_as_were_asked_for(sampler: str, strength: float, step
 
 @pytest.mark.parametrize("sampler", [name for name in SAMPLERS if name not in ("auto",)])
 def test_strength_zero_runs_nothing(sampler: str) -> None:
-    run = make_run(RenderParams(), sampler, "auto", 0.0, 4, SCHEDULE, CONFIG, torch.device("cpu"))
-    assert run is None
+    assert make_way(sampler, "auto", 0.0, 4, SCHEDULE, CONFIG) is None
+
+
+@pytest.mark.parametrize("sampler", [name for name in SAMPLERS if name not in ("auto",)])
+def test_runs_of_one_way_know_nothing_of_each_other(sampler: str) -> None:
+    way = make_way(sampler, "auto", 0.8, 6, SCHEDULE, CONFIG)
+    assert way is not None
+    params, noise = RenderParams(seed=3), _noise(16)
+    clean = torch.full_like(noise, MEAN)
+    alone = _solve(way(params), noise, clean)
+    left, whole = way(params), way(params)
+    # One is given up on its way, and another goes on beside it.
+    left.step(noise, 0, left.begin(clean, noise), noise)
+    left.step(noise, 1, noise, noise)
+    assert torch.equal(_solve(whole, noise, clean), alone)
+    assert torch.equal(_solve(way(params), noise, clean), alone)
 
 
 @pytest.mark.parametrize("sampler", SDE)

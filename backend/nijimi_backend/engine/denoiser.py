@@ -46,6 +46,8 @@ class UNetWithExtras(torch.nn.Module):
         joined: JoinedLayers | None = None,
     ) -> None:  # fmt: skip
         super().__init__()
+        # As the UNet is. ``eval`` would walk through all of its layers, at every step.
+        self.training = False
         self.unet = unet
         self._down, self._within = down, within
         self._references = references or References()
@@ -317,7 +319,7 @@ class Denoiser:
         network = UNetWithExtras(
             self._bundle.unet, down, within, references=shown, regional=regional,
             pooled=bool(added), scaled=bool(scales), joined=self._joined,
-        ).eval()  # fmt: skip
+        )  # fmt: skip
         # What the network listens to beside its inputs is one frame's own.
         kind = (down, within, bool(added), bool(scales), *(each.shape[1:] for each in inputs))
         is_plain = not shown.tokens and not spoken

@@ -9,6 +9,7 @@ from ..errors import NijimiError
 from ..models.bundle import ModelBundle
 from ..models.library import Library
 from .adapters import AdapterRack
+from .cache import StageCache
 from .clock import StageClock
 from .control.regional import region_params, regions_of
 from .denoiser import Denoiser, Guidance
@@ -20,13 +21,15 @@ from .prompt.room import PromptRoom
 from .prompt.syntax import AdapterUse
 from .recipe import Recipe, choose_recipe
 from .request import FrameRequest
-from .samplers import Run, make_run
+from .samplers import Run, Way, make_way
 from .sampling import Schedule
 
 __all__ = ["REFINE_STEPS", "Plan", "Planner"]
 
 REFINE_STEPS = 8
 """Steps of the refining pass; more than this changes a consistency model's picture little."""
+
+_KEPT_WAYS = 8
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +58,7 @@ class Planner:
         self._denoiser = denoiser
         self._family = family
         self._schedule = Schedule.from_config(bundle.scheduler_config) if family is None else None
+        self._ways: StageCache[Way | None] = StageCache(_KEPT_WAYS)
         self.prompts = PromptRoom(bundle, library, family)
         self.adapters = AdapterRack(bundle, library)
         self.hypernets = HypernetRack(bundle, library)
@@ -109,17 +113,17 @@ class Planner:
         return choose_recipe(request.params, used, self._bundle, self._library).adapters
 
     def _run(self, request: FrameRequest, recipe: Recipe, strength: float) -> Run | None:
-        config, device = self._bundle.scheduler_config, self._bundle.device.torch_device
-        steps = _steps_of(request)
+        config, steps = self._bundle.scheduler_config, _steps_of(request)
         if self._family is not None:
             return make_flow_run(
-                self._family, recipe.sampler, recipe.schedule, strength, steps, config, device
-            )
-        assert self._schedule is not None, "it is missing for flow-matching families only"
-        return make_run(
-            request.params, recipe.sampler, recipe.schedule, strength, steps, self._schedule,
-            config, device,
-        )  # fmt: skip
+                self._family, recipe.sampler, recipe.schedule, strength, steps, config,
+                self._bundle.device.torch_device,
+            )  # fmt: skip
+        schedule = self._schedule
+        assert schedule is not None, "it is missing for flow-matching families only"
+        chosen = recipe.sampler, recipe.schedule, strength, steps
+        way = self._ways.get(chosen, lambda: make_way(*chosen, schedule, config))
+        return None if way is None else way(request.params)
 
     def _lay_on(self, wanted: Sequence[AdapterUse]) -> tuple[NijimiError, ...]:
         """LoRAs on the weights and hypernetworks before attention: exactly these."""

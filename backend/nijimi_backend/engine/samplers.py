@@ -7,9 +7,10 @@ driven alike: scale what goes into the network, step, and noise a clean picture 
 
 from __future__ import annotations
 
+import copy
 import inspect
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -29,7 +30,7 @@ from nijimi_protocol.params import SAMPLERS, RenderParams
 from ..errors import BadInput
 from .sampling import Schedule, add_noise, lcm_step, lcm_timesteps, predict_x0
 
-__all__ = ["LcmRun", "Run", "Sampler", "SchedulerRun", "count_steps", "make_run"]
+__all__ = ["LcmRun", "Run", "Sampler", "SchedulerRun", "Way", "count_steps", "make_way"]
 
 
 class Run(Protocol):
@@ -56,6 +57,10 @@ class Run(Protocol):
         ...
 
     def part(self, n: int) -> float: ...
+
+
+Way = Callable[[RenderParams], Run]
+"""A run from its beginning: making a scheduler takes longer than the run's own arithmetic."""
 
 
 class LcmRun:
@@ -149,26 +154,20 @@ class SchedulerRun:
     """One of diffusers' schedulers, begun where the strength says."""
 
     def __init__(
-        self, scheduler: Any, begin: int, params: RenderParams, schedule: Schedule
+        self, scheduler: Any, begin: int, options: Mapping[str, Any], schedule: Schedule
     ) -> None:
-        self._scheduler, self._schedule = scheduler, schedule
+        """``options``: what the scheduler's ``step`` takes beside the network's output."""
+        self._scheduler, self._schedule, self._options = scheduler, schedule, options
         self._times = scheduler.timesteps[begin:]
+        self._numbers = tuple(float(t) for t in self._times)
         if hasattr(scheduler, "set_begin_index"):
             scheduler.set_begin_index(begin)
-        self._options: dict[str, Any] = {}
         self._guess: torch.Tensor | None = None
         self._last: tuple[torch.Tensor, torch.Tensor, int] | None = None
-        accepted = inspect.signature(scheduler.step).parameters
-        if "eta" in accepted:
-            self._options["eta"] = params.eta
-        if "generator" in accepted:
-            # On the CPU, so that a seed gives the same noise on every device; not the seed's own,
-            # which the picture began with.
-            self._options["generator"] = torch.Generator("cpu").manual_seed(params.seed ^ 0x5EED)
 
     @property
     def timesteps(self) -> tuple[float, ...]:
-        return tuple(float(t) for t in self._times)
+        return self._numbers
 
     def begin(self, latents: torch.Tensor | None, noise: torch.Tensor) -> torch.Tensor:
         if latents is None:
@@ -202,24 +201,23 @@ class SchedulerRun:
         return n / len(self._times)
 
 
-def make_run(
-    params: RenderParams,
+def make_way(
     sampler: str,
     schedule_name: str,
     strength: float,
     steps: int,
     schedule: Schedule,
     config: Mapping[str, Any],
-    device: torch.device,
-) -> Run | None:
-    """The steps to run; None for strength 0. ``steps`` really run, whatever the strength.
+) -> Way | None:
+    """How runs of these steps begin; None for strength 0. ``steps`` really run, whatever the
+    strength.
 
     ``config``: the model's scheduler configuration. Raises ``BadInput`` for what does not go
     together.
     """
     if sampler == "lcm":
         timesteps = lcm_timesteps(steps, strength, schedule)
-        return LcmRun(timesteps, schedule) if timesteps else None
+        return (lambda _params: LcmRun(timesteps, schedule)) if timesteps else None
     if strength <= 0.0:
         return None
     known = _KNOWN[sampler]
@@ -230,16 +228,41 @@ def make_run(
             f"Choose one of: {', '.join(known.schedules)}.",
         )
     scheduler = known.scheduler(**_options(known, name, config))
+    # Timesteps stay on the CPU: schedulers look numbers up by them, and a graphics card would have
+    # to be waited for at each.
     if known.own_strength:
         origin = int(scheduler.config["original_inference_steps"])
         part = max(strength, 1.0 / origin)
-        scheduler.set_timesteps(min(steps, int(origin * part + 1e-9)), device=device, strength=part)
-        return SchedulerRun(scheduler, 0, params, schedule)
+        scheduler.set_timesteps(min(steps, int(origin * part + 1e-9)), strength=part)
+        return _way(scheduler, 0, schedule)
     whole, run = count_steps(steps, strength)
-    scheduler.set_timesteps(whole, device=device)
+    scheduler.set_timesteps(whole)
     count = len(scheduler.timesteps)
-    begin = count - min(count, run * known.order - (known.order - 1))
-    return SchedulerRun(scheduler, begin, params, schedule)
+    return _way(scheduler, count - min(count, run * known.order - (known.order - 1)), schedule)
+
+
+def _way(scheduler: Any, begin: int, schedule: Schedule) -> Way:
+    """Runs of a scheduler whose steps are set."""
+    accepted = inspect.signature(scheduler.step).parameters
+
+    def run(params: RenderParams) -> Run:
+        options: dict[str, Any] = {}
+        if "eta" in accepted:
+            options["eta"] = params.eta
+        if "generator" in accepted:
+            # On the CPU, so that a seed gives the same noise on every device; not the seed's own,
+            # which the picture began with.
+            options["generator"] = torch.Generator("cpu").manual_seed(params.seed ^ 0x5EED)
+        return SchedulerRun(_unused(scheduler), begin, options, schedule)
+
+    return run
+
+
+def _unused(scheduler: Any) -> Any:
+    """One that no step was made with: they write into lists, and put tensors in place of others."""
+    made = copy.copy(scheduler)
+    vars(made).update({k: list(v) for k, v in vars(made).items() if isinstance(v, list)})
+    return made
 
 
 def count_steps(steps: int, strength: float) -> tuple[int, int]:

@@ -120,7 +120,7 @@ def encode_pixels(
     """
     images = pixels.permute(2, 0, 1)[None]  # 1 x 3 x h x w, channels last in memory
     vae: Any = live_vae if live_vae is not None and can_encode(live_vae) else bundle.vae
-    images = images.to(vae.dtype) / 127.5 - 1.0
+    images = images.to(_dtype_of(vae)) / 127.5 - 1.0
     with _brought(bundle, vae):
         is_tiny = isinstance(vae, AutoencoderTiny)
         latents = tiny(vae, images) if is_tiny else vae.encode(images).latent_dist.mode()
@@ -143,7 +143,7 @@ def decode_pixels(
     vae: Any = live_vae or bundle.vae
     config = vae.config
     shift = config.get("shift_factor") or 0.0
-    latents = (latents / config["scaling_factor"] + shift).to(vae.dtype)
+    latents = (latents / config["scaling_factor"] + shift).to(_dtype_of(vae))
     with _brought(bundle, vae):
         sample = vae.decode(latents).sample
     rgb = sample[0].float().add(1.0).mul(127.5).clamp(0.0, 255.0).round().to(torch.uint8)
@@ -152,9 +152,15 @@ def decode_pixels(
 
 def opaque_bgra(rgb: Pixels) -> Pixels:
     """RGB h x w x 3 becomes BGRA that nothing shows through, h x w x 4."""
-    pixels = np.full((*rgb.shape[:2], 4), 255, dtype=np.uint8)
-    pixels[..., :3] = rgb[..., ::-1]
-    return pixels
+    opaque = np.full(rgb.shape[:2], 255, dtype=np.uint8)
+    # As planes: decoders mostly give them so, and then nothing is copied twice.
+    planes = [rgb[..., 2], rgb[..., 1], rgb[..., 0], opaque]
+    return np.asarray(cv2.merge(planes), dtype=np.uint8)
+
+
+def _dtype_of(vae: Any) -> torch.dtype:
+    """Its own ``dtype`` walks through all of its layers."""
+    return next(vae.parameters()).dtype
 
 
 def _brought(bundle: ModelBundle, vae: Any) -> AbstractContextManager[None]:
