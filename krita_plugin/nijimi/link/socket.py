@@ -189,6 +189,7 @@ class LinkSocket(QtCore.QObject):
         for data in self._protocol.data_to_send():
             if data:
                 self._tcp.write(data)
+        self._tcp.flush()
 
     def _lost(self, sentence: str = "") -> None:
         if self._is_over:
