@@ -21,7 +21,7 @@ BLOCK_PX = 256
 """Side of a block: large enough that reading one costs hardly more than the call."""
 
 _OTHERS = 0.15
-"""Of a turn's time: for other blocks, once restless ones have changed."""
+"""Of a turn's time: for other blocks, once restless ones have changed, in every other such turn."""
 
 Reader = Callable[[Bounds], bytes]
 """Bounds within the canvas in, their pixels out, BGRA8 where nothing else is said."""
@@ -40,6 +40,7 @@ class TileScan:
         """Blocks of this round that were not looked at yet, in order."""
         self._restless: set[int] = set()
         """Blocks that had changed in the turn before."""
+        self._owes_others = False
 
     @property
     def is_between_rounds(self) -> bool:
@@ -60,13 +61,14 @@ class TileScan:
         last; their blocks count as restless.
 
         Restless blocks come first in every turn, also when their turn in the round is over. What
-        they gave is not kept waiting: of the others few are looked at then, so that a round goes
-        on all the same.
+        they gave is not kept waiting: of the others none are looked at then, or few if it was so
+        in the turn before, so that a round goes on all the same.
         """
         if not self._waiting:
             self._waiting = dict.fromkeys(range(self._columns * self._rows))
         end = clock() + budget_s
         hot, self._restless = self._hot(near), set()
+        owes_others, self._owes_others = self._owes_others, False
         looked: set[int] = set()
         tiles: list[tuple[Bounds, bytes]] = []
         spent = 0
@@ -86,6 +88,9 @@ class TileScan:
             if clock() >= end or spent >= budget_bytes:
                 break
             if was_hot and not hot and tiles:
+                if not owes_others:
+                    self._owes_others = True
+                    break
                 end = min(end, clock() + _OTHERS * budget_s)
         return CaptureResult(self.extent, tiles, bool(self._waiting))
 
