@@ -46,7 +46,7 @@ second block upwards, as its authors' code takes for SD1."""
 class References:
     """The references of one frame. ``tokens``: of each, 2 x 1 x T x width, those of no picture
     first; ``processors``: the attentions that read them; ``key`` tells apart what the UNet was set
-    up for."""
+    up for, each time anew: its attentions are others then."""
 
     key: Hashable = ()
     controls: tuple[Control, ...] = ()
@@ -95,6 +95,7 @@ class ReferenceRoom:
         self._installed: tuple[tuple[AdapterFile, str], ...] = ()
         self._projections: list[Any] = []
         self._processors: tuple[Any, ...] = ()
+        self._times_laid = 0
         self._pictures: StageCache[Pixels] = StageCache(8)
         self.tokens: StageCache[torch.Tensor] = StageCache(8)
 
@@ -117,7 +118,8 @@ class ReferenceRoom:
             for n, (control, file, encoder) in enumerate(wanted)
         )
         references = References(
-            key=self._installed, controls=tuple(control for control, _, _ in wanted),
+            key=(self._installed, self._times_laid) if wanted else (),
+            controls=tuple(control for control, _, _ in wanted),
             tokens=tokens, processors=self._processors,
         )  # fmt: skip
         return references, tuple(failed)
@@ -203,6 +205,7 @@ class ReferenceRoom:
                 processor.counts = [kind != "style" or style in name for _, kind in wanted]
                 self._processors = (*self._processors, processor)
         self._installed = wanted
+        self._times_laid += 1
 
     def _remove(self) -> None:
         """Leave the UNet as it was loaded."""
