@@ -184,7 +184,7 @@ def run(args: argparse.Namespace, engine: EngineOpener | None = None) -> int:
         pack = QuickPack(may_hold_twice=budget is None, eight_bit=rounds, pauses=pauses)
         opened = open_real(
             name, args.models_dir, args.device, progress, used, budget, pack,
-            recorder=pack.recorder, eight_bit=rounds,
+            recorder=pack.recorder, eight_bit=rounds, at_work=pack.at_work,
         )  # fmt: skip
         pack.wait_for_pauses()
         return opened

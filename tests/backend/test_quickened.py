@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -282,6 +283,41 @@ def test_nothing_is_packed_while_a_painter_waits(other: str) -> None:
             for made, true in zip(function(*inputs), expected, strict=True):
                 assert torch.allclose(made, true, atol=1e-5)
         assert network.calls == calls
+
+
+class Listening(Two):
+    """Is set up for each frame, as a UNet is for what it listens to beside its inputs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.strength, self.is_current = 1.0, True
+
+    def forward(self, x: torch.Tensor, when: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return super().forward(self.strength * x, when)
+
+
+@pytest.mark.parametrize("why", ["a frame is made", "it is set up for another one"])
+def test_nothing_is_traced_while_the_network_is_set_up_for_something_else(why: str) -> None:
+    quickener = Quickener(None, _always_quicker(), 0.0)
+    quickener.wait_for_pauses()
+    torch.manual_seed(0)
+    network = Listening().eval()
+    inputs = (torch.randn(1, 4, 16, 16), torch.tensor(7))
+    with torch.inference_mode():
+        expected = network(*inputs)[0]
+        function = quickener.pack(network, inputs)
+        network.is_current = why == "a frame is made"
+        with quickener.at_work() if network.is_current else nullcontext():
+            network.strength = 3.0
+            called_with = [function(*inputs) for _ in range(WORTH_CALLS)]
+            time.sleep(0.4)
+            assert not no_quicken_thread(), "it waits"
+            assert torch.allclose(called_with[-1][0], network(*inputs)[0])
+            network.strength, network.is_current = 1.0, True
+        eventually(no_quicken_thread)
+        network.strength = 5.0
+        made = [function(*inputs)[0] for _ in range(TRIAL_CALLS + 3)]
+        assert torch.allclose(made[-1], expected, atol=1e-5)
 
 
 def test_what_is_not_worth_packing_stays_as_it_is() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,7 +12,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from nijimi_backend.engine.denoiser import UNetWithExtras
 from nijimi_backend.engine.engine import Engine, open_engine
+from nijimi_backend.engine.frozen import WORTH_CALLS, as_it_is
+from nijimi_backend.engine.quickened import TRIAL_CALLS, Quickener
 from nijimi_backend.engine.request import Control, FrameRequest, Picture
 from nijimi_backend.models.reference_files import find_adapter
 from nijimi_protocol.geometry import Extent
@@ -54,12 +59,12 @@ def _reference(seed: int = 1, **values: Any) -> Control:
     return Control(**values)
 
 
-def _render(engine: Engine, *controls: Control, **changes: Any) -> Picture:
+def _render(engine: Engine, *controls: Control, extent: Extent = SIZE, **changes: Any) -> Picture:
     params = RenderParams(
         prompt="a house", seed=4, mode=RenderMode.TXT2IMG, strength=1.0, num_inference_steps=2
     )
     return engine.render(
-        FrameRequest(params=replace(params, **changes), extent=SIZE, controls=controls)
+        FrameRequest(params=replace(params, **changes), extent=extent, controls=controls)
     )
 
 
@@ -88,6 +93,15 @@ def test_a_strength_that_moves_compiles_nothing_anew(engine: Engine) -> None:
     pictures = [_render(engine, _reference(scale=n / 10)) for n in range(1, 6)]
     assert (packed.misses, room.tokens.misses) == before
     assert len({picture.pixels.tobytes() for picture in pictures}) == 5
+
+
+def test_a_reference_that_comes_back_is_as_strong_as_it_says(folder: Path) -> None:
+    """Also where the network itself serves: what it was first asked for is gone from the UNet."""
+    engine = open_engine("tiny", folder, "cpu", pack=as_it_is)
+    weak = _render(engine, _reference(scale=0.3))
+    _render(engine)
+    assert _same(weak, _render(engine, _reference(scale=0.3)))
+    assert not _same(weak, _render(engine, _reference(scale=0.9)))
 
 
 def test_a_range_of_steps_is_kept(engine: Engine) -> None:
@@ -130,6 +144,47 @@ def test_enlarging_after_a_reference_is_made_without_it(folder: Path) -> None:
     used = open_engine("tiny", folder, "cpu")
     _render(used, _reference())
     assert _same(fresh, used.render(request))
+
+
+def test_a_pause_with_a_reference_packs_nothing_that_is_without(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is packed in a pause is of what it was asked for, and waits for that otherwise."""
+    quickener = Quickener(None, _always_quicker(), 0.4)
+    engine = open_engine("tiny", folder, "cpu", pack=quickener.pack, at_work=quickener.at_work)
+    quickener.wait_for_pauses()
+
+    def render(scale: float) -> Picture:
+        controls = (_reference(scale=scale),) if scale else ()
+        # Of another size than the warm-up's, which was packed at once.
+        return _render(engine, *controls, extent=Extent(96, 48))
+
+    expected = {scale: render(scale) for scale in (0.0, 0.5, 1.0)}
+    for scale in (0.0, 1.0):
+        for _ in range(WORTH_CALLS):
+            render(scale)
+    for scale in (1.0, 0.0):
+        render(scale)
+        time.sleep(1.5)
+        for _ in range(TRIAL_CALLS):
+            render(scale)
+    assert quickener.is_settled
+    with monkeypatch.context() as patched:
+        patched.setattr(UNetWithExtras, "forward", None)
+        assert _near(expected[0.0], render(0.0)), "packed, when its time had come"
+    for scale, picture in expected.items():
+        assert _near(picture, render(scale))
+
+
+def _always_quicker() -> Callable[[], float]:
+    """A clock by which each call is quicker than the one before."""
+    ticks = iter(range(10_000_000))
+    return lambda: -(float(next(ticks)) ** 2)
+
+
+def _near(one: Picture, other: Picture) -> bool:
+    """Packed weights are summed up in another order."""
+    return int(np.abs(one.pixels.astype(int) - other.pixels.astype(int)).max()) <= 2
 
 
 def test_a_file_that_is_replaced_is_read_anew(tmp_path: Path) -> None:

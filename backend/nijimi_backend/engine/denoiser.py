@@ -61,6 +61,12 @@ class UNetWithExtras(torch.nn.Module):
         return not self._references.tokens and self._regional.rack is None
 
     @property
+    def is_current(self) -> bool:
+        """Whether the UNet is set up for these references, and for no others."""
+        laid = {each for each in self.unet.attn_processors.values() if hasattr(each, "to_k_ip")}
+        return laid == set(self._references.processors)
+
+    @property
     def form(self) -> tuple[int, int]:
         """How many of the inputs are residuals, and how many features."""
         return self._down, self._within

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Hashable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from nijimi_protocol.geometry import Bounds, Extent
@@ -59,9 +61,12 @@ class Engine:
         self, bundle: ModelBundle, library: Library | None = None, pack: Pack = frozen, *,
         in_company: bool | None = None, recorder: Recorder | None = None,
         streams: Streams | None = None, joins: bool | None = None,
+        at_work: Callable[[], AbstractContextManager[Any]] = nullcontext,
     ) -> None:  # fmt: skip
         """``in_company``: whether pictures of several clients are denoised together; None: where
-        it pays, which is on a graphics card. The others are as for ``Card``."""
+        it pays, which is on a graphics card. ``at_work``: around each picture that is made alone.
+        The others are as for ``Card``."""
+        self._at_work = at_work
         self._bundle = bundle
         self._in_company = bundle.device.is_cuda if in_company is None else in_company
         family = flow_family(bundle)
@@ -127,7 +132,7 @@ class Engine:
     ) -> Picture | None:
         """None where memory ran out."""
         try:
-            with torch.inference_mode():
+            with self._at_work(), torch.inference_mode():
                 if request.upscale is not None:
                     return self._upscale(request, request.upscale, should_stop, on_step)
                 return finish(self._making(request, should_stop, on_step))
@@ -362,19 +367,20 @@ def open_engine(
     pack: Pack = frozen,
     recorder: Recorder | None = None,
     eight_bit: bool = False,
+    at_work: Callable[[], AbstractContextManager[Any]] = nullcontext,
 ) -> Engine:
     """Find, load and warm up a model. Raises a ``NijimiError`` that says what is wrong.
 
     ``budget_bytes``: what networks may take of the device's memory; None for all there is.
     ``pack``: how small networks become functions of one size. ``recorder``: records whole frames
     on a graphics card. ``eight_bit``: there, rows are multiplied in eight bits; on a CPU ``pack``
-    does so.
+    does so. ``at_work``: as for ``Engine``.
     """
     library = library or open_library(models_dir)
     info = library.find_model(model_name)
     bundle = load_model(info, choose_device(device, budget_bytes), progress)
     records = recorder if bundle.device.is_cuda else None
-    engine = Engine(bundle, library, pack, recorder=records)
+    engine = Engine(bundle, library, pack, recorder=records, at_work=at_work)
     engine.warm_up()
     if eight_bit:
         engine.round_rows(byte_kind(bundle.device.torch_device))

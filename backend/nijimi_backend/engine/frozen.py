@@ -13,6 +13,7 @@ import io
 import logging
 import warnings
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -20,13 +21,17 @@ import torch
 from ..models.device import MAX_FROZEN_PARAMETERS
 
 __all__ = [
+    "UNTRACEABLE",
     "WORTH_CALLS",
     "Pack",
+    "Trace",
     "as_it_is",
     "can_freeze",
     "frozen",
     "is_large",
+    "packed_of",
     "tensors_of",
+    "traced",
     "warm_up_steps",
     "warms_up",
 ]
@@ -38,6 +43,9 @@ Pack = Callable[[torch.nn.Module, tuple[torch.Tensor, ...]], Callable[..., Any]]
 
 WORTH_CALLS = 12
 """So many calls for one size show that it will stay: three frames of four steps."""
+
+UNTRACEABLE = (RuntimeError, TypeError, ValueError)
+"""What torch raises where a network cannot be traced or packed."""
 
 Then = Callable[[Callable[..., Any], bytes, tuple[torch.Tensor, ...]], Callable[..., Any]]
 
@@ -53,26 +61,54 @@ def frozen(
     if not can_freeze(network, inputs):
         return network
     try:
-        # Inference tensors cannot be traced: the examples are copied outside of that mode.
-        with torch.inference_mode(False), torch.no_grad(), warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            examples = tuple(x.clone() for x in inputs)
-            traced = torch.jit.trace(network, examples, check_trace=False)
-            # What is traced stays with the process for ever, and so would the weights that are
-            # frozen into it. A loaded copy has a home of its own, which goes with it.
-            saved = io.BytesIO()
-            torch.jit.save(traced, saved)
-            del traced
-            _forget_traces()
-            saved.seek(0)
-            packed: Any = torch.jit.freeze(torch.jit.load(saved).eval())
-            # The first calls specialise the graph; they must not fall into a painter's frame.
-            for _ in range(2):
-                packed(*examples)
-    except (RuntimeError, TypeError, ValueError):
+        trace = traced(network, inputs)
+        packed = packed_of(trace)
+    except UNTRACEABLE:
         log.warning("%s cannot be frozen; it stays eager", type(network).__name__, exc_info=True)
         return network
-    return packed if then is None else then(packed, saved.getvalue(), examples)
+    return packed if then is None else then(packed, trace.saved, trace.examples)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trace:
+    """A network's function for inputs like ``examples``; ``saved``: as torch saves it, weights
+    included."""
+
+    saved: bytes
+    examples: tuple[torch.Tensor, ...]
+
+
+def traced(network: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> Trace:
+    """The network as it is now, and as what it listens to beside its inputs is set up.
+
+    Raises one of ``UNTRACEABLE``.
+    """
+    # Inference tensors cannot be traced: the examples are copied outside of that mode.
+    with torch.inference_mode(False), torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        examples = tuple(x.clone() for x in inputs)
+        function = torch.jit.trace(network, examples, check_trace=False)
+        # What is traced stays with the process for ever, and so would the weights that are
+        # frozen into it. A loaded copy has a home of its own, which goes with it.
+        saved = io.BytesIO()
+        torch.jit.save(function, saved)
+        del function
+        _forget_traces()
+    return Trace(saved=saved.getvalue(), examples=examples)
+
+
+def packed_of(trace: Trace) -> Callable[..., Any]:
+    """The same function with its weights packed; the network itself may be another by now.
+
+    Raises one of ``UNTRACEABLE``.
+    """
+    with torch.inference_mode(False), torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        packed: Any = torch.jit.freeze(torch.jit.load(io.BytesIO(trace.saved)).eval())
+        # The first calls specialise the graph; they must not fall into a painter's frame.
+        for _ in range(2):
+            packed(*trace.examples)
+    return packed
 
 
 def tensors_of(made: Any) -> tuple[torch.Tensor, ...]:

@@ -13,6 +13,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
@@ -20,7 +21,7 @@ import torch
 from .attention import Attending, QuickAttention
 from .compiled import CompiledPack
 from .eight_bit import MUST_AGREE_DB, in_eight_bits, multiplies_bytes
-from .frozen import WORTH_CALLS, can_freeze, frozen, is_large
+from .frozen import WORTH_CALLS, can_freeze, frozen, is_large, packed_of, traced
 from .openvino_net import MUST_GAIN, has_openvino, openvino_function
 from .packed import LargePack, turns_weights
 from .recorded import Pauses, Recorder
@@ -160,6 +161,7 @@ class Quickener:
         self._make, self._clock, self._rest_s = make, clock, rest_s
         self._pauses, self._by = pauses or Pauses(), by
         self._is_patient = False
+        self._frames = threading.RLock()
         self._given: weakref.WeakSet[Quickened] = weakref.WeakSet()
 
     @property
@@ -171,10 +173,18 @@ class Quickener:
         """From now on somebody paints: nothing is packed while a frame is waited for."""
         self._is_patient = True
 
+    def at_work(self) -> AbstractContextManager[Any]:
+        """Around each frame: networks are set up for it, so none is traced meanwhile."""
+        return self._frames
+
     def pack(
         self, network: torch.nn.Module, inputs: tuple[torch.Tensor, ...]
     ) -> Callable[..., Any]:
-        """As ``frozen``; what can be packed becomes quicker later, where that is possible."""
+        """As ``frozen``; what can be packed becomes quicker later, where that is possible.
+
+        A network whose ``is_current`` is False then, as the UNet was set up for something else,
+        waits until it is set up for this again.
+        """
         if not self._is_patient:
             return frozen(network, inputs, then=self.quickened if self._make else None)
         if not can_freeze(network, inputs):
@@ -189,8 +199,13 @@ class Quickener:
         assert make is not None, "there is nothing that could be quicker"
         return self.later(plain, lambda: make(traced, examples, threads))
 
-    def later(self, plain: Callable[..., Any], make: Callable[[], Callable[..., Any]]) -> Quickened:
-        """``plain`` until what ``make`` gives in a thread of its own has proved to be quicker."""
+    def later(
+        self, plain: Callable[..., Any], make: Callable[[], Callable[..., Any] | None]
+    ) -> Quickened:
+        """``plain`` until what ``make`` gives in a thread of its own has proved to be quicker.
+
+        None stands for not now: it is asked again.
+        """
 
         def begin(wish: Quickened) -> None:
             # A size that is not painted any more is not kept alive by what is made for it.
@@ -205,36 +220,40 @@ class Quickener:
 
     def _quickest(
         self, network: torch.nn.Module, inputs: tuple[torch.Tensor, ...], threads: int
-    ) -> Callable[..., Any]:
-        """Packed by torch or made of that, whichever takes less; both are tried here."""
-        made: list[Callable[..., Any]] = []
+    ) -> Callable[..., Any] | None:
+        """Packed by torch or made of that, whichever takes less; both are tried here. None: not
+        now."""
+        if not self._frames.acquire(blocking=False):
+            return None
+        try:
+            if not getattr(network, "is_current", True):
+                return None
+            trace = traced(network, inputs)
+        finally:
+            self._frames.release()
+        made = [packed_of(trace)]
+        if self._make is not None:
+            try:
+                made.append(self._make(trace.saved, trace.examples, threads))
+            except Exception:
+                # The edge of a thread, as in ``_make_now``; what torch has packed is there.
+                log.warning("OpenVINO cannot take this network", exc_info=True)
+        return min(made, key=lambda each: _time_s(each, trace.examples))
 
-        def then(
-            packed: Callable[..., Any], traced: bytes, examples: tuple[torch.Tensor, ...]
-        ) -> Callable[..., Any]:
-            made.append(packed)
-            if self._make is not None:
-                try:
-                    made.append(self._make(traced, examples, threads))
-                except Exception:
-                    # The edge of a thread, as in ``_work``; what torch has packed is there.
-                    log.warning("OpenVINO cannot take this network", exc_info=True)
-            return min(made, key=lambda each: _time_s(each, examples))
-
-        return frozen(network, inputs, then=then)
-
-    def _work(self, asked: weakref.ref[Quickened], make: Callable[[], Callable[..., Any]]) -> None:
+    def _work(
+        self, asked: weakref.ref[Quickened], make: Callable[[], Callable[..., Any] | None]
+    ) -> None:
         while threading.main_thread().is_alive() and asked() is not None:
             if self._pauses.have_lasted(self._rest_s):
                 with self._pauses.alone() as is_alone:
-                    if is_alone:
-                        self._make_now(asked, make)
+                    if is_alone and self._make_now(asked, make):
                         return
             time.sleep(_LOOK_S)
 
     def _make_now(
-        self, asked: weakref.ref[Quickened], make: Callable[[], Callable[..., Any]]
-    ) -> None:
+        self, asked: weakref.ref[Quickened], make: Callable[[], Callable[..., Any] | None]
+    ) -> bool:
+        """Whether that is over and done with."""
         try:
             made = make()
         except Exception:
@@ -242,9 +261,10 @@ class Quickener:
             log.warning("%s cannot take this network; torch's stays", self._by, exc_info=True)
             if (waiting := asked()) is not None:
                 waiting.settle()
-            return
-        if (waiting := asked()) is not None:
+            return True
+        if made is not None and (waiting := asked()) is not None:
             waiting.ready(made)
+        return made is not None
 
 
 class QuickPack:
@@ -288,6 +308,10 @@ class QuickPack:
     def recorder(self) -> Recorder:
         """What records on a graphics card; all of it shares one pool of memory."""
         return self._recorder
+
+    def at_work(self) -> AbstractContextManager[Any]:
+        """As ``Quickener.at_work``."""
+        return self._quickener.at_work()
 
     def wait_for_pauses(self) -> None:
         """Once the model is warm: a painter waits for frames, and packs nothing meanwhile."""
