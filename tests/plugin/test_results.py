@@ -79,6 +79,21 @@ def test_results_are_kept_in_the_file_and_come_back(
     assert len(results.entries) == 1, "they were read twice"
 
 
+def test_documents_that_are_closed_are_held_by_nobody(application: Any) -> None:
+    """Each holds what Krita knows of it. One that is only behind another one is still known."""
+    world = World()
+    world.canvas.open.add("C")
+    world.canvas.extents["C"] = SIZE
+    world.go_to("B")
+    world.canvas.open.remove("A")
+    world.go_to("C")
+    held = world.flow.generator._keeper._documents  # pyright: ignore[reportPrivateUsage]
+    assert set(held) == {"B", "C"}
+    world.canvas.open.add("A")
+    world.go_to("A")
+    assert set(held) == {"A", "B", "C"}, "opened again"
+
+
 def test_a_file_keeps_a_bounded_number_of_pictures_and_the_newest(
     application: Any, wait: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:

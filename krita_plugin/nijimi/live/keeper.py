@@ -45,6 +45,8 @@ class Keeper(QtCore.QObject):
         """Another document is in front: what its file holds is there again."""
         if document is None:
             return
+        for closed in [n for n, each in self._documents.items() if not self._room.is_open(each)]:
+            del self._documents[closed], self._kept[closed]
         identity = self._room.document_id(document)
         is_known = identity in self._documents
         self._documents[identity] = document
