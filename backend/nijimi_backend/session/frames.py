@@ -152,9 +152,11 @@ def _within_limit(pixels: Pixels) -> Pixels:
 def _pack(pixels: Pixels, area: Bounds, encodings: tuple[Encoding, ...]) -> Tile:
     """RAW where the client takes it: on loopback nothing is faster than a copy."""
     part = pixels[area.y : area.bottom, area.x : area.right]
+    if Encoding.RAW in encodings or not encodings:
+        return pack_tile(area, PixelFormat.BGRA8, part.tobytes(), Encoding.RAW)
     # JPEG knows no transparency; RAW is always allowed.
     is_opaque = bool((part[..., 3] == 255).all())
-    if Encoding.RAW in encodings or not encodings or not (is_opaque or Encoding.ZLIB in encodings):
+    if not (is_opaque or Encoding.ZLIB in encodings):
         return pack_tile(area, PixelFormat.BGRA8, part.tobytes(), Encoding.RAW)
     if Encoding.ZLIB in encodings:
         return pack_tile(area, PixelFormat.BGRA8, part.tobytes(), Encoding.ZLIB)
