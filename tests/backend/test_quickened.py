@@ -17,7 +17,7 @@ import pytest
 import torch
 from nijimi_backend.engine.engine import Engine, open_engine
 from nijimi_backend.engine.frozen import WORTH_CALLS, frozen, warm_up_steps
-from nijimi_backend.engine.openvino_net import has_openvino, openvino_function
+from nijimi_backend.engine.openvino_net import openvino_function
 from nijimi_backend.engine.quickened import (
     LEAST_TIMED,
     QUICKENING_THREAD,
@@ -32,7 +32,8 @@ from nijimi_backend.models.loader import load_model
 from nijimi_protocol.geometry import Extent
 from nijimi_protocol.params import RenderParams
 
-needs_openvino = pytest.mark.skipif(not has_openvino(), reason="OpenVINO is not installed here")
+from tests.backend.test_frozen import Two
+from tests.backend.test_openvino_net import needs_openvino
 
 ONE = torch.ones(1)
 
@@ -219,36 +220,6 @@ def test_the_model_s_own_size_is_made_quicker_before_the_first_stroke() -> None:
     assert warm_up_steps(unet, frozen, on_gpu=False) == 1
 
 
-class Two(torch.nn.Module):
-    """Convolutions, a time that is told as a number, and two results."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.one = torch.nn.Conv2d(4, 8, 3, padding=1)
-        self.other = torch.nn.Conv2d(8, 4, 3, stride=2, padding=1)
-        # As the loader leaves all networks.
-        self.requires_grad_(False)
-
-    def forward(self, x: torch.Tensor, when: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        inner = torch.nn.functional.silu(self.one(x)) * when
-        return inner, self.other(inner)
-
-
-@pytest.mark.parametrize("takes_gradients", [False, True])
-def test_what_is_frozen_is_the_network_as_it_was(takes_gradients: bool) -> None:
-    torch.manual_seed(0)
-    network = Two().eval().requires_grad_(takes_gradients)
-    inputs = (torch.randn(1, 4, 16, 16), torch.tensor(7))
-    with torch.inference_mode():
-        expected = network(*inputs)
-        packed = frozen(network, inputs)
-        assert packed is not network
-        for each in network.parameters():
-            each.data.zero_()
-        for made, true in zip(packed(*inputs), expected, strict=True):
-            assert torch.allclose(made, true, atol=1e-5)
-
-
 class Counted(Two):
     """Says how often its own Python was run."""
 
@@ -261,7 +232,7 @@ class Counted(Two):
         return super().forward(x, when)
 
 
-def _always_quicker() -> Callable[[], float]:
+def always_quicker() -> Callable[[], float]:
     """A clock by which each call is quicker than the one before."""
     ticks = iter(range(1_000_000))
     return lambda: -(float(next(ticks)) ** 2)
@@ -278,7 +249,7 @@ def test_nothing_is_packed_while_a_painter_waits(other: str) -> None:
             raise RuntimeError("no such operation")
         return lambda *_inputs: time.sleep(0.1)
 
-    quickener = Quickener(None if other == "none" else make, _always_quicker(), 0.4)
+    quickener = Quickener(None if other == "none" else make, always_quicker(), 0.4)
     quickener.wait_for_pauses()
     torch.manual_seed(0)
     network = Counted().eval()
@@ -315,7 +286,7 @@ class Listening(Two):
 
 @pytest.mark.parametrize("why", ["a frame is made", "it is set up for another one"])
 def test_nothing_is_traced_while_the_network_is_set_up_for_something_else(why: str) -> None:
-    quickener = Quickener(None, _always_quicker(), 0.0)
+    quickener = Quickener(None, always_quicker(), 0.0)
     quickener.wait_for_pauses()
     torch.manual_seed(0)
     network = Listening().eval()
@@ -345,54 +316,6 @@ def test_what_is_not_worth_packing_stays_as_it_is() -> None:
 
 
 @needs_openvino
-def test_openvino_gives_what_torch_gives() -> None:
-    torch.manual_seed(0)
-    network, traces = Two().eval(), list[bytes]()
-
-    def keep(plain: Callable[..., Any], traced: bytes, _examples: Any) -> Callable[..., Any]:
-        traces.append(traced)
-        return plain
-
-    examples = (torch.randn(1, 4, 16, 16), torch.tensor(7))
-    frozen(network, examples, then=keep)
-    function = openvino_function(traces[0], examples, 1, exact=True)
-    for time_step in (3, 900):
-        inputs = (torch.randn(1, 4, 16, 16), torch.tensor(time_step))
-        with torch.inference_mode():
-            for made, true in zip(function(*inputs), network(*inputs), strict=True):
-                assert torch.allclose(made, true, rtol=1e-4, atol=1e-4)
-
-
-TELLS_NOBODY = """
-import sys
-import torch
-from nijimi_backend.engine.frozen import frozen
-from nijimi_backend.engine.openvino_net import openvino_function
-
-# What would tell is there, as with a plain `pip install openvino`, and must not be asked.
-class Telling:
-    def find_spec(self, name, path=None, target=None):
-        if name.startswith("openvino_telemetry"):
-            print("asked for", name)
-        return None
-
-sys.meta_path.insert(0, Telling())
-example = (torch.randn(1, 3, 8, 8),)
-frozen(torch.nn.Conv2d(3, 3, 3), example, then=lambda _plain, traced, examples: print(
-    openvino_function(traced, examples, 1)(*examples).shape))
-"""
-
-
-@needs_openvino
-def test_nobody_is_told_that_openvino_was_used() -> None:
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", TELLS_NOBODY], capture_output=True, text=True,
-        check=True, timeout=200,
-    )  # fmt: skip
-    assert done.stdout.splitlines() == ["torch.Size([1, 3, 6, 6])"]
-
-
-@needs_openvino
 @pytest.mark.parametrize("exact", [True, False])
 def test_pictures_stay_the_same_when_openvino_takes_over(
     caplog: pytest.LogCaptureFixture, exact: bool
@@ -410,7 +333,7 @@ def test_pictures_stay_the_same_when_openvino_takes_over(
         return function
 
     # OpenVINO always wins, so that it is surely what the last picture is of.
-    pack = Quickener(make, _always_quicker()).pack
+    pack = Quickener(make, always_quicker()).pack
     engine = Engine(bundle, library, pack)
     canvas = np.full((256, 256, 4), 255, dtype=np.uint8)
     canvas[100:, :, :3] = (60, 140, 70)

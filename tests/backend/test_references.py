@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -24,6 +23,7 @@ from nijimi_protocol.upscale import UpscaleParams
 from safetensors.torch import load_file, save_file
 
 from benchmarks.real_references import write_image_encoder, write_ip_adapter
+from tests.backend.test_quickened import always_quicker
 from tests.support.tiny_model import write_tiny_model
 
 SIZE = Extent(64, 64)
@@ -150,7 +150,7 @@ def test_a_pause_with_a_reference_packs_nothing_that_is_without(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What is packed in a pause is of what it was asked for, and waits for that otherwise."""
-    quickener = Quickener(None, _always_quicker(), 0.4)
+    quickener = Quickener(None, always_quicker(), 0.4)
     engine = open_engine("tiny", folder, "cpu", pack=quickener.pack, at_work=quickener.at_work)
     quickener.wait_for_pauses()
 
@@ -174,12 +174,6 @@ def test_a_pause_with_a_reference_packs_nothing_that_is_without(
         assert _near(expected[0.0], render(0.0)), "packed, when its time had come"
     for scale, picture in expected.items():
         assert _near(picture, render(scale))
-
-
-def _always_quicker() -> Callable[[], float]:
-    """A clock by which each call is quicker than the one before."""
-    ticks = iter(range(10_000_000))
-    return lambda: -(float(next(ticks)) ** 2)
 
 
 def _near(one: Picture, other: Picture) -> bool:

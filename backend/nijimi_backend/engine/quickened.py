@@ -258,7 +258,7 @@ class Quickener:
             made = make()
         except Exception:
             # The edge of a thread: torch's function serves on.
-            log.warning("%s cannot take this network; torch's stays", self._by, exc_info=True)
+            log.warning("no quicker function of this network; torch's stays", exc_info=True)
             if (waiting := asked()) is not None:
                 waiting.settle()
             return True

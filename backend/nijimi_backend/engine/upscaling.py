@@ -11,7 +11,6 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable
 
-import cv2
 import numpy as np
 import torch
 from nijimi_protocol.geometry import Bounds, Extent
@@ -25,7 +24,7 @@ from .denoiser import Denoiser, Start
 from .enlarge import blend_in, enlarge, network_tiles, tiles_of
 from .plan import Plan
 from .request import FrameRequest, Pixels
-from .stages import decode_latents, encode_canvas, lay_over_white
+from .stages import decode_latents, encode_canvas, lay_over_white, opaque_bgra
 from .windows import FusedWindows
 
 __all__ = ["upscale"]
@@ -85,7 +84,7 @@ def upscale(
         )  # fmt: skip
         latents = finish(making)
         rgb = _decoded(latents, windows, bundle, stepped)[: extent.height, : extent.width]
-    return np.asarray(cv2.cvtColor(np.ascontiguousarray(rgb), cv2.COLOR_RGB2BGRA), np.uint8)
+    return opaque_bgra(rgb)
 
 
 def _up_to(side: int, multiple: int) -> int:

@@ -118,7 +118,7 @@ class ReferenceRoom:
             for n, (control, file, encoder) in enumerate(wanted)
         )
         references = References(
-            key=(self._installed, self._times_laid) if wanted else (),
+            key=(self._times_laid,) if wanted else (),
             controls=tuple(control for control, _, _ in wanted),
             tokens=tokens, processors=self._processors,
         )  # fmt: skip
