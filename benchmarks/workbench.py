@@ -175,7 +175,7 @@ def latents_of(engine: Engine, request: FrameRequest) -> torch.Tensor:
     """The clean latents that an engine would decode, rendered at the request's own size."""
     seen: list[torch.Tensor] = []
 
-    def keep(_bundle: Any, latents: torch.Tensor, _vae: Any) -> Any:
+    def keep(_bundle: Any, latents: torch.Tensor, *_: Any) -> Any:
         seen.append(latents.clone())
         return np.zeros((8, 8, 4), dtype=np.uint8)
 

@@ -12,13 +12,13 @@ import numpy.typing as npt
 import pytest
 import torch
 from nijimi_backend.engine import frozen as frozen_module
-from nijimi_backend.engine.denoiser import UNetWithExtras
 from nijimi_backend.engine.engine import Engine, open_engine
 from nijimi_backend.engine.frozen import frozen
 from nijimi_backend.engine.plan import REFINE_STEPS
 from nijimi_backend.engine.request import FrameRequest
 from nijimi_backend.engine.resolution import render_extent
 from nijimi_backend.engine.stages import lay_over_white
+from nijimi_backend.engine.unet import UNetWithExtras
 from nijimi_backend.errors import BadInput, DeviceLost, OutOfMemory, RenderCancelled
 from nijimi_protocol.geometry import Extent
 from nijimi_protocol.params import RenderMode, RenderParams

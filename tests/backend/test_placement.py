@@ -145,10 +145,10 @@ def _render(engine: Engine) -> Picture:
 def _fails_unless(may: Callable[[Any], bool], error: Exception) -> Any:
     whole = autoencoders.decode_latents
 
-    def decode(bundle: Any, latents: Any, live_vae: Any = None) -> Any:
+    def decode(bundle: Any, latents: Any, *how: Any) -> Any:
         if not may(bundle.vae):
             raise error
-        return whole(bundle, latents, live_vae)
+        return whole(bundle, latents, *how)
 
     return mock.patch.object(autoencoders, "decode_latents", decode)
 

@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from nijimi_backend.engine.denoiser import UNetWithExtras
 from nijimi_backend.engine.engine import Engine, open_engine
 from nijimi_backend.engine.frozen import WORTH_CALLS, as_it_is
 from nijimi_backend.engine.quickened import TRIAL_CALLS, Quickener
 from nijimi_backend.engine.request import Control, FrameRequest, Picture
+from nijimi_backend.engine.unet import UNetWithExtras
 from nijimi_backend.models.reference_files import find_adapter
 from nijimi_protocol.geometry import Extent
 from nijimi_protocol.params import RenderMode, RenderParams

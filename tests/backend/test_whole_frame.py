@@ -4,6 +4,7 @@
 # pyright: reportPrivateUsage=false
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,11 +12,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from nijimi_backend.engine import whole_frame as whole_module
+from nijimi_backend.engine import whole_ways as ways_module
+from nijimi_backend.engine.compiled import CompiledPack
 from nijimi_backend.engine.engine import Engine
+from nijimi_backend.engine.frozen import Pack, frozen
 from nijimi_backend.engine.recorded import Recorder
 from nijimi_backend.engine.request import Control, FrameRequest
-from nijimi_backend.engine.whole_frame import TRIAL_FRAMES, WORTH_FRAMES, WholeFrames
+from nijimi_backend.engine.whole_frame import WholeFrames
+from nijimi_backend.engine.whole_ways import TRIAL_FRAMES, WORTH_FRAMES
 from nijimi_backend.models.device import choose_device
 from nijimi_backend.models.library import Library
 from nijimi_backend.models.loader import load_model
@@ -46,10 +50,48 @@ def engine(folder: Path) -> Engine:
     return made_engine(folder, Recorder(stand_in))
 
 
-def made_engine(folder: Path, recorder: Recorder | None = None, **options: Any) -> Engine:
+def made_engine(
+    folder: Path, recorder: Recorder | None = None, pack: Pack = frozen, **options: Any
+) -> Engine:
     library = Library([folder])
     bundle = load_model(library.find_model("tiny"), choose_device("cpu"))
-    return Engine(bundle, library, recorder=recorder, **options)
+    return Engine(bundle, library, pack, recorder=recorder, **options)
+
+
+class Compiler:
+    """Compiles at once, on a card that is not there: the network's own copy, but it is told of."""
+
+    def __init__(self) -> None:
+        self.recorder = Recorder(stand_in)
+        self.log: list[str] = []
+        self.fails, self.factor = False, 1.0
+        pack = CompiledPack(self.recorder, self._later, self._compile, lambda _device: True)
+        self.pack = pack.pack
+
+    def _later(self, plain: Callable[..., Any], make: Callable[[], Any]) -> Callable[..., Any]:
+        return Won(make())
+
+    def _compile(
+        self, network: torch.nn.Module, inputs: tuple[torch.Tensor, ...]
+    ) -> Callable[..., Any]:
+        def run(*given: torch.Tensor) -> Any:
+            if self.fails:
+                raise RuntimeError("it was compiled for something else")
+            self.log.append(type(network).__name__)
+            made = network(*given)
+            return made * self.factor if isinstance(made, torch.Tensor) else made
+
+        return run
+
+
+class Won:
+    """What has been tried, and was quicker."""
+
+    def __init__(self, serving: Callable[..., Any]) -> None:
+        self.serving = serving
+
+    def __call__(self, *inputs: torch.Tensor) -> Any:
+        return self.serving(*inputs)
 
 
 def request(n: int = 0, *, with_lines: bool = False, **values: Any) -> FrameRequest:
@@ -144,7 +186,7 @@ def test_frames_that_are_more_than_live_stay_as_they_are(
 def test_frames_that_take_long_can_still_be_given_up(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(whole_module, "LONGEST_MS", 0.0)
+    monkeypatch.setattr(ways_module, "LONGEST_MS", 0.0)
     paint(engine, 2 * WORTH_FRAMES)
     assert recorded(engine) == 0
 
@@ -183,6 +225,48 @@ def test_whole_frames_that_take_longer_go(
     monkeypatch.setattr(whole, "find", find)
     engine.render(request(1))
     assert (found[0] is not None) == stays
+
+
+def test_they_are_made_of_what_was_compiled(folder: Path) -> None:
+    compiler, streams = Compiler(), Noted()
+    engine = made_engine(folder, compiler.recorder, compiler.pack, streams=streams)
+    plain = made_engine(folder)
+    values: dict[str, Any] = {"with_lines": True, "guidance_scale": 8.0}
+    paint(engine, **values)
+    assert recorded(engine) == 0
+    # The first one is compared with networks as they come; where those wait is no part of it.
+    engine.render(request(1, **values))
+    streams.log.clear()
+    for n in range(TRIAL_FRAMES - 1):
+        compiler.log.clear()
+        made, expected = (each.render(request(n, **values)) for each in (engine, plain))
+        assert np.abs(made.pixels.astype(int) - expected.pixels).max() <= 1
+        assert compiler.log == ["_Coding", *3 * ["_Encoder", "UNetWithExtras"]]
+        assert not streams.log
+    # Then networks as they come are tried, with the ControlNet beside the encoder.
+    compiler.log.clear()
+    made, expected = (each.render(request(7, **values)) for each in (engine, plain))
+    assert np.abs(made.pixels.astype(int) - expected.pixels).max() <= 1
+    assert not compiler.log
+    assert "first waits" in streams.log
+    assert recorded(engine) == 1
+
+
+@pytest.mark.parametrize("fails", [True, False], ids=["fails", "differs"])
+def test_where_the_compiled_ones_fail_within_a_frame_the_plain_ones_are_recorded(
+    folder: Path, caplog: pytest.LogCaptureFixture, fails: bool
+) -> None:
+    compiler = Compiler()
+    engine, plain = made_engine(folder, compiler.recorder, compiler.pack), made_engine(folder)
+    paint(engine)
+    compiler.fails, compiler.factor = fails, 20.0
+    for n in range(4):
+        compiler.log.clear()
+        made, expected = engine.render(request(n)), plain.render(request(n))
+        assert np.abs(made.pixels.astype(int) - expected.pixels).max() <= 1
+    assert not compiler.log
+    assert "the next one is tried" in caplog.text
+    assert recorded(engine) == 1
 
 
 @pytest.mark.parametrize("joins", [False, True])

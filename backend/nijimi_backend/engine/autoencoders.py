@@ -19,10 +19,11 @@ from ..models.tiny_vae import find_tiny_vae, load_tiny_vae
 from ..models.vae_files import VaeRoom
 from .cache import StageCache
 from .frozen import Pack, frozen
+from .recorded import quicker_work
 from .request import FrameRequest, Pixels
-from .stages import decode_latents, encode_canvas, encode_tiny
+from .stages import Coder, decode_latents, decode_tiny, encode_canvas, encode_tiny
 
-__all__ = ["Autoencoders", "TinyEncoder"]
+__all__ = ["Autoencoders", "TinyFunctions"]
 
 WORTH_CALLS = 8
 """So many canvases of one size show that it will stay."""
@@ -31,12 +32,19 @@ WORTH_CALLS = 8
 class Autoencoders:
     """All that one model has or was given."""
 
-    def __init__(self, bundle: ModelBundle, library: Library | None, pack: Pack = frozen) -> None:
+    def __init__(
+        self, bundle: ModelBundle, library: Library | None, pack: Pack = frozen, *,
+        packs_decoder: bool | None = None,
+    ) -> None:  # fmt: skip
+        """``packs_decoder``: None for where it pays, which is on a graphics card: each of its
+        kernels is waited for there."""
         self._bundle = bundle
         tiny = find_tiny_vae(bundle.info, library)
         self._live = load_tiny_vae(tiny, bundle.device) if tiny is not None else None
         self._chosen = VaeRoom(bundle, library)
-        self._tiny_encoder = TinyEncoder(pack)
+        self._tiny_encoder = TinyFunctions(encode_tiny, pack)
+        packs_decoder = bundle.device.is_cuda if packs_decoder is None else packs_decoder
+        self._tiny_decoder = TinyFunctions(decode_tiny, pack if packs_decoder else frozen)
 
     def encode(self, request: FrameRequest, rgb: Pixels) -> torch.Tensor:
         """RGB h x w x 3 becomes scaled latents 1 x C x h/8 x w/8, float32."""
@@ -45,7 +53,20 @@ class Autoencoders:
 
     def decode(self, request: FrameRequest, latents: torch.Tensor) -> Pixels:
         """Scaled latents 1 x C x h x w become opaque BGRA, 8h x 8w x 4."""
-        return decode_latents(self.bundle_for(request), latents, self.live_for(request))
+        bundle, live = self.bundle_for(request), self.live_for(request)
+        return decode_latents(bundle, latents, live, self._tiny_decoder)
+
+    def coders(self, *, quicker: bool) -> tuple[Coder, Coder]:
+        """What encodes and what decodes by a tiny autoencoder, as a part of more: what was made in
+        its place (``quicker``), or itself as it is."""
+        if quicker:
+            return self._tiny_encoder.quicker, self._tiny_decoder.quicker
+        return encode_tiny, decode_tiny
+
+    @property
+    def is_quicker(self) -> bool:
+        """Whether anything was made in an autoencoder's place."""
+        return self._tiny_encoder.is_quicker or self._tiny_decoder.is_quicker
 
     def bundle_for(self, request: FrameRequest) -> ModelBundle:
         """The model with the autoencoder that was chosen; with its own where that cannot be."""
@@ -68,47 +89,63 @@ class Autoencoders:
         return None if request.full_quality or request.exact else self._live
 
 
-class TinyEncoder:
-    """Encodes by tiny autoencoders; packed for sizes that stay, where frames follow each other.
+class TinyFunctions:
+    """Runs tiny ones by ``run``; packed for sizes that stay, where frames follow each other.
 
-    At 256 px on two cores packing gains a tenth (19 ms instead of 21), and no more for decoders,
-    which are left as they are: a packed function a size would cost more than it gives.
+    At 256 px on two cores packing an encoder gains a tenth (19 ms instead of 21), and a decoder no
+    more, which is left as it is there: a packed function a size would cost more than it gives.
     """
 
-    def __init__(self, pack: Pack = frozen) -> None:
-        self._pack = pack
-        self._functions: StageCache[Callable[..., torch.Tensor]] = StageCache(4)
+    def __init__(self, run: Coder, pack: Pack = frozen) -> None:
+        self._run, self._pack = run, pack
+        self._functions: StageCache[_Lasting] = StageCache(4)
 
-    def __call__(self, vae: Any, images: torch.Tensor) -> torch.Tensor:
-        """Images 1 x 3 x h x w from -1 to 1 become latents, not scaled, 1 x C x h/8 x w/8."""
+    def __call__(self, vae: Any, read: torch.Tensor) -> torch.Tensor:
+        """As ``run``."""
         if self._pack is frozen:
-            return encode_tiny(vae, images)
-        # The function holds the network, so that no other one can have its id meanwhile.
-        key = (id(vae), images.shape)
-        return self._functions.get(key, lambda: _Lasting(_Encode(vae).eval(), self._pack))(images)
+            return self._run(vae, read)
+        network = _Coding(vae, self._run)
+        return self._functions.get(_key(vae, read), lambda: _Lasting(network, self._pack))(read)
+
+    def quicker(self, vae: Any, read: torch.Tensor) -> torch.Tensor:
+        """The same by what was made in the autoencoder's place, or by itself as it is."""
+        function = quicker_work(self._functions.peek(_key(vae, read)))
+        return self._run(vae, read) if function is None else function(read)
+
+    @property
+    def is_quicker(self) -> bool:
+        """Whether anything was made in an autoencoder's place."""
+        return any(quicker_work(each) is not None for each in self._functions)
 
 
-class _Encode(torch.nn.Module):
+def _key(vae: Any, read: torch.Tensor) -> Hashable:
+    """The function holds the network, so that no other one can have its id meanwhile."""
+    return id(vae), read.shape
+
+
+class _Coding(torch.nn.Module):
     """Tensors in and out, as packing wants it."""
 
-    def __init__(self, vae: Any) -> None:
+    def __init__(self, vae: Any, run: Coder) -> None:
         super().__init__()
-        self.vae = vae
+        # ``eval`` would walk through all of its layers, for every frame.
+        self.training = False
+        self.vae, self._run = vae, run
 
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        return encode_tiny(self.vae, images)
+    def forward(self, read: torch.Tensor) -> torch.Tensor:
+        return self._run(self.vae, read)
 
 
 class _Lasting:
     """The network as it is at first; packed once it has been asked often."""
 
     def __init__(self, network: torch.nn.Module, pack: Pack) -> None:
-        self._function: Callable[..., torch.Tensor] = network
+        self.serving: Callable[..., torch.Tensor] = network
         self._network, self._pack = network, pack
         self._calls = 0
 
-    def __call__(self, images: torch.Tensor) -> torch.Tensor:
+    def __call__(self, read: torch.Tensor) -> torch.Tensor:
         self._calls += 1
         if self._calls == WORTH_CALLS:
-            self._function = self._pack(self._network, (images,))
-        return self._function(images)
+            self.serving = self._pack(self._network, (read,))
+        return self.serving(read)

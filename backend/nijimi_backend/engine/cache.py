@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterator
 from typing import Generic, TypeVar
 
 __all__ = ["StageCache"]
@@ -30,6 +30,14 @@ class StageCache(Generic[Value]):
         while len(self._kept) > self._size:
             self._kept.popitem(last=False)
         return value
+
+    def peek(self, key: Hashable) -> Value | None:
+        """The value that is kept for ``key``, which becomes no newer by it."""
+        return self._kept.get(key)
+
+    def __iter__(self) -> Iterator[Value]:
+        """All that are kept, the oldest first."""
+        return iter(self._kept.values())
 
     def clear(self) -> None:
         self._kept.clear()

@@ -18,6 +18,7 @@ from .autoencoders import Autoencoders
 from .beside import Beside, Streams, cuda_streams
 from .card_attention import AskedShapes, kernels_of, prefer, put_back, quickest
 from .card_eight_bit import ByteKind, CardEightBits
+from .denoiser import Denoiser
 from .eight_bit import MUST_AGREE_DB
 from .joined import JoinedLayers
 from .recorded import Recorder
@@ -43,11 +44,12 @@ class Card:
         recorder: Recorder | None,
         version: Callable[[], Hashable],
         *,
+        by_steps: Callable[[], Denoiser | None] = lambda: None,
         streams: Streams | None = None,
         joins: bool | None = None,
     ) -> None:
-        """``version``: counts changes of the UNet other than of its weights. ``streams`` and
-        ``joins``: None for what suits the device."""
+        """``version``: counts changes of the UNet other than of its weights. ``by_steps``: what
+        makes frames step by step. ``streams`` and ``joins``: None for what suits the device."""
         self._bundle = bundle
         is_cuda = bundle.device.is_cuda
         joins = is_cuda if joins is None else joins
@@ -56,7 +58,7 @@ class Card:
         if recorder is not None:
             streams = cuda_streams() if streams is None and is_cuda else streams
             beside = None if streams is None else Beside(streams)
-            self.whole = WholeFrames(bundle, vaes, recorder, beside, version, self.joined)
+            self.whole = WholeFrames(bundle, vaes, recorder, beside, version, self.joined, by_steps)
         self._eight_bits: CardEightBits | None = None
 
     @contextmanager

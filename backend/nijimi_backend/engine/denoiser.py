@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -16,100 +16,22 @@ from .asks import Ask, Making
 from .beside import Beside
 from .cache import StageCache
 from .control.reference import References
-from .control.regional import Regional
 from .control.residuals import Extras, Steering
 from .flow.family import FlowFamily
 from .frozen import Pack, frozen, is_large
 from .joined import JoinedLayers
 from .prompt.encode import Conditioning
+from .recorded import quicker_work
 from .samplers import Run
 from .sampling import Repaint, guidance_embedding, guided
 from .stages import seeded_noise
+from .unet import UNetWithExtras
 from .windows import FusedWindows
 
-__all__ = ["Denoiser", "Guidance", "Start", "UNetWithExtras"]
+__all__ = ["Denoiser", "Guidance", "Quicker", "Start"]
 
-
-class UNetWithExtras(torch.nn.Module):
-    """The UNet with plain tensors in and out, as tracing wants it.
-
-    Latents N x C x h x w, a timestep (0-dimensional), embeddings N x T x width, and then, in this
-    order: the ``references``' tokens and a scale for each, what the ``regional`` texts need, with
-    ``pooled`` the text's vector and SDXL's six sizes, with ``scaled`` the embedding of the guidance
-    scale (LCM models), and what controls add: ``down`` residuals and one for the middle, and
-    ``within`` features.
-    """
-
-    def __init__(
-        self, unet: Any, down: int = 0, within: int = 0, *, references: References | None = None,
-        regional: Regional | None = None, pooled: bool = False, scaled: bool = False,
-        joined: JoinedLayers | None = None,
-    ) -> None:  # fmt: skip
-        super().__init__()
-        # As the UNet is. ``eval`` would walk through all of its layers, at every step.
-        self.training = False
-        self.unet = unet
-        self._down, self._within = down, within
-        self._references = references or References()
-        self._regional = regional or Regional()
-        self._pooled, self._scaled = pooled, scaled
-        self._joined = joined
-
-    @property
-    def is_pure(self) -> bool:
-        """Whether it listens to its inputs alone: not to processors that others set up."""
-        return not self._references.tokens and self._regional.rack is None
-
-    @property
-    def is_current(self) -> bool:
-        """Whether the UNet is set up for these references, and for no others."""
-        laid = {each for each in self.unet.attn_processors.values() if hasattr(each, "to_k_ip")}
-        return laid == set(self._references.processors)
-
-    @property
-    def form(self) -> tuple[int, int]:
-        """How many of the inputs are residuals, and how many features."""
-        return self._down, self._within
-
-    def forward(
-        self, latents: torch.Tensor, timestep: torch.Tensor, embeds: torch.Tensor,
-        *extras: torch.Tensor,
-    ) -> torch.Tensor:  # fmt: skip
-        if self._joined is not None and not torch.compiler.is_compiling():
-            self._joined.forget()
-        added: dict[str, Any] = {}
-        if count := len(self._references.tokens):
-            added["image_embeds"] = list(extras[:count])
-            self._references.use(extras[count : 2 * count])
-            extras = extras[2 * count :]
-        if rack := self._regional.rack:
-            used = self._regional.count + rack.levels
-            rack.use(extras[:used], self._regional.count)
-            extras = extras[used:]
-        if self._pooled:
-            added |= {"text_embeds": extras[0], "time_ids": extras[1]}
-            extras = extras[2:]
-        condition = None
-        if self._scaled:
-            condition, extras = extras[0], extras[1:]
-        skips = self._down + 1 if self._down else 0
-        try:
-            return self.unet(
-                latents,
-                timestep,
-                encoder_hidden_states=embeds,
-                timestep_cond=condition,
-                added_cond_kwargs=added or None,
-                down_block_additional_residuals=extras[: self._down] if self._down else None,
-                mid_block_additional_residual=extras[self._down] if self._down else None,
-                # A list: the UNet takes them out one by one.
-                down_intrablock_additional_residuals=list(extras[skips:]) if self._within else None,
-                return_dict=False,
-            )[0]
-        finally:
-            # Also where memory ran out: the next picture may have no regions.
-            if rack := self._regional.rack:
-                rack.use((), 0)
+Quicker = Callable[[Hashable], Callable[..., Any] | None]
+"""A function's key in; what may be recorded in its place as a part of more, out."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,11 +71,13 @@ class Denoiser:
     def __init__(
         self, bundle: ModelBundle, family: FlowFamily | None = None, pack: Pack = frozen,
         beside: Beside | None = None, joined: JoinedLayers | None = None,
-        on_weights: Callable[[], None] = lambda: None,
+        on_weights: Callable[[], None] = lambda: None, quicker: Quicker | None = None,
     ) -> None:  # fmt: skip
         """``beside``: ControlNets work there, beside the UNet's encoder. ``joined``: what layers of
         the UNet share, forgotten before each call. ``on_weights`` is called when the UNet's weights
-        have changed."""
+        have changed. ``quicker``: nothing is packed here; what it finds serves, and else the
+        network as it is."""
+        self._quicker = quicker
         self._joined = joined
         self._on_weights = on_weights
         self._bundle = bundle
@@ -180,6 +104,15 @@ class Denoiser:
         return self.noises.get(
             (seed, shape, count), lambda: seeded_noise(seed, shape, count).to(device)
         )
+
+    def quicker(self, key: Hashable) -> Callable[..., Any] | None:
+        """What was made in the network's place for a function's key (``quicker_work``)."""
+        return quicker_work(self._unets.peek(key))
+
+    @property
+    def is_quicker(self) -> bool:
+        """Whether anything was made in the network's place."""
+        return any(quicker_work(each) is not None for each in self._unets)
 
     def weights_changed(self, *, is_plain: bool, in_place: bool) -> None:
         """The UNet's weights are others now; not ``is_plain``: adapters lie on them. ``in_place``:
@@ -357,6 +290,8 @@ class Denoiser:
         count = len(shown.tokens)
         lengths = tuple(each.shape for each in rest[2 * count : 2 * count + spoken])
         key = (plain.shape, when.shape, when.dtype, embeds.shape, *network.form, shown.key, lengths)
+        if self._quicker is not None:
+            return self._quicker(key) or network
         # A scale of 0 would be traced as no attention at all.
         ones = [torch.ones_like(each) for each in rest[count : 2 * count]]
         examples = (plain, when, embeds, *rest[:count], *ones, *rest[2 * count :])

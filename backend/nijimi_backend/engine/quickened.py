@@ -82,6 +82,11 @@ class Quickened:
         """Whether another one is being made or tried."""
         return self._begin is None and not self._is_settled
 
+    @property
+    def serving(self) -> Callable[..., Any]:
+        """What is called where nothing is tried."""
+        return self._plain
+
     def settle(self) -> None:
         """What there is stays."""
         self._candidate, self._is_settled = None, True

@@ -29,7 +29,7 @@ import torch
 from ..models.device import is_device_lost
 from .frozen import tensors_of
 
-__all__ = ["Pauses", "Recorder", "record_on_cuda"]
+__all__ = ["Agree", "Pauses", "Recorder", "quicker_work", "record_on_cuda"]
 
 log = logging.getLogger(__name__)
 
@@ -42,6 +42,9 @@ _TOLERANCE = 2e-2
 
 _CAPTURE_ERRORS = range(900, 909)
 """cudaErrorStreamCapture* of the CUDA runtime: a recording is void, and the device works on."""
+
+Agree = Callable[[Any, Any], bool]
+"""What was recorded, and what it stands for, in; whether both are the same for a painter, out."""
 
 Record = Callable[[Callable[[], Any]], tuple[Callable[[], None], Any]]
 """Work in; what replays it, and the outputs that each replay fills, out."""
@@ -91,15 +94,19 @@ class Recorder:
         return _Recorded(network, self._recording(), self._pauses)
 
     def pack_at_once(
-        self, work: Callable[..., Any], network: Callable[..., Any] | None = None
+        self,
+        work: Callable[..., Any],
+        network: Callable[..., Any] | None = None,
+        agree: Agree | None = None,
     ) -> Callable[..., Any]:
         """The same of any work whose size is known to stay: recorded with its first call.
 
         ``network``: what ``work`` is to agree with, where that is something else; the first call
-        raises RuntimeError where it does not, or cannot be recorded.
+        raises RuntimeError where it does not, or cannot be recorded. ``agree``: None for values
+        that differ by rounding.
         """
         plain, other = (work, None) if network is None else (network, work)
-        return _Recorded(plain, self._recording(), self._pauses, 1, other)
+        return _Recorded(plain, self._recording(), self._pauses, 1, other, agree)
 
     def _recording(self) -> Record:
         # The first one makes a pool of memory, which all share: no two of them work at once.
@@ -118,16 +125,23 @@ class _Recorded:
         pauses: Pauses,
         worth_calls: int = WORTH_CALLS,
         work: Callable[..., Any] | None = None,
+        agree: Agree | None = None,
     ) -> None:
         """``work``: what is recorded in the network's place."""
         self._network: Callable[..., Any] | None = network
         self._record, self._pauses, self._worth_calls = record, pauses, worth_calls
         self._work, self._must = (network, False) if work is None else (work, True)
+        self._agree = agree or _agree
         self._calls = 0
         self._is_tried = False
         self._held: tuple[torch.Tensor, ...] = ()
         self._replay: Callable[[], None] | None = None
         self._made: Any = None
+
+    @property
+    def other(self) -> Callable[..., Any] | None:
+        """What is recorded in the network's place; None where that is the network itself."""
+        return self._work if self._must else None
 
     def __call__(self, *inputs: torch.Tensor) -> Any:
         self._pauses.note_call()
@@ -152,7 +166,7 @@ class _Recorded:
         try:
             replay, made = self._record(lambda: work(*held))
             replay()
-            agrees = _differ_by(made, expected) <= _TOLERANCE
+            agrees = self._agree(made, expected)
         except RuntimeError as error:
             if self._must or _ends_the_device(error):
                 raise
@@ -167,6 +181,18 @@ class _Recorded:
         self._held, self._replay, self._made = held, replay, made
         # What it was compared with goes; what was recorded stays, as kernels may lie in it.
         self._network = None
+
+
+def quicker_work(function: Callable[..., Any] | None) -> Callable[..., Any] | None:
+    """What was made for a network and is recorded in its place, not recorded itself, so that it may
+    be a part of something that is; None where the network is recorded as it is, or not yet known.
+
+    ``function``: what a pack gave, also one that becomes quicker.
+    """
+    serving: Any = function
+    while (inner := getattr(serving, "serving", None)) is not None:
+        serving = inner
+    return serving.other if isinstance(serving, _Recorded) else None
 
 
 def record_on_cuda() -> Record:
@@ -203,6 +229,10 @@ def _ends_the_device(error: RuntimeError) -> bool:
 def _copied(made: Any) -> Any:
     """The next replay, of any size, may write where these lie."""
     return made.clone() if isinstance(made, torch.Tensor) else tuple(each.clone() for each in made)
+
+
+def _agree(made: Any, expected: Any) -> bool:
+    return _differ_by(made, expected) <= _TOLERANCE
 
 
 def _differ_by(made: Any, expected: Any) -> float:

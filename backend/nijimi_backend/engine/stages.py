@@ -17,8 +17,10 @@ from ..models.tiny_vae import can_encode
 from .request import Pixels
 
 __all__ = [
+    "Coder",
     "decode_latents",
     "decode_pixels",
+    "decode_tiny",
     "encode_canvas",
     "encode_pixels",
     "encode_tiny",
@@ -30,6 +32,9 @@ __all__ = [
     "resized",
     "seeded_noise",
 ]
+
+Coder = Callable[[Any, torch.Tensor], torch.Tensor]
+"""An autoencoder and what it reads in; what it makes of that, out."""
 
 _STRIP_ROWS = 64
 """Sums of a whole canvas took 220 MiB more at 4096 px, and twice the time."""
@@ -96,11 +101,16 @@ def encode_tiny(vae: Any, images: torch.Tensor) -> torch.Tensor:
     return vae.encode(images).latents
 
 
+def decode_tiny(vae: Any, latents: torch.Tensor) -> torch.Tensor:
+    """Latents that are not scaled become images N x 3 x h x w from -1 to 1, by a tiny one."""
+    return vae.decode(latents).sample
+
+
 def encode_canvas(
     bundle: ModelBundle,
     rgb: Pixels,
     live_vae: Autoencoder | None = None,
-    tiny: Callable[[Any, torch.Tensor], torch.Tensor] = encode_tiny,
+    tiny: Coder = encode_tiny,
 ) -> torch.Tensor:
     """RGB h x w x 3 becomes scaled latents 1 x C x h/8 x w/8, as ``encode_pixels``."""
     pixels = torch.from_numpy(rgb.copy()).to(bundle.device.torch_device)
@@ -111,7 +121,7 @@ def encode_pixels(
     bundle: ModelBundle,
     pixels: torch.Tensor,
     live_vae: Autoencoder | None = None,
-    tiny: Callable[[Any, torch.Tensor], torch.Tensor] = encode_tiny,
+    tiny: Coder = encode_tiny,
 ) -> torch.Tensor:
     """RGB h x w x 3, uint8 on the device, becomes scaled latents 1 x C x h/8 x w/8, by the model's
     own autoencoder or a quicker one of the same latents; a tiny one is asked by ``tiny``.
@@ -130,22 +140,26 @@ def encode_pixels(
 
 
 def decode_latents(
-    bundle: ModelBundle, latents: torch.Tensor, live_vae: Autoencoder | None = None
-) -> Pixels:
+    bundle: ModelBundle, latents: torch.Tensor, live_vae: Autoencoder | None = None,
+    tiny: Coder = decode_tiny,
+) -> Pixels:  # fmt: skip
     """Scaled latents 1 x C x h x w become opaque BGRA, 8h x 8w x 4."""
-    return opaque_bgra(decode_pixels(bundle, latents, live_vae).cpu().numpy())
+    return opaque_bgra(decode_pixels(bundle, latents, live_vae, tiny).cpu().numpy())
 
 
 def decode_pixels(
-    bundle: ModelBundle, latents: torch.Tensor, live_vae: Autoencoder | None = None
-) -> torch.Tensor:
-    """Scaled latents 1 x C x h x w become RGB 8h x 8w x 3, uint8 on the device."""
+    bundle: ModelBundle, latents: torch.Tensor, live_vae: Autoencoder | None = None,
+    tiny: Coder = decode_tiny,
+) -> torch.Tensor:  # fmt: skip
+    """Scaled latents 1 x C x h x w become RGB 8h x 8w x 3, uint8 on the device; a tiny autoencoder
+    is asked by ``tiny``."""
     vae: Any = live_vae or bundle.vae
     config = vae.config
     shift = config.get("shift_factor") or 0.0
     latents = (latents / config["scaling_factor"] + shift).to(_dtype_of(vae))
     with _brought(bundle, vae):
-        sample = vae.decode(latents).sample
+        is_tiny = isinstance(vae, AutoencoderTiny)
+        sample = tiny(vae, latents) if is_tiny else vae.decode(latents).sample
     rgb = sample[0].float().add(1.0).mul(127.5).clamp(0.0, 255.0).round().to(torch.uint8)
     return rgb.permute(1, 2, 0)  # 3 x H x W to H x W x 3
 

@@ -6,7 +6,10 @@ CUDA graph: bytes go in, are encoded, denoised in all steps and decoded, and byt
 waits between, and a ControlNet's steps run beside the UNet's encoder (``beside``). Such a frame
 cannot be given up on the way, so it is for frames that take next to no time.
 
-What it gives is what the same functions give step by step: it is made of them. Adapters are laid
+What it gives is what the same functions give step by step: it is made of them. Where torch has
+compiled networks (``compiled``) a frame is made of those, and of networks as they come, too: the
+first have fewer kernels, only the others have the ControlNet beside the encoder, as nothing can be
+waited for within what is compiled. Both are timed, and the quickest way stays. Adapters are laid
 into the weights in place, and need no new recording. Written without a card at hand.
 """
 
@@ -16,8 +19,9 @@ import logging
 import time
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
 
-import numpy as np
 import torch
 from nijimi_protocol.geometry import Extent
 
@@ -37,20 +41,11 @@ from .recorded import Recorder
 from .request import FrameRequest, Pixels
 from .samplers import LcmRun
 from .stages import decode_pixels, encode_pixels
+from .whole_ways import SeenFrames, WholeFrame, WholeWays
 
-__all__ = ["LONGEST_MS", "TRIAL_FRAMES", "WORTH_FRAMES", "FrameKind", "WholeFrames"]
+__all__ = ["FrameKind", "WholeFrames"]
 
 log = logging.getLogger(__name__)
-
-WORTH_FRAMES = 16
-"""So many that differ in nothing else show that more will come; and networks have begun to become
-quicker by themselves, if they do."""
-
-TRIAL_FRAMES = 6
-"""Of it, until it has shown that it takes no longer than step by step."""
-
-LONGEST_MS = 100.0
-"""A frame that takes longer may be given up for a newer stroke, between its steps."""
 
 _MOST_KINDS = 4
 _MOST_SEEN = 32
@@ -85,37 +80,36 @@ class WholeFrames:
         beside: Beside | None = None,
         version: Callable[[], Hashable] = lambda: 0,
         joined: JoinedLayers | None = None,
+        by_steps: Callable[[], Denoiser | None] = lambda: None,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
+        """``by_steps``: what makes frames step by step, whose compiled networks serve here, too."""
         self._bundle, self._vaes, self._recorder = bundle, vaes, recorder
         # Networks as they are: what is recorded within something recorded would not be.
-        self._denoiser = Denoiser(bundle, None, as_it_is, beside)
-        self._version, self._joined, self._clock = version, joined, clock
-        self._frames: StageCache[_Frame] = StageCache(_MOST_KINDS)
-        self._seen: StageCache[_Seen] = StageCache(_MOST_SEEN)
+        self._plain = Denoiser(bundle, None, as_it_is, beside)
+        self._quicker = Denoiser(bundle, None, quicker=self._found)
+        self._version, self._joined, self._by_steps = version, joined, by_steps
+        self._clock = clock
+        self._frames: StageCache[WholeWays] = StageCache(_MOST_KINDS)
+        self._seen: StageCache[SeenFrames] = StageCache(_MOST_SEEN)
 
     def find(
         self, kind: FrameKind, request: FrameRequest, plan: Plan, steering: Steering,
         noise: torch.Tensor,
     ) -> Whole | None:  # fmt: skip
         """What makes this frame of its pixels; None where it is to be made step by step."""
-        seen = self._seen.get(kind, _Seen)
+        seen = self._seen.get(kind, SeenFrames)
         if not (seen.is_worth_it and self._recorder.is_settled()):
             return None
-        frame = self._frames.get(kind, lambda: self._frame(request, plan, steering))
-        words, hints = _words(plan.guidance), steering.hints
-
-        def make(rgb: Pixels) -> Pixels:
-            began = self._clock()
-            made = frame(rgb, (noise, *words, *hints))
-            seen.note_whole(1000.0 * (self._clock() - began))
-            return made
-
-        return make
+        ways = self._frames.get(kind, lambda: self._ways(seen, request, plan, steering))
+        if ways.has_lost:
+            return None
+        tensors = (noise, *_words(plan.guidance), *steering.hints)
+        return lambda rgb: ways(rgb, tensors)
 
     def note(self, kind: FrameKind, spent_ms: float) -> None:
         """Such a frame was made step by step in that time."""
-        self._seen.get(kind, _Seen).note(spent_ms)
+        self._seen.get(kind, SeenFrames).note(spent_ms)
 
     def clear(self) -> None:
         """Let all go: memory is short, or the weights lie elsewhere now."""
@@ -147,9 +141,29 @@ class WholeFrames:
             rest=(self._vaes.key(request), self._version()),
         )
 
-    def _frame(self, request: FrameRequest, plan: Plan, steering: Steering) -> _Frame:
+    def _ways(
+        self, seen: SeenFrames, request: FrameRequest, plan: Plan, steering: Steering
+    ) -> WholeWays:  # fmt: skip
+        """All in which such a frame can be made as one."""
+        device = self._bundle.device.torch_device
+        plain = self._work(request, plan, steering, quicker=False)
+        makers = [partial(WholeFrame, plain, self._recorder, device)]
+        denoiser = self._by_steps()
+        parts = (self._vaes, steering) if denoiser is None else (denoiser, self._vaes, steering)
+        if any(each.is_quicker for each in parts):
+            quicker = self._work(request, plan, steering, quicker=True)
+            makers.insert(0, partial(WholeFrame, quicker, self._recorder, device, instead_of=plain))
+        log.info("frames of %d steps are recorded whole", len(plan.run.timesteps))
+        return WholeWays(makers, seen.best_ms, self._clock)
+
+    def _work(
+        self, request: FrameRequest, plan: Plan, steering: Steering, *, quicker: bool
+    ) -> Callable[..., torch.Tensor]:
+        """Pixels, noise, words and hints of such a frame in; its pixels out."""
         live = self._vaes.live_for(request)
         bundle = self._vaes.bundle_for(request)
+        encode, decode = self._vaes.coders(quicker=quicker)
+        denoiser = self._quicker if quicker else self._plain
         run, guidance, words = plan.run, plan.guidance, len(_words(plan.guidance))
 
         def work(pixels: torch.Tensor, noise: torch.Tensor, *rest: torch.Tensor) -> torch.Tensor:
@@ -157,63 +171,17 @@ class WholeFrames:
                 # What a prompt's words are for the UNet is computed once, for all steps.
                 self._joined.forget()
             told = _retold(guidance, rest[:words])
-            seen = steering.with_hints(rest[words:])
-            latents = encode_pixels(bundle, pixels, live).float()
+            seen = steering.with_hints(rest[words:], quicker=quicker)
+            latents = encode_pixels(bundle, pixels, live, encode).float()
             start = Start(latents=run.begin(latents, noise[0]), noise=noise, run=run)
-            made = finish(self._denoiser.steps(start, told, seen, lambda: False, lambda *_: None))
-            return _opaque(decode_pixels(bundle, made, live))
+            made = finish(denoiser.steps(start, told, seen, lambda: False, lambda *_: None))
+            return _opaque(decode_pixels(bundle, made, live, decode))
 
-        log.info("frames of %d steps are recorded whole", len(run.timesteps))
-        return _Frame(work, self._recorder, bundle.device.torch_device)
+        return work
 
-
-class _Seen:
-    """How often a kind of frame came, and the least time that one took."""
-
-    def __init__(self) -> None:
-        self._count, self._best_ms = 0, float("inf")
-        self._tries, self._whole_ms = 0, float("inf")
-
-    def note(self, spent_ms: float) -> None:
-        self._count += 1
-        self._best_ms = min(self._best_ms, spent_ms)
-
-    def note_whole(self, spent_ms: float) -> None:
-        if self._tries < TRIAL_FRAMES:
-            self._tries += 1
-            # The first one records.
-            self._whole_ms = min(self._whole_ms, spent_ms)
-
-    @property
-    def is_worth_it(self) -> bool:
-        loses = self._tries == TRIAL_FRAMES and self._whole_ms > self._best_ms
-        return self._count >= WORTH_FRAMES and self._best_ms <= LONGEST_MS and not loses
-
-
-class _Frame:
-    """Bytes in and bytes out, by buffers that the device reads and writes by itself."""
-
-    def __init__(
-        self, work: Callable[..., torch.Tensor], recorder: Recorder, device: torch.device
-    ) -> None:
-        self._work, self._device = recorder.pack_at_once(work), device
-        self._given: torch.Tensor | None = None
-        self._made: torch.Tensor | None = None
-
-    def __call__(self, rgb: Pixels, tensors: tuple[torch.Tensor, ...]) -> Pixels:
-        if self._given is None:
-            self._given = self._pinned(rgb.shape)
-        np.copyto(self._given.numpy(), rgb)
-        pixels = self._work(self._given.to(self._device, non_blocking=True), *tensors)
-        if self._made is None:
-            self._made = self._pinned(pixels.shape)
-        self._made.copy_(pixels, non_blocking=True)
-        if self._device.type == "cuda":
-            torch.cuda.current_stream().synchronize()
-        return self._made.numpy().copy()
-
-    def _pinned(self, shape: Sequence[int]) -> torch.Tensor:
-        return torch.empty(tuple(shape), dtype=torch.uint8, pin_memory=self._device.type == "cuda")
+    def _found(self, key: Hashable) -> Callable[..., Any] | None:
+        denoiser = self._by_steps()
+        return None if denoiser is None else denoiser.quicker(key)
 
 
 def _conditionings(guidance: Guidance) -> list[Conditioning]:

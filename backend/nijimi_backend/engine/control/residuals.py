@@ -32,6 +32,7 @@ from ...models.library import Library
 from ...models.reference_files import REFERENCE_KINDS
 from ..cache import StageCache
 from ..frozen import Pack, frozen
+from ..recorded import quicker_work
 from ..request import REGION, Control
 from .annotators import Annotators
 from .hints import make_hint
@@ -39,6 +40,10 @@ from .reference import ReferenceRoom, References
 from .regional import Regional, RegionRack
 
 __all__ = ["ControlRoom", "Extras", "Steering"]
+
+_Function = Callable[..., Any]
+_FunctionOf = Callable[["_Encoder", Hashable, tuple[torch.Tensor, ...]], _Function]
+"""A ControlNet, its function's key and inputs in; by what it runs, out."""
 
 _MOST_NETWORKS = 4
 """So many stay loaded; the one unused the longest goes first."""
@@ -127,16 +132,28 @@ class _Active:
     told: tuple[torch.Tensor, ...]
 
 
+def _packed(network: _Encoder, key: Hashable, inputs: tuple[torch.Tensor, ...]) -> _Function:
+    return network.functions.get(key, partial(network.pack, network, inputs))
+
+
+def _as_it_is(network: _Encoder, key: Hashable, inputs: tuple[torch.Tensor, ...]) -> _Function:
+    return network
+
+
+def _quicker(network: _Encoder, key: Hashable, inputs: tuple[torch.Tensor, ...]) -> _Function:
+    return quicker_work(network.functions.peek(key)) or network
+
+
 class Steering:
     """The controls of one frame, ready to be asked at each step."""
 
     def __init__(
         self, active: Sequence[_Active], references: References | None = None,
-        regional: Regional | None = None, *, packs: bool = True,
+        regional: Regional | None = None, *, function: _FunctionOf = _packed,
     ) -> None:  # fmt: skip
-        """``packs``: networks run in their packed form, where they have one."""
+        """``function``: by what networks run; their packed form, where they have one."""
         self.active = tuple(active)
-        self._packs = packs
+        self._function = function
         self.references = references or References()
         self.regional = regional or Regional()
 
@@ -158,11 +175,18 @@ class Steering:
             for a in self.active
         )
 
-    def with_hints(self, hints: Sequence[torch.Tensor]) -> Steering:
-        """The same, for a plain one, by what was made of others; networks run as they are."""
+    @property
+    def is_quicker(self) -> bool:
+        """Whether anything was made in a network's place."""
+        networks = [each.network for each in self.active if isinstance(each.network, _Encoder)]
+        return any(quicker_work(each) is not None for n in networks for each in n.functions)
+
+    def with_hints(self, hints: Sequence[torch.Tensor], *, quicker: bool) -> Steering:
+        """The same, for a plain one, by what was made of others; networks run by what was made in
+        their place (``quicker``), or as they are."""
         rest = iter(hints)
         active = [replace(a, made=tuple(next(rest) for _ in a.made)) for a in self.active]
-        return Steering(active, packs=False)
+        return Steering(active, function=_quicker if quicker else _as_it_is)
 
     @property
     def joins_late(self) -> bool:
@@ -194,9 +218,7 @@ class Steering:
                 inputs = (latents, timestep, embeds, hint, *each.told, *added)
                 network = each.network
                 key = (latents.shape, timestep.dtype, embeds.shape)
-                run = network
-                if self._packs:
-                    run = network.functions.get(key, partial(network.pack, network, inputs))
+                run = self._function(network, key, inputs)
                 _add(skips, [_only(more * scale, within_region) for more in run(*inputs)])
             else:
                 _add(within, [_only(more * scale, within_region) for more in each.made])
