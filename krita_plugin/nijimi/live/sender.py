@@ -36,8 +36,8 @@ MAX_PENDING_BYTES = 512 * 1024
 
 PEN_DOWN_BUDGET_BYTES = 192 * 1024
 REST_BUDGET_BYTES = 1024 * 1024
-"""Pixels sent in one turn. Copying and masking them (RFC 6455, 5.3, in plain Python) is most of
-a turn's work, about 5 ms a megabyte."""
+"""Pixels sent in one turn. Copying and masking them (RFC 6455, 5.3) takes about 5 ms a megabyte
+where Krita's Python does it, and 2 where the archive has brought what does it in C."""
 
 _AGAIN_MS = 10
 _UNREADABLE_AGAIN_MS = 60
