@@ -1,5 +1,4 @@
-"""Latents, a timestep, embeddings and what listens to more than those enter; a UNet's output
-leaves, by plain tensors."""
+"""A UNet and all that it is told enter as plain tensors; its output leaves."""
 
 from __future__ import annotations
 
