@@ -104,8 +104,10 @@ class TinyFunctions:
         """As ``run``."""
         if self._pack is frozen:
             return self._run(vae, read)
-        network = _Coding(vae, self._run)
-        return self._functions.get(_key(vae, read), lambda: _Lasting(network, self._pack))(read)
+        made = self._functions.get(
+            _key(vae, read), lambda: _Lasting(_Coding(vae, self._run), self._pack)
+        )
+        return made(read)
 
     def quicker(self, vae: Any, read: torch.Tensor) -> torch.Tensor:
         """The same by what was made in the autoencoder's place, or by itself as it is."""
@@ -128,7 +130,7 @@ class _Coding(torch.nn.Module):
 
     def __init__(self, vae: Any, run: Coder) -> None:
         super().__init__()
-        # ``eval`` would walk through all of its layers, for every frame.
+        # As the autoencoder is, which ``eval`` would walk through.
         self.training = False
         self.vae, self._run = vae, run
 
