@@ -1,5 +1,7 @@
 """Control layers: the hint is what the networks were trained on, and each steers as it should."""
 
+# Which networks are joined is asked of themselves.
+# pyright: reportPrivateUsage=false
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -16,6 +18,7 @@ from nijimi_backend.engine.asks import finish
 from nijimi_backend.engine.control.hints import make_hint
 from nijimi_backend.engine.denoiser import Guidance, Start
 from nijimi_backend.engine.engine import Engine, open_engine
+from nijimi_backend.engine.frozen import as_it_is
 from nijimi_backend.engine.prompt.encode import Conditioning
 from nijimi_backend.engine.request import Control, FrameRequest
 from nijimi_backend.engine.samplers import LcmRun
@@ -25,6 +28,7 @@ from nijimi_backend.models import controls as controls_module
 from nijimi_backend.models.controls import find_control, list_controls, load_control
 from nijimi_backend.models.device import choose_device
 from nijimi_backend.models.library import Library
+from nijimi_backend.models.loader import load_model
 from nijimi_protocol.geometry import Extent
 from nijimi_protocol.inpaint import InpaintMode, InpaintParams
 from nijimi_protocol.params import RenderMode, RenderParams
@@ -289,3 +293,25 @@ def test_controls_steer_inside_a_selection_too(engine: Engine) -> None:
     assert not np.array_equal(free, posed)
     missing = engine.render(_inpaint_request(Control(kind="scribble", version=5)))
     assert len(missing.failures) == 1
+
+
+def test_layers_that_read_the_same_are_one_product_in_control_networks_too(folder: Path) -> None:
+    library = Library([folder])
+    joined, plain = (
+        Engine(
+            load_model(library.find_model("tiny"), choose_device("cpu")), library, as_it_is,
+            joins=joins,
+        )
+        for joins in (True, False)
+    )  # fmt: skip
+    silent = plain.render(_request(prompt="a boat")).pixels
+    for prompt in ("a boat", "a tree", "a boat"):
+        frame = _request(_scribble(scale=2.0), prompt=prompt, guidance_scale=6.0)
+        made, expected = (each.render(frame).pixels for each in (joined, plain))
+        assert np.abs(made.astype(int) - expected).max() <= 1
+        assert not np.array_equal(expected, silent)
+    networks: list[Any] = [*joined.controls._networks, *plain.controls._networks]
+    assert [each._joined is not None and len(each._joined) > 0 for each in networks] == [
+        True,
+        False,
+    ]

@@ -80,7 +80,7 @@ class Engine:
         )
         self._planner = Planner(bundle, library, self.denoiser, family)
         self.prompts, self.adapters = self._planner.prompts, self._planner.adapters
-        self.controls = ControlRoom(bundle, library, pack)
+        self.controls = ControlRoom(bundle, library, pack, joins=joins)
         # Two for each region of a selection: what is there, and what an inpaint checkpoint is told.
         self.encodings: StageCache[torch.Tensor] = StageCache(2 * MAX_REGIONS)
         self._small = SmallCanvases()

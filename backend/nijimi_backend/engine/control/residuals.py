@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -21,7 +20,6 @@ from nijimi_protocol.geometry import Bounds, Extent
 from ...errors import ModelMissing, NijimiError
 from ...models.bundle import ModelBundle
 from ...models.controls import (
-    UNION_KINDS,
     ControlInfo,
     ControlNetwork,
     controls_state,
@@ -32,18 +30,14 @@ from ...models.library import Library
 from ...models.reference_files import REFERENCE_KINDS
 from ..cache import StageCache
 from ..frozen import Pack, frozen
-from ..recorded import quicker_work
 from ..request import REGION, Control
 from .annotators import Annotators
+from .encoders import ControlEncoder, FunctionOf, UnionEncoder
 from .hints import make_hint
 from .reference import ReferenceRoom, References
 from .regional import Regional, RegionRack
 
 __all__ = ["ControlRoom", "Extras", "Steering"]
-
-_Function = Callable[..., Any]
-_FunctionOf = Callable[["_Encoder", Hashable, tuple[torch.Tensor, ...]], _Function]
-"""A ControlNet, its function's key and inputs in; by what it runs, out."""
 
 _MOST_NETWORKS = 4
 """So many stay loaded; the one unused the longest goes first."""
@@ -63,85 +57,15 @@ class Extras:
         return (*self.down, *middle, *self.within)
 
 
-class _Encoder(torch.nn.Module):
-    """A ControlNet whose hint is embedded already; all residuals out, the middle one last."""
-
-    def __init__(self, network: Any, pack: Pack = frozen) -> None:
-        super().__init__()
-        self.pack = pack
-        self.embed_hint = network.controlnet_cond_embedding
-        self.is_bgr = network.config["controlnet_conditioning_channel_order"] == "bgr"
-        # Colours are swapped before the embedding; swapping the embedding would be wrong.
-        network.register_to_config(controlnet_conditioning_channel_order="rgb")
-        network.controlnet_cond_embedding = torch.nn.Identity()
-        self.network = network
-        self.functions: StageCache[Callable[..., Any]] = StageCache(3)
-
-    def forward(
-        self, latents: torch.Tensor, timestep: torch.Tensor, embeds: torch.Tensor,
-        hint: torch.Tensor, *added: torch.Tensor,
-    ) -> tuple[torch.Tensor, ...]:  # fmt: skip
-        down, middle = self.network(
-            latents, timestep, encoder_hidden_states=embeds, controlnet_cond=hint,
-            added_cond_kwargs={"text_embeds": added[0], "time_ids": added[1]} if added else None,
-            return_dict=False,
-        )  # fmt: skip
-        return (*down, middle)
-
-    def told(self, kind: str) -> tuple[torch.Tensor, ...]:
-        """What the network must be told beside the hint's embedding."""
-        return ()
-
-
-class _UnionEncoder(_Encoder):
-    """One network for many kinds (ControlNet++ for SDXL): it is told which task the hint is for.
-
-    Each control is a pass of its own, and passes are summed, as for other networks.
-    """
-
-    def forward(
-        self, latents: torch.Tensor, timestep: torch.Tensor, embeds: torch.Tensor,
-        hint: torch.Tensor, *told: torch.Tensor,
-    ) -> tuple[torch.Tensor, ...]:  # fmt: skip
-        task, *added = told
-        tasks: Any = self.network.task_embedding.shape[0]
-        chosen = torch.nn.functional.one_hot(task, tasks).expand(latents.shape[0], -1)
-        down, middle = self.network(
-            latents, timestep, encoder_hidden_states=embeds, controlnet_cond=[hint],
-            control_type=chosen.to(latents.dtype), control_type_idx=[task],
-            conditioning_scale=[1.0],
-            added_cond_kwargs={"text_embeds": added[0], "time_ids": added[1]} if added else None,
-            return_dict=False,
-        )  # fmt: skip
-        return (*down, middle)
-
-    def told(self, kind: str) -> tuple[torch.Tensor, ...]:
-        """The task's number, 0-dimensional."""
-        task = next(n for n, kinds in enumerate(UNION_KINDS) if kind in kinds)
-        return (torch.tensor(task, device=self.network.task_embedding.device),)
-
-
 @dataclass(frozen=True, kw_only=True)
 class _Active:
     """One control of this frame: its network, what its hint gave, what the network is told."""
 
     control: Control
 
-    network: _Encoder | T2IAdapter
+    network: ControlEncoder | T2IAdapter
     made: tuple[torch.Tensor, ...]
     told: tuple[torch.Tensor, ...]
-
-
-def _packed(network: _Encoder, key: Hashable, inputs: tuple[torch.Tensor, ...]) -> _Function:
-    return network.functions.get(key, partial(network.pack, network, inputs))
-
-
-def _as_it_is(network: _Encoder, key: Hashable, inputs: tuple[torch.Tensor, ...]) -> _Function:
-    return network
-
-
-def _quicker(network: _Encoder, key: Hashable, inputs: tuple[torch.Tensor, ...]) -> _Function:
-    return quicker_work(network.functions.peek(key)) or network
 
 
 class Steering:
@@ -149,7 +73,7 @@ class Steering:
 
     def __init__(
         self, active: Sequence[_Active], references: References | None = None,
-        regional: Regional | None = None, *, function: _FunctionOf = _packed,
+        regional: Regional | None = None, *, function: FunctionOf = ControlEncoder.packed,
     ) -> None:  # fmt: skip
         """``function``: by what networks run; their packed form, where they have one."""
         self.active = tuple(active)
@@ -178,20 +102,21 @@ class Steering:
     @property
     def is_quicker(self) -> bool:
         """Whether anything was made in a network's place."""
-        networks = [each.network for each in self.active if isinstance(each.network, _Encoder)]
-        return any(quicker_work(each) is not None for n in networks for each in n.functions)
+        networks = [each.network for each in self.active]
+        return any(isinstance(each, ControlEncoder) and each.is_quicker for each in networks)
 
     def with_hints(self, hints: Sequence[torch.Tensor], *, quicker: bool) -> Steering:
         """The same, for a plain one, by what was made of others; networks run by what was made in
         their place (``quicker``), or as they are."""
         rest = iter(hints)
         active = [replace(a, made=tuple(next(rest) for _ in a.made)) for a in self.active]
-        return Steering(active, function=_quicker if quicker else _as_it_is)
+        function = ControlEncoder.quicker if quicker else ControlEncoder.itself
+        return Steering(active, function=function)
 
     @property
     def joins_late(self) -> bool:
         """Whether all that is added is needed only once the UNet's encoder has run."""
-        return bool(self.active) and all(isinstance(a.network, _Encoder) for a in self.active)
+        return bool(self.active) and all(isinstance(a.network, ControlEncoder) for a in self.active)
 
     def extras(
         self, latents: torch.Tensor, timestep: torch.Tensor, embeds: torch.Tensor, part: float,
@@ -213,7 +138,7 @@ class Steering:
                 # It goes with its region.
                 continue
             scale = each.control.scale
-            if isinstance(each.network, _Encoder):
+            if isinstance(each.network, ControlEncoder):
                 hint = each.made[0].expand(latents.shape[0], -1, -1, -1).contiguous()
                 inputs = (latents, timestep, embeds, hint, *each.told, *added)
                 network = each.network
@@ -248,12 +173,16 @@ class ControlRoom:
     """The control networks of one model: found, loaded when first needed, and kept."""
 
     def __init__(
-        self, bundle: ModelBundle, library: Library | None = None, pack: Pack = frozen
-    ) -> None:
+        self, bundle: ModelBundle, library: Library | None = None, pack: Pack = frozen, *,
+        joins: bool | None = None,
+    ) -> None:  # fmt: skip
+        """``joins``: whether ControlNets' layers that read the same are one product; None for where
+        it pays, which is on a graphics card."""
+        self._joins = bundle.device.is_cuda if joins is None else joins
         self._bundle = bundle
         self._library = library
         self._pack = pack
-        self._networks: StageCache[_Encoder | T2IAdapter] = StageCache(_MOST_NETWORKS)
+        self._networks: StageCache[ControlEncoder | T2IAdapter] = StageCache(_MOST_NETWORKS)
         self._found: StageCache[ControlInfo | NijimiError] = StageCache(16)
         self._references = ReferenceRoom(bundle, library)
         self._regions = RegionRack(bundle)
@@ -323,18 +252,18 @@ class ControlRoom:
             control=control,
             network=network,
             made=self.hints.get((info.path, key), embed),
-            told=network.told(control.kind) if isinstance(network, _Encoder) else (),
+            told=network.told(control.kind) if isinstance(network, ControlEncoder) else (),
         )
 
-    def _network(self, info: ControlInfo) -> _Encoder | T2IAdapter:
+    def _network(self, info: ControlInfo) -> ControlEncoder | T2IAdapter:
         bundle = self._bundle
 
-        def load() -> _Encoder | T2IAdapter:
+        def load() -> ControlEncoder | T2IAdapter:
             network: ControlNetwork = load_control(info, bundle.unet, bundle.device)
             if isinstance(network, T2IAdapter):
                 return network
-            wrap = _UnionEncoder if isinstance(network, ControlNetUnionModel) else _Encoder
-            return wrap(network, self._pack).eval()
+            wrap = UnionEncoder if isinstance(network, ControlNetUnionModel) else ControlEncoder
+            return wrap(network, self._pack, joins=self._joins).eval()
 
         return self._networks.get(info.path, load)
 
@@ -362,7 +291,7 @@ class ControlRoom:
         return found
 
     def _embedded(
-        self, network: _Encoder | T2IAdapter, hint: npt.NDArray[Any]
+        self, network: ControlEncoder | T2IAdapter, hint: npt.NDArray[Any]
     ) -> tuple[torch.Tensor, ...]:
         """What depends on the hint (h x w x 3, 0 to 1) alone."""
         device = self._bundle.device
