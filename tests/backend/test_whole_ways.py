@@ -16,6 +16,7 @@ from nijimi_backend.engine.whole_ways import (
     WholeWays,
 )
 
+from tests.backend.test_quickened import Clock
 from tests.backend.test_recorded import stand_in
 
 RGB = np.zeros((4, 4, 3), dtype=np.uint8)
@@ -25,16 +26,13 @@ class Bench:
     """Ways that take so many milliseconds by the clock."""
 
     def __init__(self) -> None:
-        self.now_s = 0.0
+        self.clock = Clock()
         self.ran: list[str] = []
-
-    def clock(self) -> float:
-        return self.now_s
 
     def way(self, name: str, spent_ms: float, error: Exception | None = None) -> Callable[[], Any]:
         def frame(rgb: Any, _tensors: Any) -> Any:
             self.ran.append(name)
-            self.now_s += spent_ms / 1000.0
+            self.clock.now_s += spent_ms / 1000.0
             if error is not None:
                 raise error
             return rgb

@@ -19,7 +19,7 @@ from ..models.tiny_vae import find_tiny_vae, load_tiny_vae
 from ..models.vae_files import VaeRoom
 from .cache import StageCache
 from .frozen import Pack, frozen
-from .recorded import quicker_work
+from .recorded import any_quicker, quicker_work
 from .request import FrameRequest, Pixels
 from .stages import Coder, decode_latents, decode_tiny, encode_canvas, encode_tiny
 
@@ -32,19 +32,15 @@ WORTH_CALLS = 8
 class Autoencoders:
     """All that one model has or was given."""
 
-    def __init__(
-        self, bundle: ModelBundle, library: Library | None, pack: Pack = frozen, *,
-        packs_decoder: bool | None = None,
-    ) -> None:  # fmt: skip
-        """``packs_decoder``: None for where it pays, which is on a graphics card: each of its
-        kernels is waited for there."""
+    def __init__(self, bundle: ModelBundle, library: Library | None, pack: Pack = frozen) -> None:
         self._bundle = bundle
         tiny = find_tiny_vae(bundle.info, library)
         self._live = load_tiny_vae(tiny, bundle.device) if tiny is not None else None
         self._chosen = VaeRoom(bundle, library)
         self._tiny_encoder = TinyFunctions(encode_tiny, pack)
-        packs_decoder = bundle.device.is_cuda if packs_decoder is None else packs_decoder
-        self._tiny_decoder = TinyFunctions(decode_tiny, pack if packs_decoder else frozen)
+        # On a card each of a decoder's kernels is waited for.
+        decoder_pack = pack if bundle.device.is_cuda else frozen
+        self._tiny_decoder = TinyFunctions(decode_tiny, decoder_pack)
 
     def encode(self, request: FrameRequest, rgb: Pixels) -> torch.Tensor:
         """RGB h x w x 3 becomes scaled latents 1 x C x h/8 x w/8, float32."""
@@ -117,7 +113,7 @@ class TinyFunctions:
     @property
     def is_quicker(self) -> bool:
         """Whether anything was made in an autoencoder's place."""
-        return any(quicker_work(each) is not None for each in self._functions)
+        return any_quicker(self._functions)
 
 
 def _key(vae: Any, read: torch.Tensor) -> Hashable:

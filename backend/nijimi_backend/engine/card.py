@@ -43,8 +43,8 @@ class Card:
         vaes: Autoencoders,
         recorder: Recorder | None,
         version: Callable[[], Hashable],
+        by_steps: Callable[[], Denoiser],
         *,
-        by_steps: Callable[[], Denoiser | None] = lambda: None,
         streams: Streams | None = None,
         joins: bool | None = None,
     ) -> None:
@@ -58,7 +58,7 @@ class Card:
         if recorder is not None:
             streams = cuda_streams() if streams is None and is_cuda else streams
             beside = None if streams is None else Beside(streams)
-            self.whole = WholeFrames(bundle, vaes, recorder, beside, version, self.joined, by_steps)
+            self.whole = WholeFrames(bundle, vaes, recorder, by_steps, beside, version, self.joined)
         self._eight_bits: CardEightBits | None = None
 
     @contextmanager

@@ -21,7 +21,7 @@ from .flow.family import FlowFamily
 from .frozen import Pack, frozen, is_large
 from .joined import JoinedLayers
 from .prompt.encode import Conditioning
-from .recorded import quicker_work
+from .recorded import any_quicker, quicker_work
 from .samplers import Run
 from .sampling import Repaint, guidance_embedding, guided
 from .stages import seeded_noise
@@ -112,7 +112,7 @@ class Denoiser:
     @property
     def is_quicker(self) -> bool:
         """Whether anything was made in the network's place."""
-        return any(quicker_work(each) is not None for each in self._unets)
+        return any_quicker(self._unets)
 
     def weights_changed(self, *, is_plain: bool, in_place: bool) -> None:
         """The UNet's weights are others now; not ``is_plain``: adapters lie on them. ``in_place``:

@@ -73,7 +73,7 @@ class Engine:
         self._vaes = Autoencoders(bundle, library, pack)
         self._card = Card(
             bundle, self._vaes, recorder, lambda: self._planner.hypernets.version,
-            by_steps=lambda: self.denoiser, streams=streams, joins=joins,
+            lambda: self.denoiser, streams=streams, joins=joins,
         )  # fmt: skip
         self.denoiser = Denoiser(
             bundle, family, pack, joined=self._card.joined, on_weights=self._card.weights_changed

@@ -80,7 +80,9 @@ class JoinedLayers:
         return len(self._groups)
 
     def forget(self) -> None:
-        """What was computed counts no more."""
+        """What was computed counts no more. A compiler that traces this keeps nothing."""
+        if torch.compiler.is_compiling():
+            return
         for group in self._groups:
             group.forget()
 

@@ -58,7 +58,7 @@ class UNetWithExtras(torch.nn.Module):
         self, latents: torch.Tensor, timestep: torch.Tensor, embeds: torch.Tensor,
         *extras: torch.Tensor,
     ) -> torch.Tensor:  # fmt: skip
-        if self._joined is not None and not torch.compiler.is_compiling():
+        if self._joined is not None:
             self._joined.forget()
         added: dict[str, Any] = {}
         if count := len(self._references.tokens):

@@ -20,7 +20,6 @@ import time
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
 
 import torch
 from nijimi_protocol.geometry import Extent
@@ -77,17 +76,17 @@ class WholeFrames:
         bundle: ModelBundle,
         vaes: Autoencoders,
         recorder: Recorder,
+        by_steps: Callable[[], Denoiser],
         beside: Beside | None = None,
         version: Callable[[], Hashable] = lambda: 0,
         joined: JoinedLayers | None = None,
-        by_steps: Callable[[], Denoiser | None] = lambda: None,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         """``by_steps``: what makes frames step by step, whose compiled networks serve here, too."""
         self._bundle, self._vaes, self._recorder = bundle, vaes, recorder
         # Networks as they are: what is recorded within something recorded would not be.
         self._plain = Denoiser(bundle, None, as_it_is, beside)
-        self._quicker = Denoiser(bundle, None, quicker=self._found)
+        self._quicker = Denoiser(bundle, None, quicker=lambda key: by_steps().quicker(key))
         self._version, self._joined, self._by_steps = version, joined, by_steps
         self._clock = clock
         self._frames: StageCache[WholeWays] = StageCache(_MOST_KINDS)
@@ -148,9 +147,7 @@ class WholeFrames:
         device = self._bundle.device.torch_device
         plain = self._work(request, plan, steering, quicker=False)
         makers = [partial(WholeFrame, plain, self._recorder, device)]
-        denoiser = self._by_steps()
-        parts = (self._vaes, steering) if denoiser is None else (denoiser, self._vaes, steering)
-        if any(each.is_quicker for each in parts):
+        if any(each.is_quicker for each in (self._by_steps(), self._vaes, steering)):
             quicker = self._work(request, plan, steering, quicker=True)
             makers.insert(0, partial(WholeFrame, quicker, self._recorder, device, instead_of=plain))
         log.info("frames of %d steps are recorded whole", len(plan.run.timesteps))
@@ -178,10 +175,6 @@ class WholeFrames:
             return _opaque(decode_pixels(bundle, made, live, decode))
 
         return work
-
-    def _found(self, key: Hashable) -> Callable[..., Any] | None:
-        denoiser = self._by_steps()
-        return None if denoiser is None else denoiser.quicker(key)
 
 
 def _conditionings(guidance: Guidance) -> list[Conditioning]:

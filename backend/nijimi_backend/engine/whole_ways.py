@@ -63,8 +63,7 @@ class WholeWays:
         self, makers: Sequence[Callable[[], WholeFrame]], most_ms: float, clock: Callable[[], float]
     ) -> None:
         self._makers, self._clock = list(makers), clock
-        self._trying: WholeFrame | None = None
-        self._tries, self._tried_ms = 0, float("inf")
+        self._try_another()
         self._best: WholeFrame | None = None
         self._best_ms = most_ms
 
@@ -87,9 +86,13 @@ class WholeWays:
                     raise
                 log.warning("a way to make whole frames failed; the next one is tried",
                             exc_info=True)  # fmt: skip
-                self._trying, self._tries, self._tried_ms = None, 0, float("inf")
+                self._try_another()
         assert self._best is not None
         return self._best(rgb, tensors)
+
+    def _try_another(self) -> None:
+        self._trying: WholeFrame | None = None
+        self._tries, self._tried_ms = 0, float("inf")
 
     def _try(self, frame: WholeFrame, rgb: Pixels, tensors: tuple[torch.Tensor, ...]) -> Pixels:
         began = self._clock()
@@ -101,7 +104,7 @@ class WholeWays:
         if self._tries == TRIAL_FRAMES:
             if self._tried_ms <= self._best_ms:
                 self._best, self._best_ms = frame, self._tried_ms
-            self._trying, self._tries, self._tried_ms = None, 0, float("inf")
+            self._try_another()
         return made
 
 

@@ -11,7 +11,7 @@ from ...models.controls import UNION_KINDS
 from ..cache import StageCache
 from ..frozen import Pack, frozen
 from ..joined import JoinedLayers
-from ..recorded import quicker_work
+from ..recorded import any_quicker, quicker_work
 
 __all__ = ["ControlEncoder", "FunctionOf", "UnionEncoder"]
 
@@ -66,11 +66,11 @@ class ControlEncoder(torch.nn.Module):
     @property
     def is_quicker(self) -> bool:
         """Whether anything was made in its place."""
-        return any(quicker_work(each) is not None for each in self.functions)
+        return any_quicker(self.functions)
 
     def _forget(self) -> None:
         """What layers shared in the call before."""
-        if self._joined is not None and not torch.compiler.is_compiling():
+        if self._joined is not None:
             self._joined.forget()
 
     def told(self, kind: str) -> tuple[torch.Tensor, ...]:
