@@ -71,21 +71,17 @@ def made_messages(
 def changed_areas(before: Pixels, after: Pixels) -> list[Bounds]:
     """Rectangles that cover every changed tile of two pictures of equal size, h x w x 4."""
     height, width = after.shape[:2]
-    differs = (before.view(np.uint32) != after.view(np.uint32))[..., 0]  # h x w
-    rows, columns = -(-height // TILE_PX), -(-width // TILE_PX)
-    padded = np.zeros((rows * TILE_PX, columns * TILE_PX), dtype=bool)
-    padded[:height, :width] = differs
-    # rows x TILE x columns x TILE: one flag a tile
-    dirty = padded.reshape(rows, TILE_PX, columns, TILE_PX).any(axis=(1, 3))
-    tiles = [
-        Bounds(
-            int(column) * TILE_PX,
-            int(row) * TILE_PX,
-            min(TILE_PX, width - int(column) * TILE_PX),
-            min(TILE_PX, height - int(row) * TILE_PX),
-        )
-        for row, column in np.argwhere(dirty)
-    ]
+    columns = np.arange(0, width, TILE_PX)
+    tiles: list[Bounds] = []
+    # Band by band: what differs of one stays in the processor's cache until it is asked for.
+    for y in range(0, height, TILE_PX):
+        band = slice(y, y + TILE_PX)
+        differs = before[band].view(np.uint32) != after[band].view(np.uint32)  # rows x w x 1
+        dirty = np.logical_or.reduceat(differs.any(axis=(0, 2)), columns)  # one flag a tile
+        tiles += [
+            Bounds(x, y, min(TILE_PX, width - x), min(TILE_PX, height - y))
+            for x in columns[dirty].tolist()
+        ]
     return merge_tiles(tiles)
 
 
