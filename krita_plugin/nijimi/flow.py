@@ -338,10 +338,7 @@ class Flow(QtCore.QObject):
             # It shows a document that is no longer in front, or what is no longer selected.
             return
         pixels, extent = session.picture
-        # A copy: the session pastes the next frame into the same buffer.
-        picture = place.picture(
-            bytes(pixels), extent, frame.area, frame.revision, is_final=frame.final
-        )
+        picture = place.picture(pixels, extent, frame.area, frame.revision, is_final=frame.final)
         self._presenter.show(picture)
         self.picture_changed.emit(picture)
         now = time.perf_counter()

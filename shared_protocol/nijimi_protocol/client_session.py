@@ -79,16 +79,19 @@ class ClientSession:
         self.welcome: Welcome | None = None
         self._planes: dict[str, tuple[Extent, PixelFormat]] = {}
         self._frame_id = 0
-        self._picture = bytearray()
+        self._picture: bytes | bytearray = b""
         self._picture_extent = Extent(0, 0)
         self._batch_id = 0
         self._batches: dict[int, int] = {}
         self._made: _Made | None = None
 
     @property
-    def picture(self) -> tuple[bytearray, Extent]:
-        """The newest frame, BGRA8, assembled; its size is 0 x 0 before the first."""
-        return self._picture, self._picture_extent
+    def picture(self) -> tuple[bytes, Extent]:
+        """The newest frame, BGRA8, assembled, to be kept; its size is 0 x 0 before the first.
+
+        It is a copy where the frame was given as a difference, so ask once.
+        """
+        return bytes(self._picture), self._picture_extent
 
     def hello(self) -> bytes:
         """The first message to send."""
@@ -278,13 +281,20 @@ class ClientSession:
         whole = frame.base_frame_id == 0
         if not whole and extent != self._picture_extent:
             raise MalformedMessage("A frame's size differs from the one it is based on.")
-        pixels = self._unpack(frame.tiles, extent)
-        if whole:
-            if sum(tile.bounds.extent.pixels for tile in frame.tiles) != extent.pixels:
-                raise MalformedMessage("A whole frame does not cover its own size.")
-            self._picture, self._picture_extent = bytearray(extent.pixels * 4), extent
-        for tile, data in pixels:
-            paste(self._picture, extent, tile.bounds, data, PixelFormat.BGRA8)
+        tiles = self._unpack(frame.tiles, extent)
+        if whole and sum(tile.bounds.extent.pixels for tile in frame.tiles) != extent.pixels:
+            raise MalformedMessage("A whole frame does not cover its own size.")
+        if len(tiles) == 1 and tiles[0][0].bounds == extent.bounds:
+            # The usual case: every pixel is another one.
+            self._picture = tiles[0][1]
+        else:
+            pixels = bytearray(extent.pixels * 4) if whole else self._picture
+            if not isinstance(pixels, bytearray):
+                pixels = bytearray(pixels)
+            for tile, data in tiles:
+                paste(pixels, extent, tile.bounds, data, PixelFormat.BGRA8)
+            self._picture = pixels
+        self._picture_extent = extent
         self._frame_id = frame.frame_id
 
     def _check_batch(self, batch_id: int) -> int:

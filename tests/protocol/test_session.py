@@ -36,7 +36,7 @@ from nijimi_protocol.messages import (
     UpdateTiles,
 )
 from nijimi_protocol.params import RenderParams
-from nijimi_protocol.pixels import Encoding, PixelFormat, copy_out
+from nijimi_protocol.pixels import Encoding, PixelFormat, copy_out, paste
 from nijimi_protocol.session import ClientSession, SessionState
 
 from .pairs import BGRA, MODELS, make_pair, make_server, plain_tile
@@ -187,6 +187,30 @@ def test_a_frame_is_assembled_from_a_whole_and_its_changes() -> None:
     assert size == extent
     assert copy_out(picture, extent, Bounds(0, 0, 64, 64), BGRA) == bytes([7]) * (64 * 64 * 4)
     assert copy_out(picture, extent, Bounds(64, 0, 64, 64), BGRA) == bytes([9]) * (64 * 64 * 4)
+
+
+def test_a_picture_that_is_kept_stays_as_it_was() -> None:
+    client, server = make_pair()
+    server.receive(client.set_params(SetParams(revision=0, params=RenderParams())))
+    extent, part = Extent(128, 64), Bounds(64, 0, 64, 64)
+    whole = _whole(1, 1, extent, 7)
+    frames = [
+        whole,
+        replace(whole, frame_id=2, base_frame_id=1, tiles=(plain_tile(part, 9),)),
+        replace(whole, frame_id=3, base_frame_id=2, tiles=(plain_tile(part, 11),)),
+        # Every pixel differs: a difference that is the whole.
+        replace(whole, frame_id=4, base_frame_id=3, tiles=(plain_tile(extent.bounds, 13),)),
+        replace(whole, frame_id=5, base_frame_id=4, tiles=(plain_tile(part, 15),)),
+    ]
+    kept: list[tuple[bytes, bytes]] = []
+    expected = bytearray(extent.pixels * 4)
+    for frame in frames:
+        client.receive(server.send_frame(frame))
+        server.receive(client.ack(frame.frame_id))
+        for tile in frame.tiles:
+            paste(expected, extent, tile.bounds, tile.data, BGRA)
+        kept.append((client.picture[0], bytes(expected)))
+    assert all(isinstance(picture, bytes) and picture == then for picture, then in kept)
 
 
 def test_the_next_frame_waits_for_the_acknowledgement() -> None:

@@ -220,7 +220,7 @@ class Connection(QtCore.QObject):
         elif beat is Beat.GIVE_UP:
             self._ended(tr("The backend did not answer any more."))
 
-    def _receive(self, data: bytes) -> None:
+    def _receive(self, data: bytes | bytearray | memoryview) -> None:
         session = self.session
         if session is None or self._socket is None:
             return

@@ -6,7 +6,7 @@ no polling.
 Signals:
     opened()
     heard()          bytes of any kind came
-    message(object)  bytes
+    message(object)  bytes, or a buffer that is let go afterwards
     closed(str)      a sentence
 """
 
@@ -48,7 +48,7 @@ class LinkSocket(QtCore.QObject):
         super().__init__(parent)
         self._tcp: Any = None
         self._protocol: ClientProtocol | None = None
-        self._parts: list[bytes] = []
+        self._parts: list[bytes | bytearray | memoryview] = []
         self._is_open = False
         self._is_over = False
         self.reading_since_s = 0.0
@@ -178,7 +178,7 @@ class LinkSocket(QtCore.QObject):
 
     def _frame(self, frame: Frame) -> None:
         if frame.opcode in (Opcode.BINARY, Opcode.CONT):
-            self._parts.append(bytes(frame.data))
+            self._parts.append(frame.data)
             if frame.fin:
                 data = self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
                 self._parts = []
