@@ -8,6 +8,7 @@ from collections.abc import Callable
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from nijimi.canvas.room import CaptureResult
 from nijimi.canvas.tile_scan import BLOCK_PX, TileScan
 from nijimi_protocol.geometry import Bounds, Extent
 from nijimi_protocol.pixels import PixelFormat, copy_out, paste
@@ -149,6 +150,78 @@ def test_a_stroke_does_not_wait_for_other_blocks_and_a_round_ends_all_the_same()
     assert set(reads[::2]) == {1}
     assert max(reads) == 4
     assert len(reads) <= 36
+
+
+def test_a_change_where_the_pen_is_goes_before_the_question_whether_there_is_one() -> None:
+    canvas = Canvas(Extent(6 * BLOCK_PX, 6 * BLOCK_PX))
+    scan = _known(canvas)
+    asked: list[int] = []
+
+    def look(*, news: bool) -> CaptureResult:
+        def has_news() -> bool:
+            asked.append(len(canvas.reads))
+            return news
+
+        canvas.reads.clear()
+        return scan.scan(canvas.read, PLENTY_BYTES, PLENTY_S, near=[(410, 410)], has_news=has_news)
+
+    canvas.draw(Bounds(400, 400, 20, 20), 9)
+    first = look(news=True)
+    assert (len(first.tiles), first.has_more, asked) == (1, True, [])
+    # Asked now, and all is looked at, the place of the pen after the question, too.
+    second = look(news=True)
+    assert (second.tiles, second.has_more, asked) == ([], False, [1])
+    assert len(canvas.reads) == 1 + 36
+    third = look(news=False)
+    assert (third.tiles, third.has_more, asked) == ([], False, [1, 1])
+    assert len(canvas.reads) == 1, "nothing is new: only the place of the pen was looked at"
+
+
+@settings(max_examples=25)
+@given(st.integers(0, 10**6), st.sampled_from([5_000, PLENTY_BYTES]), st.sampled_from([3.0, 99.0]))
+def test_nothing_is_lost_where_a_number_tells_of_changes(
+    seed: int, budget_bytes: int, budget_s: float
+) -> None:
+    """As the canvas is grabbed: rounds are begun only while the number is another one than it was
+    when the last whole round began, and the painter goes on at every moment."""
+    rng = random.Random(seed)
+    canvas, mirror = Canvas(), bytearray(SIZE.pixels * 4)
+    scan, strokes = TileScan(SIZE), [0]
+    token = round_token = -1
+
+    def draw(place: Bounds = SIZE.bounds) -> None:
+        x, y = rng.randrange(place.x, place.right - 30), rng.randrange(place.y, place.bottom - 30)
+        canvas.draw(Bounds(x, y, rng.randint(1, 30), rng.randint(1, 30)), rng.randrange(256))
+        strokes[0] += 1
+
+    def read(bounds: Bounds) -> bytes:
+        pixels = canvas.read(bounds)
+        if strokes[0] < 12 and rng.random() < 0.3 and min(bounds.extent) > 30:
+            # Just after it was looked at.
+            draw(bounds)
+        return pixels
+
+    def has_news() -> bool:
+        nonlocal round_token
+        if token == strokes[0]:
+            return False
+        round_token = strokes[0]
+        return True
+
+    draw()
+    looks = 0
+    while looks < 400:
+        looks += 1
+        near = [(rng.randrange(SIZE.width), rng.randrange(SIZE.height))] * rng.randint(0, 1)
+        result = scan.scan(read, budget_bytes, budget_s, _ticking(1.0), near, has_news)
+        for place, data in result.tiles:
+            paste(mirror, SIZE, place, data, PixelFormat.BGRA8)
+        if not result.has_more:
+            token = round_token
+            if token == strokes[0]:
+                break
+    assert token == strokes[0], "the rounds do not end"
+    assert mirror == canvas.pixels
 
 
 @pytest.mark.parametrize("budget_bytes", [4 * 70, 50_000])

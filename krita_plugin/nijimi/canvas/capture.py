@@ -38,7 +38,8 @@ class Capture:
 
     def reset(self) -> None:
         """Forget: the next grab is whole."""
-        self._id, self._scan, self._token = "", None, 0
+        self._id, self._scan = "", None
+        self._token = self._round_token = 0
 
     def grab(
         self, document: Any, budget_bytes: int, trail: Sequence[tuple[int, int]] = ()
@@ -57,20 +58,27 @@ class Capture:
         identity = document_id(document)
         scan = self._scan
         if scan is None or identity != self._id or extent != scan.extent:
+            self.reset()
             scan = self._scan = TileScan(extent)
-            self._id, self._token = identity, 0
-        if scan.is_between_rounds:
-            # Comparing is cheaper than asking, but for large canvases and for converted ones.
-            is_cheap = extent.pixels <= _TOKEN_ABOVE_PIXELS and is_plain_srgb(document)
-            token = 0 if is_cheap else change_token(document)
-            if token and token == self._token:
-                return CaptureResult(extent, [], False)
-            # As it was when the round began: what changes meanwhile asks for another round.
-            self._round_token = token
+            self._id = identity
         result = self._grab(document, scan, budget_bytes, trail)
-        if result is not None and scan.is_between_rounds:
+        if result is not None and not result.has_more:
             self._token = self._round_token
         return result
+
+    def _has_news(self, document: Any) -> bool:
+        """Whether a round of looking is worth while."""
+        # Comparing is cheaper than asking, but for large canvases and for converted ones.
+        pixels = document_extent(document).pixels
+        if pixels <= _TOKEN_ABOVE_PIXELS and is_plain_srgb(document):
+            token = 0
+        else:
+            token = change_token(document)
+            if token and token == self._token:
+                return False
+        # As it was when the round began: what changes meanwhile asks for another round.
+        self._round_token = token
+        return True
 
     def _grab(
         self, document: Any, scan: TileScan, budget_bytes: int, trail: Sequence[tuple[int, int]]
@@ -80,12 +88,19 @@ class Capture:
         Where Qt cannot blend the others as Krita does, a clone is read in which those are hidden;
         that is done only at rest, so then the picture follows when the pen is lifted.
         """
+
+        def has_news() -> bool:
+            return self._has_news(document)
+
         left_out = with_preview(document, self.left_out)
         if not in_the_way(document, left_out):
-            reader = document_reader(document, scan.extent)
-            return scan.scan(reader, budget_bytes, _TURN_S, near=trail)
-        if (reader := reader_without(document, left_out)) is not None:
-            return scan.scan(reader, budget_bytes, _TURN_S, near=trail)
+            reader: Reader | None = document_reader(document, scan.extent)
+        else:
+            reader = reader_without(document, left_out)
+        if reader is not None:
+            return scan.scan(reader, budget_bytes, _TURN_S, near=trail, has_news=has_news)
+        if scan.is_between_rounds and not has_news():
+            return CaptureResult(scan.extent, [], False)
         clone = clone_at_rest(document)
         if clone is None:
             return None

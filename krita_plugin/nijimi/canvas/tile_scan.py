@@ -54,33 +54,40 @@ class TileScan:
         budget_s: float,
         clock: Callable[[], float] = time.perf_counter,
         near: Iterable[tuple[int, int]] = (),
+        has_news: Callable[[], bool] = lambda: True,
     ) -> CaptureResult:
         """Go on with the round, or begin one, until a budget is spent (but one block at least).
 
         ``near``: pixels where something may have changed, such as where the pen was, the likeliest
-        last; their blocks count as restless.
+        last; their blocks count as restless. ``has_news`` is asked before a round is begun: False
+        says that nothing changed since the last one was.
 
         Restless blocks come first in every turn, also when their turn in the round is over. What
         they gave is not kept waiting: of the others none are looked at then, or few if it was so
         in the turn before, so that a round goes on all the same.
         """
-        if not self._waiting:
-            self._waiting = dict.fromkeys(range(self._columns * self._rows))
+        is_between = not self._waiting
         end = clock() + budget_s
         hot, self._restless = self._hot(near), set()
         owes_others, self._owes_others = self._owes_others, False
         looked: set[int] = set()
         tiles: list[tuple[Bounds, bytes]] = []
         spent = 0
-        while hot or self._waiting:
+        while True:
             was_hot = bool(hot)
+            if not hot and not self._waiting:
+                if not is_between or not has_news():
+                    return CaptureResult(self.extent, tiles, False)
+                is_between = False
+                # Restless ones again: they may have changed between their look and the question.
+                self._waiting = dict.fromkeys(range(self._columns * self._rows))
             block = hot.pop() if hot else next(iter(self._waiting))
             looked.add(block)
             known = len(tiles)
             if self._look(block, read, budget_bytes - spent, tiles):
-                self._waiting[block] = None
-            else:
                 self._waiting.pop(block, None)
+            elif not is_between:
+                self._waiting[block] = None
             if len(tiles) > known:
                 beside = self._beside(block, [place for place, _ in tiles[known:]])
                 hot.extend(beside - looked - set(hot))
@@ -92,12 +99,12 @@ class TileScan:
                     self._owes_others = True
                     break
                 end = min(end, clock() + _OTHERS * budget_s)
-        return CaptureResult(self.extent, tiles, bool(self._waiting))
+        return CaptureResult(self.extent, tiles, is_between or bool(self._waiting))
 
     def _look(
         self, block: int, read: Reader, budget_bytes: int, tiles: list[tuple[Bounds, bytes]]
     ) -> bool:
-        """Note what changed in a block; whether some of it must wait for the next turn."""
+        """Note what changed in a block; False where some of it must wait for the next turn."""
         bounds = self._bounds(block)
         pixels = read(bounds)
         seen = self._seen.get(block)
@@ -105,14 +112,14 @@ class TileScan:
             seen = self._seen[block] = bytearray(len(pixels))
         if seen.startswith(pixels):
             # Of equal length, so it means equal: one memory comparison.
-            return False
+            return True
         self._restless.add(block)
         areas = merge_tiles(changed_tiles(seen, pixels, bounds.extent, self._format))
         spent = 0
         pixel = self._format.bytes_per_pixel
         for part in (part for area in areas for part in _split(area, budget_bytes // 4, pixel)):
             if spent and spent >= budget_bytes:
-                return True
+                return False
             data = copy_out(pixels, bounds.extent, part, self._format)
             if data == copy_out(seen, bounds.extent, part, self._format):
                 # The tile differs elsewhere: this band went in an earlier turn.
@@ -121,7 +128,7 @@ class TileScan:
             place = Bounds(bounds.x + part.x, bounds.y + part.y, part.width, part.height)
             tiles.append((place, data))
             spent += len(data)
-        return False
+        return True
 
     def _hot(self, near: Iterable[tuple[int, int]]) -> list[int]:
         """Restless blocks, those of ``near`` last: the end is taken first."""
