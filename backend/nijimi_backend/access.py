@@ -9,6 +9,7 @@ from __future__ import annotations
 import http
 import ipaddress
 import os
+import secrets
 import ssl
 import stat
 from collections.abc import Sequence
@@ -20,7 +21,14 @@ from websockets.http11 import Request, Response
 
 from .errors import BadInput
 
-__all__ = ["LOOPBACK", "Access", "make_access", "read_token_file"]
+__all__ = [
+    "LOOPBACK",
+    "Access",
+    "make_access",
+    "new_token",
+    "read_token_file",
+    "write_token_file",
+]
 
 LOOPBACK = "127.0.0.1"
 PATH = "/nijimi"
@@ -117,3 +125,17 @@ def read_token_file(path: Path) -> str:
             'Make one: python3 -c "import secrets; print(secrets.token_urlsafe(32))"',
         )
     return token
+
+
+def new_token() -> str:
+    """A token of 256 random bits."""
+    return secrets.token_urlsafe(32)
+
+
+def write_token_file(path: Path, token: str) -> None:
+    """Write the token so that only this user can read it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.unlink(missing_ok=True)
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(handle, "w", encoding="utf-8") as file:
+        file.write(token + "\n")

@@ -27,7 +27,7 @@ from nijimi_protocol.params import RenderParams
 from nijimi_protocol.picture_info import lora_names
 from nijimi_protocol.version import PROTOCOL, VERSION
 
-from .access import LOOPBACK, make_access, read_token_file
+from .access import LOOPBACK, make_access, new_token, read_token_file, write_token_file
 from .crash_notes import CrashNotes
 from .errors import BadInput, NijimiError
 from .leash import end_with_parent, show_life
@@ -39,8 +39,6 @@ from .server import (
     BUDGET_BYTES,
     MAX_CLIENTS,
     NijimiServer,
-    new_token,
-    write_token_file,
 )
 from .session.jobs import EngineLike, EngineOpener
 from .session.memory import keep_freed_memory

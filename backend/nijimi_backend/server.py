@@ -13,11 +13,8 @@ from __future__ import annotations
 import asyncio
 import http
 import logging
-import os
-import secrets
 from collections import deque
 from collections.abc import Callable
-from pathlib import Path
 
 from nijimi_protocol.errors import MalformedMessage, RejectedChange, RemoteProtocolError
 from nijimi_protocol.limits import Limits
@@ -53,6 +50,7 @@ from .session.jobs import RenderClient
 from .session.mailbox import Mailbox
 from .session.memory import give_memory_back
 from .session.outbox import Outbox
+from .session.same_core import SameCore
 from .session.worker import Worker
 
 __all__ = ["CLOSE_CODES", "HELLO_TIMEOUT_S", "NijimiServer"]
@@ -92,11 +90,13 @@ class _Connection:
         worker: Worker,
         budget: PlaneBudget,
         on_generate: Callable[[RenderParams], None],
+        core: SameCore,
     ) -> None:
         self._socket = socket
         self._session = session
         self._worker = worker
         self._on_generate = on_generate
+        self._core = core
         self._loop = asyncio.get_running_loop()
         self._finished: Mailbox[Finished] = Mailbox()
         self._told: deque[Models | Status | ErrorReport] = deque(maxlen=MAX_TOLD)
@@ -183,8 +183,9 @@ class _Connection:
             log.info("client went away before it heard why")
 
     def _deliver(self, finished: Finished) -> None:
-        """Called by the worker's thread."""
+        """Called by the worker's thread, which rests when there is no newer state."""
         self._finished.put(finished)
+        self._core.call()
         self._notify()
 
     def _generate(self, event: Generate) -> None:
@@ -219,9 +220,13 @@ class _Connection:
 
     def _notify(self) -> None:
         try:
-            self._loop.call_soon_threadsafe(self._wake.set)
+            self._loop.call_soon_threadsafe(self._woken)
         except RuntimeError:
             log.debug("the server ended while a picture was on its way")
+
+    def _woken(self) -> None:
+        self._core.free()
+        self._wake.set()
 
     async def _send_batches(self) -> None:
         """A large picture takes as many messages as it needs."""
@@ -285,6 +290,7 @@ class NijimiServer:
         self._known: tuple[ModelEntry, ...] = ()
         self._looking = asyncio.Lock()
         self._watcher: asyncio.Task[None] | None = None
+        self._core = SameCore()
         self.port = 0
 
     async def start(self, port: int = 0) -> None:
@@ -313,6 +319,7 @@ class NijimiServer:
                 f"Port {port} cannot be used ({error.strerror}).",
                 "Choose another one with --port, or 0 for any that is free.",
             ) from error
+        self._core.sleeper()
         self.port = next(iter(self._server.sockets)).getsockname()[1]
         self._watcher = asyncio.create_task(self._watch_models())
 
@@ -345,7 +352,9 @@ class NijimiServer:
             models=await self._look(),
             limits=self._limits,
         )
-        connection = _Connection(socket, session, self._worker, self.budget, self._on_generate)
+        connection = _Connection(
+            socket, session, self._worker, self.budget, self._on_generate, self._core
+        )
         self._connections.add(connection)
         try:
             await connection.run()
@@ -375,17 +384,3 @@ class NijimiServer:
             for connection in tuple(self._connections):
                 connection.tell(Models(models=found))
         return found
-
-
-def new_token() -> str:
-    """A token of 256 random bits."""
-    return secrets.token_urlsafe(32)
-
-
-def write_token_file(path: Path, token: str) -> None:
-    """Write the token so that only this user can read it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.unlink(missing_ok=True)
-    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(handle, "w", encoding="utf-8") as file:
-        file.write(token + "\n")
