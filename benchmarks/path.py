@@ -149,7 +149,7 @@ def path_table(rows: list[dict[str, Any]]) -> str:
         ours, todays = row["ours_ms"], row["todays_ms"]
         lines.append(
             f"{row['side_px']:5} px, brush {row['brush_px']:3} px, after "
-            f"{row['krita_alone_ms']['p50']:.0f} ms of Krita's own: ours p50 {ours['p50']:6.1f}, "
+            f"{row['krita_alone_ms']['p50']:.1f} ms of Krita's own: ours p50 {ours['p50']:6.1f}, "
             f"p99 {ours['p99']:6.1f} ms; today's {todays['p50']:7.1f}, {todays['p99']:7.1f} ms "
             f"({todays['p50'] / max(0.1, ours['p50']):.1f} times); turns p99 "
             f"{row['ours_turns_ms']['p99']:5.1f} and {row['todays_turns_ms']['p99']:6.1f} ms"
