@@ -84,6 +84,28 @@ def test_a_system_that_refuses_is_not_asked_again(
     assert len(asked) == 1
 
 
+@linux_only
+def test_cores_that_are_gone_when_it_wakes_do_no_harm(
+    sleeper: Sleeper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    core, placed = SameCore(), []
+    place = os.sched_setaffinity
+
+    def refuse_the_second(thread_id: int, cores: set[int]) -> None:
+        placed.append(cores)
+        if len(placed) == 2:
+            raise OSError(22, "Invalid argument")
+        place(thread_id, cores)
+
+    sleeper(core.sleeper)
+    monkeypatch.setattr(os, "sched_setaffinity", refuse_the_second)
+    core.call()
+    sleeper(core.free)
+    core.call()
+    sleeper(core.free)
+    assert len(placed) == 2, "it is left alone from then on"
+
+
 def test_elsewhere_nothing_is_done(sleeper: Sleeper, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(same_core, "_can_place", False)
     core, asked = SameCore(), []

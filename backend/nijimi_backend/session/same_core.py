@@ -43,17 +43,24 @@ class SameCore:
             cores = os.sched_getaffinity(self._thread_id)
             os.sched_setaffinity(self._thread_id, {_libc.sched_getcpu()})
         except OSError as error:
-            log.info("threads go on where the system puts them (%s)", error.strerror)
-            self._thread_id = 0
+            self._give_up(error)
             return
         # Last: a ``free`` that is due to an earlier waking may come in between.
         self._cores = cores
 
     def free(self) -> None:
         """By the thread that was woken: it may run anywhere again."""
-        if self._cores is not None:
-            os.sched_setaffinity(0, self._cores)
-            self._cores = None
+        cores, self._cores = self._cores, None
+        if cores is not None:
+            try:
+                os.sched_setaffinity(0, cores)
+            except OSError as error:
+                # The cores that this program may use are others now.
+                self._give_up(error)
+
+    def _give_up(self, error: OSError) -> None:
+        log.info("threads go on where the system puts them (%s)", error.strerror)
+        self._thread_id = 0
 
 
 def _c_library() -> Any:
