@@ -107,7 +107,7 @@ def test_cores_that_are_gone_when_it_wakes_do_no_harm(
 
 
 def test_elsewhere_nothing_is_done(sleeper: Sleeper, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(same_core, "_can_place", False)
+    monkeypatch.setattr(same_core, "glibc", lambda _name: None)
     core, asked = SameCore(), []
     monkeypatch.setattr(os, "sched_setaffinity", lambda *given: asked.append(given), raising=False)
     sleeper(core.sleeper)

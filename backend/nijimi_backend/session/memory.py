@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import ctypes
-import functools
-import sys
-from collections.abc import Callable
+from .glibc import glibc
 
 __all__ = ["give_memory_back", "keep_freed_memory"]
 
@@ -30,7 +27,7 @@ def keep_freed_memory() -> bool:
         # The heap of a thread is of 64 MiB at most; what does not fit is mapped all the same.
         _M_ARENA_MAX: 1,
     }
-    change = _glibc("mallopt")
+    change = glibc("mallopt")
     if change is None:
         return False
     done = [change(*option) for option in options.items()]
@@ -43,17 +40,5 @@ def give_memory_back() -> None:
     Some milliseconds with glibc (malloc_trim(3)); elsewhere nothing, as far as we know there is
     nothing to do.
     """
-    if (trim := _glibc("malloc_trim")) is not None:
+    if (trim := glibc("malloc_trim")) is not None:
         trim(0)
-
-
-@functools.cache
-def _glibc(name: str) -> Callable[..., int] | None:
-    """A function of the GNU C library; None where there is another one."""
-    if not sys.platform.startswith("linux"):
-        return None
-    try:
-        return getattr(ctypes.CDLL(None), name)
-    except (OSError, AttributeError):
-        # Another C library, such as musl.
-        return None

@@ -7,12 +7,11 @@ scheduler's next tick (4 ms), although the core of the one that woke it is free 
 
 from __future__ import annotations
 
-import ctypes
 import logging
 import os
-import sys
 import threading
-from typing import Any
+
+from .glibc import glibc
 
 __all__ = ["SameCore"]
 
@@ -33,15 +32,16 @@ class SameCore:
 
     def sleeper(self) -> None:
         """The calling thread is the one that will be woken."""
-        self._thread_id = threading.get_native_id() if _can_place else 0
+        self._thread_id = threading.get_native_id()
 
     def call(self) -> None:
         """By the thread that wakes it, and will rest: it shall go on here."""
-        if not self._thread_id or self._cores is not None:
+        core_here = glibc("sched_getcpu")
+        if core_here is None or not self._thread_id or self._cores is not None:
             return
         try:
             cores = os.sched_getaffinity(self._thread_id)
-            os.sched_setaffinity(self._thread_id, {_libc.sched_getcpu()})
+            os.sched_setaffinity(self._thread_id, {core_here()})
         except OSError as error:
             self._give_up(error)
             return
@@ -61,14 +61,3 @@ class SameCore:
     def _give_up(self, error: OSError) -> None:
         log.info("threads go on where the system puts them (%s)", error.strerror)
         self._thread_id = 0
-
-
-def _c_library() -> Any:
-    try:
-        return ctypes.CDLL(None)
-    except (OSError, TypeError):
-        return None
-
-
-_libc = _c_library() if sys.platform == "linux" else None
-_can_place = hasattr(_libc, "sched_getcpu")
