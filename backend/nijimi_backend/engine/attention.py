@@ -1,11 +1,14 @@
-"""Queries, keys and values enter; attention leaves, by OpenVINO where that proves quicker.
+"""Queries, keys and values enter; attention leaves, by another's kernel where that proves quicker.
 
-On CPUs that multiply bfloat16 torch's own takes a third of a large network's step: 8 heads of 4096
-tokens of width 40, as SD1.5 has them at 512 px, 175 ms on two Zen 4 cores, and 90 by OpenVINO,
-which is made in 40. Both round to bfloat16 at about the same places: against float32 they are off
-by 6e-5 and 8e-5 (root mean square). Whoever asks torch for attention gets it, adapters included.
+With AMX it is one of ours (``native``), where it can be built: 25 ms for 53 by torch and 93 by
+OpenVINO, for 8 heads of 4096 tokens of width 40, as SD1.5 has them at 512 px. Its threads are
+torch's, so that it gains for small shapes, too.
 
-Small ones stay torch's: two libraries' threads wait for each other at each change, which takes what
+On other CPUs that multiply bfloat16 it is OpenVINO's: torch's takes a third of a large network's
+step, 175 ms for those heads on two Zen 4 cores, and OpenVINO's 90, made in 40. All round to
+bfloat16 at about the same places: against float32 torch's and OpenVINO's are off by 6e-5 and 8e-5
+there (root mean square). Whoever asks torch for attention gets it, adapters included. Small ones
+stay torch's there: two libraries' threads wait for each other at each change, which takes what
 they would gain (bk-sdm-tiny at 256 px: 345 ms a step without, 361 with all of its attention).
 """
 
@@ -22,19 +25,30 @@ from torch.nn.functional import scaled_dot_product_attention
 from torch.overrides import TorchFunctionMode
 
 from .cache import StageCache
+from .native.provider import Native
 from .openvino_net import MUST_GAIN, openvino_attention
 
-__all__ = ["LEAST_SCORES", "TRIAL_CALLS", "Attending", "QuickAttention"]
+__all__ = [
+    "LEAST_SCORES",
+    "NATIVE_SCORES",
+    "TRIAL_CALLS",
+    "Attending",
+    "QuickAttention",
+    "native_attention",
+]
 
 log = logging.getLogger(__name__)
 
 LEAST_SCORES = 50_000_000
 """Products of a query with a key, of all heads. SD1.5 has 134 million of them at 512 px."""
 
+NATIVE_SCORES = 100_000
+"""The same, where threads are torch's: below it both ways take some 0.06 ms."""
+
 TRIAL_CALLS = 3
 """Of each way, until the quicker one stays; a UNet has five calls of its largest shape a step."""
 
-_SHAPES = 16
+_SHAPES = 32
 
 Product = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
 """Queries B x H x T x D, keys and values B x H x S x D in, B x H x T x D out."""
@@ -45,7 +59,8 @@ class QuickAttention(TorchFunctionMode):
     the quicker of torch's and ``make``'s. For one thread only.
 
     ``make``: batch, heads, queries, keys, width, threads in, a function for them out; RuntimeError
-    and ImportError where it has none.
+    and ImportError where it has none. ``by``: whose it is. ``is_ready``: until then all of it is
+    torch's.
     """
 
     def __init__(
@@ -53,9 +68,12 @@ class QuickAttention(TorchFunctionMode):
         make: Callable[[int, int, int, int, int, int], Product] = openvino_attention,
         clock: Callable[[], float] = time.perf_counter,
         least_scores: int = LEAST_SCORES,
+        by: str = "OpenVINO",
+        is_ready: Callable[[], bool] = lambda: True,
     ) -> None:
         super().__init__()
         self._make, self._clock, self._least = make, clock, least_scores
+        self._by, self._is_ready = by, is_ready
         self._shapes: StageCache[_Shape] = StageCache(_SHAPES)
 
     def __torch_function__(
@@ -64,10 +82,14 @@ class QuickAttention(TorchFunctionMode):
         given = kwargs or {}
         if func is not scaled_dot_product_attention or not self._takes(*args, **given):
             return func(*args, **given)
+        if not self._is_ready():
+            return func(*args, **given)
         query, key, value = args
         batch, heads, queries, width = query.shape
         shape = (batch, heads, queries, key.shape[2], width, torch.get_num_threads())
-        chosen = self._shapes.get(shape, lambda: _Shape(partial(self._make, *shape), self._clock))
+        chosen = self._shapes.get(
+            shape, lambda: _Shape(partial(self._make, *shape), self._clock, self._by)
+        )
         return chosen(partial(func, **given), query, key, value)
 
     def _takes(self, *tensors: Any, **options: Any) -> bool:
@@ -92,6 +114,20 @@ class QuickAttention(TorchFunctionMode):
         )
 
 
+def native_attention(native: Native) -> QuickAttention:
+    """By a kernel of ours, from when it is built."""
+
+    def make(*shape: int) -> Product:
+        if (kernels := native.kernels) is None:
+            raise RuntimeError("it is not built")
+        return kernels.attention(*shape)
+
+    return QuickAttention(
+        make, least_scores=NATIVE_SCORES, by="a kernel of ours",
+        is_ready=lambda: native.kernels is not None,
+    )  # fmt: skip
+
+
 class Attending:
     """A function of tensors that runs within ``attention``."""
 
@@ -106,8 +142,8 @@ class Attending:
 class _Shape:
     """Both ways in turns, until it is known which is quicker."""
 
-    def __init__(self, make: Callable[[], Product], clock: Callable[[], float]) -> None:
-        self._clock = clock
+    def __init__(self, make: Callable[[], Product], clock: Callable[[], float], by: str) -> None:
+        self._clock, self._by = clock, by
         self._calls = 0
         self._best_s = {"torch": float("inf"), "other": float("inf")}
         self._other: Product | None = None
@@ -145,8 +181,8 @@ class _Shape:
     def _decide(self, shape: torch.Size) -> None:
         before, after = self._best_s["torch"], self._best_s["other"]
         gains = after <= MUST_GAIN * before
-        log.info("attention of %s: %.1f ms by torch, %.1f ms by OpenVINO, which %s",
-                 " x ".join(map(str, shape)), 1000 * before, 1000 * after,
+        log.info("attention of %s: %.1f ms by torch, %.1f ms by %s, which %s",
+                 " x ".join(map(str, shape)), 1000 * before, 1000 * after, self._by,
                  "stays" if gains else "goes")  # fmt: skip
         if not gains:
             self._other = None

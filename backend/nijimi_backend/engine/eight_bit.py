@@ -14,10 +14,11 @@ from __future__ import annotations
 
 import math
 import weakref
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 
+from .native.kernels import Bytes, Kernels
 from .packed import Forward, Layer, turned, turns_weights
 
 __all__ = ["MUST_AGREE_DB", "in_eight_bits", "multiplies_bytes"]
@@ -38,24 +39,23 @@ _MIDDLE = 128
 """torch rounds to signed bytes quickest, oneDNN reads unsigned ones."""
 
 
-class _Rounded(NamedTuple):
-    """Bytes, each of which stands for (byte - zero) * scale."""
-
-    values: torch.Tensor
-    scale: float
-    zero: int
-
-
 class _Rounder:
     """Rounds what layers read; queries, keys and values read the same, which is rounded once."""
 
-    def __init__(self) -> None:
+    def __init__(self, kernels: Kernels | None) -> None:
+        self._kernels = kernels
         self._last: weakref.ref[torch.Tensor] | None = None
-        self._made: _Rounded | None = None
+        self._made: Bytes | None = None
 
-    def __call__(self, x: torch.Tensor) -> _Rounded:
-        if self._made is not None and self._last is not None and self._last() is x:
-            return self._made
+    def __call__(self, x: torch.Tensor) -> Bytes:
+        if self._made is None or self._last is None or self._last() is not x:
+            self._made = self._round(x)
+            self._last = weakref.ref(x)
+        return self._made
+
+    def _round(self, x: torch.Tensor) -> Bytes:
+        if self._kernels is not None and x.dtype == torch.bfloat16 and _dense(x).is_contiguous():
+            return self._kernels.rounded(x)
         lowest, highest = torch.aminmax(_dense(x))
         # Zero must be a byte of its own: convolutions are padded with it.
         low, high = min(float(lowest), 0.0), max(float(highest), 0.0)
@@ -67,9 +67,7 @@ class _Rounder:
         shift = torch.tensor(float(zero - _MIDDLE), dtype=x.dtype)
         signed = torch.add(shift, x, alpha=1.0 / scale).round_().to(torch.int8)
         values = signed.view(torch.uint8).bitwise_xor_(_MIDDLE)
-        self._made = _Rounded(values, scale, zero)
-        self._last = weakref.ref(x)
-        return self._made
+        return Bytes(values, scale, zero)
 
 
 def multiplies_bytes(device: torch.device, dtype: torch.dtype) -> bool:
@@ -80,10 +78,13 @@ def multiplies_bytes(device: torch.device, dtype: torch.dtype) -> bool:
     return has_vnni and hasattr(torch.ops.onednn, "qconv2d_pointwise")
 
 
-def in_eight_bits(shapes: dict[Layer, torch.Size]) -> dict[Layer, Forward]:
+def in_eight_bits(
+    shapes: dict[Layer, torch.Size], kernels: Kernels | None = None
+) -> dict[Layer, Forward]:
     """What computes each layer, given what it reads, by its shape; those that would gain nothing
-    are turned, as ``packed`` does it, where that pays."""
-    rounder = _Rounder()
+    are turned, as ``packed`` does it, where that pays. ``kernels`` round in two passes over memory
+    what takes torch seven."""
+    rounder = _Rounder(kernels)
     made: dict[Layer, Forward] = {}
     for layer, shape in shapes.items():
         if _gains(layer, shape):
@@ -122,7 +123,7 @@ def _forward(layer: Layer, shape: torch.Size, rounder: _Rounder) -> Forward:
     ready = ops.qconv_prepack(rounded, scales, 1.0, _MIDDLE, *form, seen)
     bias = None if layer.bias is None else layer.bias.data.float()
 
-    def convolved(values: torch.Tensor, read: _Rounded, dtype: torch.dtype) -> torch.Tensor:
+    def convolved(values: torch.Tensor, read: Bytes, dtype: torch.dtype) -> torch.Tensor:
         return ops.qconv2d_pointwise(
             values, read.scale, read.zero, ready, scales, zeros, bias, *form, 1.0, 0, dtype,
             "none", [], "",

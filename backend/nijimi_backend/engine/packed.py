@@ -12,7 +12,7 @@ from __future__ import annotations
 import logging
 import math
 import weakref
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
@@ -27,6 +27,7 @@ __all__ = [
     "Forward",
     "LargePack",
     "Layer",
+    "More",
     "PackedFunction",
     "PackedWeights",
     "Turn",
@@ -50,6 +51,9 @@ Forward = Callable[[torch.Tensor], torch.Tensor]
 Turn = Callable[[dict[Layer, torch.Size]], dict[Layer, Forward]]
 """Layers, and the shape of what each reads, in; how those that gain by it compute from now on."""
 
+More = Callable[[torch.nn.Module], dict[torch.nn.Module, Forward]]
+"""A network in; how other modules of it compute meanwhile."""
+
 _Asked = Callable[[torch.nn.Module, tuple[torch.Tensor, ...]], "tuple[Any, PackedWeights | None]"]
 
 
@@ -66,7 +70,7 @@ class PackedWeights:
     """One network's turned weights as they are now, for pictures of any size: how each of its
     layers computes by them."""
 
-    def __init__(self, forwards: dict[Layer, Forward]) -> None:
+    def __init__(self, forwards: Mapping[torch.nn.Module, Forward]) -> None:
         self._forwards = forwards
 
     @contextmanager
@@ -85,14 +89,16 @@ class LargePack:
     """Gives large networks their functions; those of one network share its turned weights, which
     go with the last of them. Who changes a network's weights drops its functions.
 
-    ``turn``: how. ``must_agree_db``: where the outputs with turned weights are less near to the
-    network's own, its weights stay as they are; None where nothing is rounded.
+    ``turn``: how. ``more``: what else is computed in another way then. ``must_agree_db``: where
+    the outputs with turned weights are less near to the network's own, its weights stay as they
+    are; None where nothing is rounded.
     """
 
     def __init__(
         self, may_take: Callable[[int], bool] | None = None, turn: Turn | None = None,
-        must_agree_db: float | None = None,
+        must_agree_db: float | None = None, more: More | None = None,
     ) -> None:  # fmt: skip
+        self._more = more or _no_more
         self._may_take = may_take or _leaves_enough
         self._turn = turn or turned_layers
         self._must_agree_db = must_agree_db
@@ -126,7 +132,7 @@ class LargePack:
             for hook in hooks:
                 hook.remove()
         try:
-            made = PackedWeights(self._turn(shapes))
+            made = PackedWeights({**self._turn(shapes), **self._more(network)})
             agrees = self._must_agree_db is None or self._agrees(made, network, inputs, result)
         except (RuntimeError, MemoryError):
             log.warning("weights stay as they are", exc_info=True)
@@ -229,6 +235,10 @@ def _nearness_db(made: Any, expected: Any) -> float:
         if error > 0.0:
             least = min(least, 10.0 * math.log10(max(span * span, 1e-30) / error))
     return least
+
+
+def _no_more(_network: torch.nn.Module) -> dict[torch.nn.Module, Forward]:
+    return {}
 
 
 def _leaves_enough(size_bytes: int) -> bool:

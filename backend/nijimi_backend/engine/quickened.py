@@ -18,12 +18,14 @@ from typing import Any
 
 import torch
 
-from .attention import Attending, QuickAttention
+from .attention import Attending, QuickAttention, native_attention
 from .compiled import CompiledPack
 from .eight_bit import MUST_AGREE_DB, in_eight_bits, multiplies_bytes
 from .frozen import WORTH_CALLS, can_freeze, frozen, is_large, packed_of, traced
+from .gated import gates_of
+from .native.provider import Native
 from .openvino_net import MUST_GAIN, has_openvino, openvino_function
-from .packed import LargePack, turns_weights
+from .packed import Forward, LargePack, Layer, turns_weights
 from .recorded import Pauses, Recorder
 
 __all__ = [
@@ -285,17 +287,30 @@ class QuickPack:
     """
 
     def __init__(
-        self, may_hold_twice: bool = True, eight_bit: bool = False, pauses: Pauses | None = None
-    ) -> None:
+        self, may_hold_twice: bool = True, eight_bit: bool = False, pauses: Pauses | None = None,
+        native: Native | None = None,
+    ) -> None:  # fmt: skip
         pauses = pauses or Pauses()
         self._quickener = Quickener(openvino_function if has_openvino() else None, pauses=pauses)
-        self._attention = QuickAttention() if has_openvino() else None
+        self._native = native = native or Native()
+        self._attention: QuickAttention | None = None
+        if native.is_of_use:
+            self._attention = native_attention(native)
+        elif has_openvino():
+            self._attention = QuickAttention()
         compiler = Quickener(None, _card_clock, pauses=pauses, by="torch.compile")
         self._recorder = Recorder(pauses=pauses, is_settled=lambda: compiler.is_settled)
         self._card = CompiledPack(self._recorder, compiler.later)
-        self._large = LargePack() if may_hold_twice else None
+
+        def more(network: torch.nn.Module) -> dict[torch.nn.Module, Forward]:
+            return gates_of(network, native.kernels)
+
+        def rounded(shapes: dict[Layer, torch.Size]) -> dict[Layer, Forward]:
+            return in_eight_bits(shapes, native.kernels)
+
+        self._large = LargePack(more=more) if may_hold_twice else None
         rounds = may_hold_twice and eight_bit
-        self._eight_bit = LargePack(None, in_eight_bits, MUST_AGREE_DB) if rounds else None
+        self._eight_bit = LargePack(None, rounded, MUST_AGREE_DB, more) if rounds else None
 
     def __call__(
         self, network: torch.nn.Module, inputs: tuple[torch.Tensor, ...]
@@ -303,6 +318,7 @@ class QuickPack:
         first = inputs[0]
         rounds = self._eight_bit is not None and multiplies_bytes(first.device, first.dtype)
         if (rounds or turns_weights(first.device, first.dtype)) and is_large(network):
+            self._native.begin()
             large = self._eight_bit if rounds else self._large
             function = network if large is None else large.pack(network)
             return function if self._attention is None else Attending(function, self._attention)
