@@ -9,8 +9,16 @@ from typing import Any
 import pytest
 import torch
 from diffusers.models.attention_processor import Attention
+from nijimi_backend.engine import attention as attention_module
 from nijimi_backend.engine import quickened as quickened_module
-from nijimi_backend.engine.attention import TRIAL_CALLS, Attending, QuickAttention
+from nijimi_backend.engine.attention import (
+    TRIAL_CALLS,
+    Attending,
+    QuickAttention,
+    native_attention,
+)
+from nijimi_backend.engine.native.kernels import Kernels
+from nijimi_backend.engine.native.provider import Native
 from nijimi_backend.engine.openvino_net import has_openvino, openvino_attention
 from nijimi_backend.engine.quickened import QuickPack
 from torch.nn.functional import scaled_dot_product_attention
@@ -188,10 +196,60 @@ def test_outside_nothing_is_changed() -> None:
     assert not bool((made == 1).all())
 
 
-@needs_openvino
+class Built(Kernels):
+    """Stands for the C functions: its attention gives ones."""
+
+    def __init__(self) -> None:
+        self.shapes: list[tuple[int, ...]] = []
+
+    def attention(self, *shape: int) -> Callable[..., torch.Tensor]:
+        self.shapes.append(shape)
+        return lambda query, *_rest: torch.ones_like(query)
+
+
+def test_ours_is_used_from_when_it_is_built(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(attention_module, "NATIVE_SCORES", 1)
+    built = Built()
+    native = Native(lambda: built, lambda: True)
+    attention = native_attention(native)
+    assert not is_other(attention, tensors())
+    assert not built.shapes
+    native.begin()
+    native.wait()
+    assert is_other(attention, tensors())
+    assert built.shapes == [(1, 2, 64, 64, 40, torch.get_num_threads())]
+
+
+def test_where_ours_cannot_be_built_torchs_serves(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(attention_module, "NATIVE_SCORES", 1)
+
+    def make() -> Kernels:
+        raise RuntimeError("there is no C compiler")
+
+    native = Native(make, lambda: True)
+    native.begin()
+    native.wait()
+    assert not is_other(native_attention(native), tensors())
+
+
 @pytest.mark.parametrize("may_hold_twice", [True, False])
-def test_large_networks_are_given_it(monkeypatch: pytest.MonkeyPatch, may_hold_twice: bool) -> None:
+@pytest.mark.parametrize("has_tiles", [True, pytest.param(False, marks=needs_openvino)])
+def test_large_networks_are_given_it(
+    monkeypatch: pytest.MonkeyPatch, may_hold_twice: bool, has_tiles: bool
+) -> None:
     monkeypatch.setattr(quickened_module, "turns_weights", lambda _device, _dtype: True)
     monkeypatch.setattr(quickened_module, "is_large", lambda _network: True)
-    layer = torch.nn.Linear(4, 4)
-    assert isinstance(QuickPack(may_hold_twice)(layer, (torch.ones(1, 4),)), Attending)
+    native = Native(Built, lambda: has_tiles)
+    pack = QuickPack(may_hold_twice, native=native)
+    assert native.kernels is None
+    assert isinstance(pack(torch.nn.Linear(4, 4), (torch.ones(1, 4),)), Attending)
+    native.wait()
+    assert (native.kernels is not None) == has_tiles
+
+
+def test_small_networks_build_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(quickened_module, "turns_weights", lambda _device, _dtype: True)
+    native = Native(Built, lambda: True)
+    QuickPack(native=native)(torch.nn.Linear(4, 4), (torch.ones(1, 4),))
+    native.wait()
+    assert native.kernels is None

@@ -3,6 +3,7 @@ where they are not near enough."""
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import pytest
@@ -10,6 +11,8 @@ import torch
 from nijimi_backend.engine import quickened as quickened_module
 from nijimi_backend.engine.attention import Attending
 from nijimi_backend.engine.eight_bit import MUST_AGREE_DB, in_eight_bits, multiplies_bytes
+from nijimi_backend.engine.native.build import build, compiler, has_tiles
+from nijimi_backend.engine.native.kernels import Kernels
 from nijimi_backend.engine.packed import WORTH_CALLS, LargePack, Layer, PackedFunction
 from nijimi_backend.engine.quickened import QuickPack
 from torch import nn
@@ -116,6 +119,27 @@ def test_queries_keys_and_values_are_rounded_from_one_reading(network: Block) ->
     # The wide convolution, and the rows for all three; the first and the last are too small.
     assert counting.count("aminmax") == 2
     assert counting.count("qconv2d_pointwise") == 4
+
+
+@pytest.mark.skipif(
+    not has_tiles() or compiler() is None,
+    reason="this processor multiplies no tiles (AMX), or there is no C compiler",
+)
+@torch.inference_mode()
+def test_our_own_rounding_is_as_near_in_one_call(network: Block) -> None:
+    kernels = Kernels(build())
+    x = picture(network)
+    made: list[float] = []
+    for used in (kernels, None):
+        pack = LargePack(lambda _: True, partial(in_eight_bits, kernels=used), MUST_AGREE_DB)
+        function = pack.pack(network)
+        for _ in range(WORTH_CALLS):
+            function(x)
+        with Counting() as counting:
+            made.append(noise_db(function(x), network(x)))
+        ours = used is not None and x.dtype == torch.bfloat16
+        assert counting.count("aminmax") == (0 if ours else 2)
+    assert made[0] > made[1] - 0.5
 
 
 @torch.inference_mode()

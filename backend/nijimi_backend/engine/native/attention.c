@@ -138,7 +138,7 @@ static __attribute__((noinline)) void take_more_off(Part *part, int row, float t
 
 /* 2^(score * scale - off): a whole power by its bits, the rest by a polynomial, off by 1e-4. */
 INLINE __m512 power_of(__m512 score, __m512 scale, __m512 least, __m512 shift) {
-    score = _mm512_max_ps(score, least);
+    score = _mm512_max_ps(least, score); /* in this order what is no number stays none */
     const __m512 whole = _mm512_fmadd_ps(score, scale, shift);
     const __m512 rest = _mm512_fmsub_ps(score, scale, _mm512_sub_ps(whole, shift));
     __m512 power = _mm512_fmadd_ps(_mm512_set1_ps(0.05550411f), rest, _mm512_set1_ps(0.2426310f));
