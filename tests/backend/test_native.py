@@ -53,10 +53,14 @@ def by_ours(kernels: Kernels, given: Tensors) -> torch.Tensor:
     return kernels.attention(batch, heads, queries, key.shape[2], width, threads)(*given)
 
 
+def exactly(given: Tensors) -> torch.Tensor:
+    query, key, value = (each.double() for each in given)
+    return scaled_dot_product_attention(query, key, value)
+
+
 def mistakes(kernels: Kernels, given: Tensors) -> tuple[float, float]:
     """Ours and torch's, against exact arithmetic, root mean square."""
-    query, key, value = (each.double() for each in given)
-    exact = scaled_dot_product_attention(query, key, value)
+    exact = exactly(given)
     ours, torchs = (
         float((made.double() - exact).square().mean().sqrt())
         for made in (by_ours(kernels, given), scaled_dot_product_attention(*given))
@@ -95,7 +99,7 @@ def test_attention_has_every_shape_and_range(
 ) -> None:
     query, key, value = heads_of(*shape)
     given = (size * query, key, value)
-    exact = scaled_dot_product_attention(*(each.double() for each in given))
+    exact = exactly(given)
     worst = (by_ours(kernels, given).double() - exact).abs().max()
     # Of values that reach some 4: halves are rounded to 2^-9 of them, weights as well.
     assert float(worst) < 0.05
@@ -210,8 +214,79 @@ def test_gates_of_other_shapes_stay_torchs(kernels: Kernels) -> None:
     assert not kernels.takes_gate(torch.tensor(1.0).bfloat16())
 
 
+def group_norm(channels: int, groups: int) -> torch.nn.GroupNorm:
+    torch.manual_seed(channels)
+    norm = torch.nn.GroupNorm(groups, channels).requires_grad_(False)
+    norm.weight.normal_(1.0, 0.3)
+    norm.bias.normal_()
+    return norm.bfloat16()
+
+
+@needs_tiles
+@settings(max_examples=60, deadline=None)
+@given(
+    batch=st.integers(1, 3), side=st.tuples(st.integers(1, 9), st.integers(1, 9)),
+    groups=st.integers(1, 8), size=st.integers(1, 5), mean=st.sampled_from([0.0, -3.0, 100.0]),
+    adds=st.booleans(), with_silu=st.booleans(),
+)  # fmt: skip
+@torch.inference_mode()
+def test_groups_are_normalised_and_rounded_once(
+    kernels: Kernels, batch: int, side: tuple[int, int], groups: int, size: int, mean: float,
+    adds: bool, with_silu: bool,
+) -> None:  # fmt: skip
+    channels = 16 * groups * size
+    norm = group_norm(channels, groups)
+    x = (mean + torch.randn(batch, channels, *side)).bfloat16()
+    x = x.to(memory_format=torch.channels_last)
+    add = torch.randn(batch, channels).bfloat16() if adds else None
+    assert kernels.takes_picture(x, norm)
+    made = kernels.group_normed(x, norm, with_silu=with_silu, add=add)
+    exact = x.double() if add is None else x.double() + add.double()[..., None, None]
+    weight, bias = norm.weight.double(), norm.bias.double()
+    exact = torch.nn.functional.group_norm(exact, groups, weight, bias, norm.eps)
+    exact = torch.nn.functional.silu(exact) if with_silu else exact
+    assert made.is_contiguous(memory_format=torch.channels_last)
+    # Half of the last of 8 bits, SiLU's own mistake, and sums in float32 of what is near 100.
+    assert bool(((made.double() - exact).abs() <= exact.abs() / 200 + 1e-3).all())
+
+
+@needs_tiles
+@torch.inference_mode()
+@pytest.mark.parametrize("shape", [(2, 77, 320), (1, 1, 16), (3, 1280)])
+@pytest.mark.parametrize("mean", [0.0, 50.0])
+def test_rows_are_normalised_and_rounded_once(
+    kernels: Kernels, shape: tuple[int, ...], mean: float
+) -> None:
+    norm = torch.nn.LayerNorm(shape[-1]).requires_grad_(False)
+    norm.weight.normal_(1.0, 0.3)
+    norm.bias.normal_()
+    exactly = torch.nn.LayerNorm(shape[-1]).double().requires_grad_(False)
+    exactly.load_state_dict(norm.bfloat16().state_dict())
+    x = (mean + torch.randn(*shape)).bfloat16()
+    assert kernels.takes_rows(x, norm)
+    made, exact = kernels.row_normed(x, norm).double(), exactly(x.double())
+    assert bool(((made - exact).abs() <= exact.abs() / 200 + 1e-4).all())
+
+
+@needs_tiles
+def test_norms_of_other_shapes_stay_torchs(kernels: Kernels) -> None:
+    norm, x = group_norm(32, 2), torch.randn(1, 32, 4, 4).bfloat16()
+    assert not kernels.takes_picture(x, norm)
+    lying = x.to(memory_format=torch.channels_last)
+    assert kernels.takes_picture(lying, norm)
+    assert not kernels.takes_picture(lying, torch.nn.GroupNorm(2, 32, affine=False).bfloat16())
+    assert not kernels.takes_picture(lying, torch.nn.GroupNorm(2, 32))
+    assert not kernels.takes_picture(lying.float(), norm)
+    assert not kernels.takes_picture(lying[:, :24], torch.nn.GroupNorm(2, 24).bfloat16())
+    rows = torch.randn(4, 48).bfloat16()
+    assert kernels.takes_rows(rows, torch.nn.LayerNorm(48).bfloat16())
+    assert not kernels.takes_rows(rows, torch.nn.LayerNorm(48, bias=False).bfloat16())
+    assert not kernels.takes_rows(rows, torch.nn.LayerNorm([4, 48]).bfloat16())
+    assert not kernels.takes_rows(rows[:, :40], torch.nn.LayerNorm(40).bfloat16())
+
+
 @needs_gcc
-@pytest.mark.parametrize("name", ["attention.c", "gating.c", "rounding.c"])
+@pytest.mark.parametrize("name", ["attention.c", "gating.c", "norms.c", "rounding.c"])
 def test_the_files_compile_without_a_warning(name: str) -> None:
     source = Path(build_module.__file__).parent / name
     done = subprocess.run(

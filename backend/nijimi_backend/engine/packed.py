@@ -12,10 +12,10 @@ from __future__ import annotations
 import logging
 import math
 import weakref
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Iterable
 from contextlib import contextmanager
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import psutil
 import torch
@@ -25,6 +25,7 @@ from .frozen import tensors_of
 __all__ = [
     "WORTH_CALLS",
     "Forward",
+    "Instead",
     "LargePack",
     "Layer",
     "More",
@@ -51,8 +52,17 @@ Forward = Callable[[torch.Tensor], torch.Tensor]
 Turn = Callable[[dict[Layer, torch.Size]], dict[Layer, Forward]]
 """Layers, and the shape of what each reads, in; how those that gain by it compute from now on."""
 
-More = Callable[[torch.nn.Module], dict[torch.nn.Module, Forward]]
-"""A network in; how other modules of it compute meanwhile."""
+
+class Instead(NamedTuple):
+    """Another function in place of a module's own of that name."""
+
+    module: torch.nn.Module
+    name: str
+    function: Callable[..., Any]
+
+
+More = Callable[[torch.nn.Module], Iterable[Instead]]
+"""A network in; what else of it computes in another way meanwhile."""
 
 _Asked = Callable[[torch.nn.Module, tuple[torch.Tensor, ...]], "tuple[Any, PackedWeights | None]"]
 
@@ -68,21 +78,23 @@ def turns_weights(device: torch.device, dtype: torch.dtype) -> bool:
 
 class PackedWeights:
     """One network's turned weights as they are now, for pictures of any size: how each of its
-    layers computes by them."""
+    layers computes by them, and what else of it computes in another way then."""
 
-    def __init__(self, forwards: Mapping[torch.nn.Module, Forward]) -> None:
-        self._forwards = forwards
+    def __init__(self, forwards: dict[Layer, Forward], more: Iterable[Instead] = ()) -> None:
+        self._others = [
+            *(Instead(layer, "forward", forward) for layer, forward in forwards.items()), *more,
+        ]  # fmt: skip
 
     @contextmanager
     def used(self) -> Generator[None]:
         """Within, the layers compute by them."""
         try:
-            for layer, forward in self._forwards.items():
-                layer.__dict__["forward"] = forward
+            for module, name, function in self._others:
+                module.__dict__[name] = function
             yield
         finally:
-            for layer in self._forwards:
-                layer.__dict__.pop("forward", None)
+            for module, name, _ in self._others:
+                module.__dict__.pop(name, None)
 
 
 class LargePack:
@@ -132,7 +144,7 @@ class LargePack:
             for hook in hooks:
                 hook.remove()
         try:
-            made = PackedWeights({**self._turn(shapes), **self._more(network)})
+            made = PackedWeights(self._turn(shapes), self._more(network))
             agrees = self._must_agree_db is None or self._agrees(made, network, inputs, result)
         except (RuntimeError, MemoryError):
             log.warning("weights stay as they are", exc_info=True)
@@ -237,8 +249,8 @@ def _nearness_db(made: Any, expected: Any) -> float:
     return least
 
 
-def _no_more(_network: torch.nn.Module) -> dict[torch.nn.Module, Forward]:
-    return {}
+def _no_more(_network: torch.nn.Module) -> Iterable[Instead]:
+    return ()
 
 
 def _leaves_enough(size_bytes: int) -> bool:

@@ -12,20 +12,20 @@ import logging
 import threading
 import time
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
 
 from .attention import Attending, QuickAttention, native_attention
+from .blocks import quick_blocks
 from .compiled import CompiledPack
 from .eight_bit import MUST_AGREE_DB, in_eight_bits, multiplies_bytes
 from .frozen import WORTH_CALLS, can_freeze, frozen, is_large, packed_of, traced
-from .gated import gates_of
 from .native.provider import Native
 from .openvino_net import MUST_GAIN, has_openvino, openvino_function
-from .packed import Forward, LargePack, Layer, turns_weights
+from .packed import Forward, Instead, LargePack, Layer, turns_weights
 from .recorded import Pauses, Recorder
 
 __all__ = [
@@ -302,8 +302,8 @@ class QuickPack:
         self._recorder = Recorder(pauses=pauses, is_settled=lambda: compiler.is_settled)
         self._card = CompiledPack(self._recorder, compiler.later)
 
-        def more(network: torch.nn.Module) -> dict[torch.nn.Module, Forward]:
-            return gates_of(network, native.kernels)
+        def more(network: torch.nn.Module) -> Iterable[Instead]:
+            return quick_blocks(network, native.kernels)
 
         def rounded(shapes: dict[Layer, torch.Size]) -> dict[Layer, Forward]:
             return in_eight_bits(shapes, native.kernels)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import math
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 
@@ -16,6 +16,7 @@ LARGEST_WIDTH = 256
 
 _LINE_BYTES = 64
 _GATE_STEP = 32
+_CHANNELS = 16
 _POINTER, _LONG, _INT = ctypes.c_void_p, ctypes.c_long, ctypes.c_int
 
 
@@ -42,7 +43,18 @@ class Kernels:
         self._round.argtypes = [_POINTER, _POINTER, _LONG, _POINTER, _INT]
         self._gate = library.nijimi_gate
         self._gate.argtypes = [_POINTER, _POINTER, _LONG, _LONG, _INT]
-        for function in (self._attention, self._round, self._gate):
+        self._group_norm = library.nijimi_group_norm
+        self._group_norm.argtypes = [
+            *[_POINTER] * 5, *[_LONG] * 4, ctypes.c_float, _INT, _POINTER, _INT,
+        ]  # fmt: skip
+        self._group_norm_room = library.nijimi_group_norm_room
+        self._group_norm_room.argtypes = [_LONG, _INT]
+        self._group_norm_room.restype = _LONG
+        self._row_norm = library.nijimi_row_norm
+        self._row_norm.argtypes = [*[_POINTER] * 4, _LONG, _LONG, ctypes.c_float, _INT]
+        for function in (
+            self._attention, self._round, self._gate, self._group_norm, self._row_norm,
+        ):  # fmt: skip
             function.restype = None
 
     def attention(
@@ -94,6 +106,65 @@ class Kernels:
         rows = made.numel() // width if width else 0
         self._gate(x.data_ptr(), made.data_ptr(), rows, width, torch.get_num_threads())
         return made
+
+    def takes_picture(self, x: torch.Tensor, norm: torch.nn.GroupNorm) -> bool:
+        """Whether ``group_normed`` has this shape, type and layout."""
+        return (
+            x.dim() == 4
+            and x.dtype == torch.bfloat16
+            and _has_halves(norm)
+            and x.shape[1] == norm.num_channels
+            and norm.num_channels % _CHANNELS == 0
+            and x.numel() > 0
+            and x.is_contiguous(memory_format=torch.channels_last)
+        )
+
+    def group_normed(
+        self, x: torch.Tensor, norm: torch.nn.GroupNorm, *, with_silu: bool,
+        add: torch.Tensor | None = None,
+    ) -> torch.Tensor:  # fmt: skip
+        """B x C x H x W, normalised; ``add``, B x C of the same type, is added before, and SiLU
+        is taken after it ``with_silu``. Rounded once."""
+        batch, channels, height, width = x.shape
+        made, threads = torch.empty_like(x), torch.get_num_threads()
+        room = torch.empty(self._group_norm_room(channels, threads), dtype=torch.uint8)
+        added = None if add is None else add.contiguous()
+        self._group_norm(
+            x.data_ptr(), made.data_ptr(), None if added is None else added.data_ptr(),
+            norm.weight.data_ptr(), norm.bias.data_ptr(), batch, height * width, channels,
+            norm.num_groups, norm.eps, with_silu, room.data_ptr(), threads,
+        )  # fmt: skip
+        return made
+
+    def takes_rows(self, x: torch.Tensor, norm: torch.nn.LayerNorm) -> bool:
+        """Whether ``row_normed`` has this shape, type and layout."""
+        return (
+            x.dtype == torch.bfloat16
+            and _has_halves(norm)
+            and norm.normalized_shape == tuple(x.shape[-1:])
+            and x.shape[-1] % _CHANNELS == 0
+            and x.numel() > 0
+            and x.is_contiguous()
+        )
+
+    def row_normed(self, x: torch.Tensor, norm: torch.nn.LayerNorm) -> torch.Tensor:
+        """... x N, each row normalised."""
+        made = torch.empty_like(x)
+        self._row_norm(
+            x.data_ptr(), made.data_ptr(), norm.weight.data_ptr(), norm.bias.data_ptr(),
+            x.numel() // x.shape[-1], x.shape[-1], norm.eps, torch.get_num_threads(),
+        )  # fmt: skip
+        return made
+
+
+def _has_halves(norm: torch.nn.GroupNorm | torch.nn.LayerNorm) -> bool:
+    """Whether it has weights, and a shift, of bfloat16 in one piece."""
+    # Not every one has them, whatever their types say.
+    weights: list[Any] = [norm.weight, norm.bias]
+    return all(
+        each is not None and each.dtype == torch.bfloat16 and each.is_contiguous()
+        for each in weights
+    )
 
 
 def _lies_in_pairs(tensor: torch.Tensor) -> torch.Tensor:

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <immintrin.h>
+#include <omp.h>
 #include <stdint.h>
 #include <string.h>
 
