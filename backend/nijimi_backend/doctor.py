@@ -73,6 +73,7 @@ def examine(models_dir: Path | None = None, *, render: bool = False) -> list[Fin
         *(_package(name) for name in _PACKAGES),
         _openvino(),
         _device(),
+        *_native(),
         _disk(),
         *_models(models_dir, render=render),
     ]
@@ -113,6 +114,24 @@ def _device() -> Finding:
             ok=False,
             mend="Remove the folder .venv and run the installer again.",
         )
+
+
+def _native() -> list[Finding]:
+    """Only where the processor has AMX, for which functions are built; without them all works."""
+    try:
+        from .engine.native.build import build, has_tiles
+    except (ImportError, OSError):
+        # Torch does not start, which was told already.
+        return []
+    if not has_tiles():
+        return []
+    try:
+        build()
+    except RuntimeError as error:
+        reason = str(error).splitlines()[0]
+        value = f"not built: {reason} (optional: with gcc large models are quicker)"
+        return [Finding(what="functions for AMX", value=value)]
+    return [Finding(what="functions for AMX", value="built by the C compiler of this machine")]
 
 
 def _disk() -> Finding:
