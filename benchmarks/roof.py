@@ -12,8 +12,6 @@ from nijimi_backend.models.device import Device
 
 __all__ = ["Roof", "measure_roof"]
 
-_SECONDS = 2.0
-
 
 @dataclass(frozen=True, kw_only=True)
 class Roof:
@@ -36,13 +34,16 @@ class Roof:
         return times * (convolved / self.convolution + other / self.matmul)
 
 
-def measure_roof(device: Device) -> Roof:
-    """Sizes of SD's own: square matrices, and its two widest convolutions."""
+def measure_roof(device: Device, seconds: float = 2.0) -> Roof:
+    """Sizes of SD's own: square matrices, and its two widest convolutions. ``seconds``: for each
+    of the four."""
     options: dict[str, Any] = {"device": device.torch_device, "dtype": device.dtype}
     best_matmul = 0.0
     for side in (1024, 2048):
         one, other = (torch.randn((side, side), **options) for _ in range(2))
-        best_matmul = max(best_matmul, _rate(lambda a=one, b=other: a @ b, 2 * side**3, device))
+        best_matmul = max(
+            best_matmul, _rate(lambda a=one, b=other: a @ b, 2 * side**3, device, seconds)
+        )
     best_convolution = 0.0
     for channels, side in ((320, 64), (640, 32)):
         weights = torch.randn((channels, channels, 3, 3), **options)
@@ -54,15 +55,18 @@ def measure_roof(device: Device) -> Roof:
                 lambda x=pixels, w=weights: torch.nn.functional.conv2d(x, w, padding=1),
                 2 * 9 * channels**2 * side**2,
                 device,
+                seconds,
             ),
         )
     return Roof(matmul=best_matmul, convolution=best_convolution)
 
 
-def _rate(call: Callable[[], torch.Tensor], operations: int, device: Device) -> float:
+def _rate(
+    call: Callable[[], torch.Tensor], operations: int, device: Device, seconds: float
+) -> float:
     """The best of many calls, in operations a second."""
     best = float("inf")
-    end = time.perf_counter() + _SECONDS
+    end = time.perf_counter() + seconds
     with torch.inference_mode():
         while time.perf_counter() < end:
             started = time.perf_counter()

@@ -45,6 +45,7 @@ from .session.memory import keep_freed_memory
 from .session.worker import Worker
 
 if TYPE_CHECKING:
+    from .engine.native.provider import Native
     from .engine.recorded import Pauses
 
 __all__ = ["add_arguments", "run"]
@@ -167,19 +168,24 @@ def run(args: argparse.Namespace, engine: EngineOpener | None = None) -> int:
     used = open_library(args.models_dir, args.models_from)
 
     pauses: Pauses | None = None
+    native: Native | None = None
 
     def open_engine(name: str, progress: Callable[[str, int, int], None]) -> EngineLike:
         # Imported here, in the worker's thread: torch takes seconds, listening must not.
         from .engine.engine import open_engine as open_real
+        from .engine.native.provider import Native
         from .engine.quickened import QuickPack
         from .engine.recorded import Pauses
 
-        # What one model is still compiled for goes on while another one is opened.
-        nonlocal pauses
-        pauses = pauses or Pauses()
+        # What one model is still compiled for goes on while another one is opened, and what is
+        # built for this processor is built once.
+        nonlocal pauses, native
+        pauses, native = pauses or Pauses(), native or Native()
         budget = None if gib is None else round(gib * 2**30)
         rounds: bool = args.eight_bit
-        pack = QuickPack(may_hold_twice=budget is None, eight_bit=rounds, pauses=pauses)
+        pack = QuickPack(
+            may_hold_twice=budget is None, eight_bit=rounds, pauses=pauses, native=native
+        )
         opened = open_real(
             name, args.models_dir, args.device, progress, used, budget, pack,
             recorder=pack.recorder, eight_bit=rounds, at_work=pack.at_work,

@@ -13,6 +13,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from nijimi_backend.cli import main
+from nijimi_backend.doctor import examine
+from nijimi_backend.engine.native import build as build_module
 from nijimi_backend.picture_files import PictureFile, read_info, read_picture, write_picture
 from PIL import Image
 
@@ -116,6 +118,25 @@ def test_doctor_says_what_is_there_and_what_is_broken(
     text = capsys.readouterr().out
     assert "BAD  model bad" in text
     assert "->" in text
+
+
+@pytest.mark.parametrize("compiles", [True, False])
+def test_doctor_says_whether_functions_for_amx_can_be_built(
+    monkeypatch: pytest.MonkeyPatch, compiles: bool
+) -> None:
+    def building() -> None:
+        if not compiles:
+            raise RuntimeError("there is no C compiler, such as gcc\nand more")
+
+    monkeypatch.setattr(build_module, "build", building)
+    monkeypatch.setattr(build_module, "has_tiles", lambda: True)
+    (found,) = [each for each in examine() if each.what == "functions for AMX"]
+    # Without them everything works.
+    assert found.ok
+    assert ("no C compiler" in found.value) != compiles
+    assert "and more" not in found.value
+    monkeypatch.setattr(build_module, "has_tiles", lambda: False)
+    assert all(each.what != "functions for AMX" for each in examine())
 
 
 @pytest.mark.parametrize("depth", [np.uint8, np.uint16])

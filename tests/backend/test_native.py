@@ -10,6 +10,7 @@ import tempfile
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -115,6 +116,17 @@ def test_scores_that_grow_along_the_keys_are_followed(kernels: Kernels, keys: in
     for one in (key, key.flip(2), -key, torch.cat([key[:, :, ::2], -key[:, :, 1::2]], dim=2)):
         ours, torchs = mistakes(kernels, (query, one, value))
         assert ours < 1.25 * torchs + 1e-6
+
+
+@needs_tiles
+@torch.inference_mode()
+@pytest.mark.parametrize("keys", [5, 40])
+def test_scores_that_are_all_far_below_nothing_count(kernels: Kernels, keys: int) -> None:
+    query, key, value = heads_of(1, 2, 40, keys, 32)
+    # Some -400: what fills the last tile up scores 0, and must not be what others are weighed by.
+    given = (query * 0 + 8, (key / 8 - 9).bfloat16(), value)
+    ours, torchs = mistakes(kernels, given)
+    assert ours < 1.25 * torchs + 1e-6
 
 
 @needs_tiles
@@ -297,6 +309,22 @@ def test_the_files_compile_without_a_warning(name: str) -> None:
     if "sapphirerapids" in done.stderr:
         pytest.skip("this gcc, or its processor, knows no AMX")
     assert (done.returncode, done.stderr) == (0, "")
+
+
+@needs_tiles
+def test_what_was_built_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    modes: list[int] = []
+    run = subprocess.run
+
+    def seen(command: list[str], **options: Any) -> Any:
+        modes.extend(each.stat().st_mode & 0o777 for each in tmp_path.iterdir())
+        return run(command, **options)
+
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(build_module.subprocess, "run", seen)
+    build()
+    assert set(modes) == {0o700}
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("script", [None, "exit 1", "echo no such instruction >&2; exit 1"])

@@ -82,8 +82,8 @@ def in_eight_bits(
     shapes: dict[Layer, torch.Size], kernels: Kernels | None = None
 ) -> dict[Layer, Forward]:
     """What computes each layer, given what it reads, by its shape; those that would gain nothing
-    are turned, as ``packed`` does it, where that pays. ``kernels`` round in two passes over memory
-    what takes torch seven."""
+    are turned, as ``packed`` does it, where that pays. ``kernels`` round in one function
+    what takes torch five operations."""
     rounder = _Rounder(kernels)
     made: dict[Layer, Forward] = {}
     for layer, shape in shapes.items():

@@ -277,13 +277,14 @@ class Quickener:
 class QuickPack:
     """How networks are packed where frames follow each other: on a graphics card recorded, and
     compiled in pauses; on a CPU small ones are made quicker in pauses, by OpenVINO where that is
-    installed; large ones' weights are turned once, and their attention is OpenVINO's where that is
-    quicker. For one thread only.
+    installed; large ones' weights are turned once, and their attention is another's kernel where
+    that is quicker. For one thread only.
 
     ``may_hold_twice``: not where a painter bounds the memory that networks take; large networks'
     weights stay as they are then. ``eight_bit``: their products are of eight bits, where the
     processor multiplies those faster and pictures stay near. ``pauses``: one for all models of a
-    process, as one may still be compiled for while another one paints.
+    process, as one may still be compiled for while another one paints. ``native``: functions in C
+    for large networks, which are built from their first call on.
     """
 
     def __init__(
