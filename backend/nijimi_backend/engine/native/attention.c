@@ -21,11 +21,10 @@ enum {
     MOST_COLUMNS = LARGEST_WIDTH / 16 + 1,
 };
 
-#define LOG2_E 1.44269504f
 #define MAGIC 12582912.0f /* 1.5 * 2^23: what is added to it is rounded to a whole number */
 #define HEADROOM 60.0f    /* powers of two that weights may grow before more is taken off */
 
-/* What a thread keeps of 32 queries. Scores are told in powers of two where nothing else is said. */
+/* What a thread keeps of 32 queries. Scores are in powers of two where nothing else is said. */
 typedef struct {
     uint16_t query[MOST_STEPS * 2 * TILE] __attribute__((aligned(LINE)));
     float mixed[MOST_COLUMNS * QUERIES * 16] __attribute__((aligned(LINE))); /* columns of 16 */
@@ -59,7 +58,8 @@ static void configure_tiles(void) {
 }
 
 /* 16 keys as the second factor: of each 32 values a tile, in which a row has a pair of each key. */
-static void pack_keys(uint16_t *to, const uint16_t *key, long stride, long first, const Form *form) {
+static void pack_keys(uint16_t *to, const uint16_t *key, long stride, long first,
+                      const Form *form) {
     const __m512i count = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
     const __m512i places = _mm512_mullo_epi32(count, _mm512_set1_epi32((int)(stride / 2)));
     const int32_t *from = (const int32_t *)(key + first * stride);
@@ -74,7 +74,8 @@ static void pack_keys(uint16_t *to, const uint16_t *key, long stride, long first
 }
 
 /* 16 columns of a key's value, or of the one after its last. */
-INLINE __m256i value_row(const uint16_t *value, long stride, long key, int column, const Form *form) {
+INLINE __m256i value_row(const uint16_t *value, long stride, long key, int column,
+                         const Form *form) {
     if (key >= form->keys)
         return _mm256_setzero_si256();
     const int left = form->width - column;
@@ -136,16 +137,14 @@ static __attribute__((noinline)) void take_more_off(Part *part, int row, float t
     part->least[row] = (off - 126.0f) / form->scale;
 }
 
-/* 2^(score * scale - off): a whole power by its bits, the rest by a polynomial, off by 1e-4. */
+/* 2^(score * scale - off): a whole power by its bits, the rest by a polynomial. */
 INLINE __m512 power_of(__m512 score, __m512 scale, __m512 least, __m512 shift) {
     score = _mm512_max_ps(least, score); /* in this order what is no number stays none */
     const __m512 whole = _mm512_fmadd_ps(score, scale, shift);
     const __m512 rest = _mm512_fmsub_ps(score, scale, _mm512_sub_ps(whole, shift));
-    __m512 power = _mm512_fmadd_ps(_mm512_set1_ps(0.05550411f), rest, _mm512_set1_ps(0.2426310f));
-    power = _mm512_fmadd_ps(power, rest, _mm512_set1_ps(0.69314718f));
-    power = _mm512_fmadd_ps(power, rest, _mm512_set1_ps(0.99992522f));
-    return _mm512_castsi512_ps(_mm512_add_epi32(
-        _mm512_castps_si512(power), _mm512_slli_epi32(_mm512_castps_si512(whole), 23)));
+    const __m512i exponent = _mm512_slli_epi32(_mm512_castps_si512(whole), 23);
+    return _mm512_castsi512_ps(
+        _mm512_add_epi32(_mm512_castps_si512(power_of_rest(rest)), exponent));
 }
 
 /* Scores of the rows ``from`` to ``to`` become weights, as step ``n`` of their block. */
@@ -315,7 +314,8 @@ INLINE void attend(Part *part, const uint16_t *keys, const uint16_t *values, con
 /* How many bytes ``nijimi_attention`` needs as its ``room``, which begins at a multiple of 64. */
 long nijimi_attention_room(long heads, long keys, long width) {
     const long steps = (width + 31) / 32, columns = width / 16 + 1;
-    return heads * ((keys + KEYS - 1) / KEYS) * (2 * steps + columns) * TILE * (long)sizeof(uint16_t);
+    const long tiles = heads * ((keys + KEYS - 1) / KEYS) * (2 * steps + columns);
+    return tiles * TILE * (long)sizeof(uint16_t);
 }
 
 /* ``strides``: of batch, head and token, in values, for queries, keys, values and what is made, in

@@ -1,7 +1,7 @@
 """The C files of this folder enter; a library of this very processor leaves, loaded.
 
-Built by the C compiler of the machine, in the second that a large model takes to load, into a
-folder that is removed at once: nothing is kept that another version or processor might find.
+Built by the C compiler of the machine, beside the first pictures of a large model, in a folder
+that is removed at once: nothing is kept that another version or processor might find.
 Its threads are torch's own, as two libraries' threads wait for each other at each change.
 """
 

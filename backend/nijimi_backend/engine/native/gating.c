@@ -5,13 +5,13 @@
 
 #include "native.h"
 
-#define LOG2_E 1.44269504f
-
 INLINE __m512 exp_of(__m512 x) {
-    const __m512 power = _mm512_mul_ps(_mm512_max_ps(x, _mm512_set1_ps(-87.0f)), _mm512_set1_ps(LOG2_E));
+    x = _mm512_max_ps(_mm512_set1_ps(-87.0f), x);
+    const __m512 power = _mm512_mul_ps(x, _mm512_set1_ps(LOG2_E));
     const __m512 whole = _mm512_roundscale_ps(power, 0);
     const __m512 rest = _mm512_sub_ps(power, whole);
-    __m512 made = _mm512_fmadd_ps(_mm512_set1_ps(1.3333558e-3f), rest, _mm512_set1_ps(9.6181291e-3f));
+    __m512 made = _mm512_set1_ps(1.3333558e-3f);
+    made = _mm512_fmadd_ps(made, rest, _mm512_set1_ps(9.6181291e-3f));
     made = _mm512_fmadd_ps(made, rest, _mm512_set1_ps(5.5504109e-2f));
     made = _mm512_fmadd_ps(made, rest, _mm512_set1_ps(2.4022651e-1f));
     made = _mm512_fmadd_ps(made, rest, _mm512_set1_ps(6.9314718e-1f));
@@ -21,16 +21,16 @@ INLINE __m512 exp_of(__m512 x) {
 
 INLINE __m512 gelu_of(__m512 x) {
     const __m512 z = _mm512_mul_ps(_mm512_abs_ps(x), _mm512_set1_ps(0.70710678f));
-    const __m512 one = _mm512_set1_ps(1.0f);
+    const __m512 one = _mm512_set1_ps(1.0f), zero = _mm512_setzero_ps();
     const __m512 t = _mm512_div_ps(one, _mm512_fmadd_ps(z, _mm512_set1_ps(0.3275911f), one));
     __m512 tail = _mm512_fmadd_ps(_mm512_set1_ps(1.061405429f), t, _mm512_set1_ps(-1.453152027f));
     tail = _mm512_fmadd_ps(tail, t, _mm512_set1_ps(1.421413741f));
     tail = _mm512_fmadd_ps(tail, t, _mm512_set1_ps(-0.284496736f));
     tail = _mm512_fmadd_ps(tail, t, _mm512_set1_ps(0.254829592f));
-    tail = _mm512_mul_ps(_mm512_mul_ps(tail, t), exp_of(_mm512_fnmadd_ps(z, z, _mm512_setzero_ps())));
+    tail = _mm512_mul_ps(tail, _mm512_mul_ps(t, exp_of(_mm512_fnmadd_ps(z, z, zero))));
     /* What lies beyond |x| on one side is half of that; Phi is it, or 1 less it. */
     const __m512 beyond = _mm512_mul_ps(tail, _mm512_set1_ps(0.5f));
-    const __mmask16 is_positive = _mm512_cmp_ps_mask(x, _mm512_setzero_ps(), _CMP_GE_OQ);
+    const __mmask16 is_positive = _mm512_cmp_ps_mask(x, zero, _CMP_GE_OQ);
     return _mm512_mul_ps(x, _mm512_mask_sub_ps(beyond, is_positive, one, beyond));
 }
 

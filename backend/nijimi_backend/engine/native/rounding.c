@@ -11,14 +11,6 @@ enum {
     AT_ONCE = 32,
 };
 
-INLINE float as_float(uint32_t bf16) {
-    union {
-        uint32_t bits;
-        float value;
-    } made = {.bits = bf16 << 16};
-    return made.value;
-}
-
 /* The bits of bfloat16 sort as whole numbers do: positive ones signed, negative ones unsigned, by
    what they are without their sign. 0 stands for none. */
 INLINE uint32_t highest_bits(__m512i signed_most) {
