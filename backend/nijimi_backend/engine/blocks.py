@@ -1,7 +1,7 @@
 """A network enters; how its blocks compute between their products leaves, in fewer passes.
 
 Between products torch reads and writes what a network holds once for each little operation. On
-two cores with AMX, where products are quick, that is a sixth of a step of SD1.5 at 512 px. Here a
+two cores with AMX, where products are quick, that is an eighth of a step of SD1.5 at 512 px. Here a
 normalisation, what is added before and SiLU after it are one function, so are a gated layer's GELU
 and product (Shazeer, arXiv 2002.05202), and nothing is laid out anew or divided by one. What is
 rounded to bfloat16 several times there is rounded once.
