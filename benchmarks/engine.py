@@ -123,7 +123,6 @@ def _row(
                 roof = roof.or_better(now)
             taken[name].append(ways[name](n))
     medians = {name: 1000 * statistics.median(times) for name, times in taken.items()}
-    roof = roof.or_better(measure_roof(device))
     ideal_ms = 1000 * sum(roof.seconds(each, times) for each, times in work)
     return {
         "model": bundle.info.name,

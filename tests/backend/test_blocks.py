@@ -11,15 +11,12 @@ from diffusers import UNet2DConditionModel
 from diffusers.models.activations import GEGLU
 from diffusers.models.resnet import ResnetBlock2D
 from nijimi_backend.engine.blocks import quick_blocks
-from nijimi_backend.engine.native.build import build, compiler, has_tiles
+from nijimi_backend.engine.native.build import build
 from nijimi_backend.engine.native.kernels import Kernels
 from nijimi_backend.engine.packed import WORTH_CALLS, LargePack
 from torch import nn
 
-needs_tiles = pytest.mark.skipif(
-    not has_tiles() or compiler() is None,
-    reason="this processor multiplies no tiles (AMX), or there is no C compiler",
-)
+from tests.support.tiles import needs_tiles
 
 
 class Plain(Kernels):

@@ -11,12 +11,14 @@ import torch
 from nijimi_backend.engine import quickened as quickened_module
 from nijimi_backend.engine.attention import Attending
 from nijimi_backend.engine.eight_bit import MUST_AGREE_DB, in_eight_bits, multiplies_bytes
-from nijimi_backend.engine.native.build import build, compiler, has_tiles
+from nijimi_backend.engine.native.build import build
 from nijimi_backend.engine.native.kernels import Kernels
 from nijimi_backend.engine.packed import WORTH_CALLS, LargePack, Layer, PackedFunction
 from nijimi_backend.engine.quickened import QuickPack
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
+
+from tests.support.tiles import needs_tiles
 
 CPU = torch.device("cpu")
 
@@ -121,10 +123,7 @@ def test_queries_keys_and_values_are_rounded_from_one_reading(network: Block) ->
     assert counting.count("qconv2d_pointwise") == 4
 
 
-@pytest.mark.skipif(
-    not has_tiles() or compiler() is None,
-    reason="this processor multiplies no tiles (AMX), or there is no C compiler",
-)
+@needs_tiles
 @torch.inference_mode()
 def test_our_own_rounding_is_as_near_in_one_call(network: Block) -> None:
     kernels = Kernels(build())

@@ -17,15 +17,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from nijimi_backend.engine.native import build as build_module
-from nijimi_backend.engine.native.build import build, compiler, has_tiles
+from nijimi_backend.engine.native.build import build
 from nijimi_backend.engine.native.kernels import LARGEST_WIDTH, Kernels
 from nijimi_backend.engine.native.provider import Native
 from torch.nn.functional import gelu, scaled_dot_product_attention
 
-needs_tiles = pytest.mark.skipif(
-    not has_tiles() or compiler() is None,
-    reason="this processor multiplies no tiles (AMX), or there is no C compiler",
-)
+from tests.support.tiles import needs_tiles
+
 needs_gcc = pytest.mark.skipif(shutil.which("gcc") is None, reason="there is no gcc here")
 
 Tensors = tuple[torch.Tensor, torch.Tensor, torch.Tensor]

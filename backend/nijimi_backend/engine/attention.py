@@ -80,9 +80,8 @@ class QuickAttention(TorchFunctionMode):
         self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         given = kwargs or {}
-        if func is not scaled_dot_product_attention or not self._takes(*args, **given):
-            return func(*args, **given)
-        if not self._is_ready():
+        is_attention = func is scaled_dot_product_attention
+        if not (is_attention and self._takes(*args, **given) and self._is_ready()):
             return func(*args, **given)
         query, key, value = args
         batch, heads, queries, width = query.shape

@@ -49,6 +49,7 @@ def build() -> ctypes.CDLL:
         objects = [str(Path(folder) / f"{source.stem}.o") for source in sources]
         for source, target in zip(sources, objects, strict=True):
             _run([command, *_FLAGS, "-c", str(source), "-o", target])
+        # Without -fopenmp, which would bring the system's library of threads.
         _run([command, "-shared", *objects, str(_threads()), "-o", str(made)])
         try:
             return ctypes.CDLL(str(made))
